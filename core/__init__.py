@@ -1,0 +1,1 @@
+"""The nouns every other part is made of: resources, actions, actors, guards, jobs, events, the vault."""

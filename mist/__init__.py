@@ -1,0 +1,1 @@
+"""The project: settings, URLs, ASGI and Celery applications. Imports all, imported by none."""
