@@ -1,0 +1,1 @@
+"""People: users, organizations, teams, invitations, tokens, policies, views; their guards."""

@@ -1,0 +1,1 @@
+"""How a host is reached: keys, secrets, pinned host keys, SSH."""

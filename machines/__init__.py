@@ -1,0 +1,1 @@
+"""Machines: what they are, what can be done to them, how a poll writes them."""

@@ -1,0 +1,1 @@
+"""Networks, subnets and security groups of clouds."""
