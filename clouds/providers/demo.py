@@ -1,0 +1,543 @@
+"""A simulated cloud: any number of machines, as slow and as faulty as asked for, for tests, benchmarks and a look around.
+
+The fleet is computed (`_demo_fleet.py`); what has been done to it is kept, a JSON document a machine, in an SQLite file
+under `MIST_HOME/demo/<cloud id>/`: every process sees the same cloud, and a killed one breaks nothing. A state that
+takes time (stopping, starting, creating) is a pair of states and a point in time, looked at when somebody lists.
+
+Faults on demand: `failure_rate` 1 fails every call, `slow_listing_s` above the caller's deadline is a cloud that hangs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from django.conf import settings
+
+from core.errors import Gone, ProviderError, RateLimited, Rejected, Unavailable
+
+from . import _demo_fleet as fleet
+from .base import (
+    Context,
+    Field,
+    ImageInfo,
+    LocationInfo,
+    MachineInfo,
+    MachineSpec,
+    NetworkInfo,
+    PermissionCheck,
+    Provider,
+    SecurityGroupInfo,
+    SizeInfo,
+    SnapshotInfo,
+    SubnetInfo,
+    VolumeInfo,
+    register,
+)
+
+# How long a change of state takes, in calls: start with a latency of 100 ms takes 2 s, with 0 it is there at once.
+_CALLS = {"start": 20, "stop": 10, "reboot": 30, "power_cycle": 25, "suspend": 10, "resume": 10, "create": 40, "destroy": 10, "resize": 10}
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS change (machine TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS called (id INTEGER PRIMARY KEY CHECK (id = 1), times INTEGER NOT NULL);
+"""
+Document = dict[str, Any]
+
+
+def state_folder(cloud_id: str) -> Path:
+    """Where the cloud of that id keeps what was done to it. The id is made safe for a path."""
+    safe = cloud_id if re.fullmatch(r"[A-Za-z0-9-]{1,64}", cloud_id) else "x" + hashlib.sha256(cloud_id.encode()).hexdigest()[:32]
+    return Path(settings.MIST_HOME) / "demo" / safe
+
+
+@register
+class Demo(Provider):
+    """`clock`: seconds since 1970, replaceable: tests need not wait for a machine to stop."""
+
+    name, title, tile, category = "demo", "Demo cloud", "DEM", "other"
+    aliases = ("simulated",)
+    doc = "A simulated cloud: no account is needed and nothing is real. Acts change only this installation's own copy of it."
+    credential_fields = (
+        Field(name="machines", label="Machines", kind="integer", required=True, default=60, minimum=0, maximum=fleet.MAX_MACHINES),
+        Field(
+            name="latency_ms",
+            label="Latency (ms)",
+            kind="integer",
+            default=100,
+            minimum=0,
+            maximum=60_000,
+            help="How long each call takes.",
+        ),
+        Field(
+            name="failure_rate",
+            label="Failure rate",
+            kind="number",
+            default=0,
+            minimum=0,
+            maximum=1,
+            help="The share of calls that fail: 0 none, 1 all.",
+        ),
+        Field(
+            name="slow_listing_s",
+            label="Slow listing (s)",
+            kind="number",
+            default=0,
+            minimum=0,
+            maximum=3600,
+            help="How long a listing takes. Above the deadline of a poll, the cloud seems to hang.",
+        ),
+        Field(name="seed", label="Seed", kind="integer", default=0, help="Another seed is another fleet."),
+    )
+    verb_states = MappingProxyType({"resize": frozenset({"stopped"}), "undefine": frozenset({"stopped"})})
+
+    def __init__(self, credentials: Mapping[str, Any], context: Context | None = None) -> None:
+        super().__init__(credentials, context)
+        self.clock: Callable[[], float] = time.time
+        self._latency_s = self._number("latency_ms", 100) / 1000
+        self._failure_rate = self._number("failure_rate", 0)
+        self._slow_s = self._number("slow_listing_s", 0)
+        self._seed = int(self._number("seed", 0))
+        self._fleet = fleet.Fleet(f"{self.context.cloud_id}/{self._seed}", min(int(self._number("machines", 60)), fleet.MAX_MACHINES))
+        self._connection: sqlite3.Connection | None = None
+
+    def check(self) -> None:
+        self._call("check")
+
+    def permissions(self) -> list[PermissionCheck]:
+        return [PermissionCheck(name="demo:*", purpose="see and change every demo machine", ok=True)]
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    # -- listings
+
+    def list_machines(self) -> Iterator[MachineInfo]:
+        self._call("list")
+        changes, now = self._changes(), self.clock()
+        hosts_down: set[str] = set()  # a container is gone or stopped with its host, which comes before it
+        for info in self._everything(changes):
+            change = changes.get(info.external_id)
+            if change is not None:
+                if _is_gone(change, now):
+                    hosts_down.add(info.external_id)
+                    continue
+                info = _changed(info, change, now)
+            if info.type == "container-host" and info.state != "running":
+                hosts_down.add(info.external_id)
+            elif info.parent in hosts_down:
+                if _is_gone(changes.get(info.parent), now):
+                    continue
+                info = replace(info, state="stopped")
+            yield info
+
+    def list_locations(self) -> Iterator[LocationInfo]:
+        self._call("list")
+        yield from fleet.locations()
+
+    def list_sizes(self) -> Iterator[SizeInfo]:
+        self._call("list")
+        yield from fleet.SIZES.values()
+
+    def list_images(self) -> Iterator[ImageInfo]:
+        self._call("list")
+        yield from fleet.IMAGES.values()
+
+    def list_networks(self) -> Iterator[NetworkInfo]:
+        self._call("list")
+        yield from fleet.networks()
+
+    def list_subnets(self) -> Iterator[SubnetInfo]:
+        self._call("list")
+        yield from fleet.subnets()
+
+    def list_security_groups(self) -> Iterator[SecurityGroupInfo]:
+        self._call("list")
+        yield from fleet.security_groups()
+
+    def list_volumes(self) -> Iterator[VolumeInfo]:
+        self._call("list")
+        changes, now = self._changes(), self.clock()
+        for volume in self._fleet.volumes():
+            if any(_is_gone(changes.get(machine), now) for machine in volume.attached_to):
+                volume = replace(volume, state="available", attached_to=())  # outlives its machine, as real ones do
+            yield volume
+        for machine, change in changes.items():
+            gone = _is_gone(change, now)
+            for row in change.get("volumes", ()):
+                if not (gone and row["delete_with_machine"]):
+                    yield VolumeInfo(
+                        external_id=row["id"],
+                        name=row["name"],
+                        size_gib=row["size_gib"],
+                        volume_type=row["volume_type"] or "ssd",
+                        state="available" if gone else "in-use",
+                        attached_to=() if gone else (machine,),
+                        location=change["born"]["location"],
+                        created_at=_at(change["born_at"]),
+                        tags={},
+                    )
+
+    # -- one machine
+
+    def get_machine(self, external_id: str) -> MachineInfo:
+        self._call("get")
+        return self._see(external_id, self._changes(external_id))
+
+    def create_machine(self, spec: MachineSpec) -> str:
+        self._call("create")
+        size, image, place = fleet.SIZES.get(spec.size or ""), fleet.IMAGES.get(spec.image), fleet.place_of(spec.location or "eu-west")
+        if size is None:
+            _refuse(f"There is no size “{spec.size}”.", "InvalidParameter: size")
+        if image is None:
+            _refuse(f"There is no image “{spec.image}”.", "InvalidParameter: image")
+        if place is None:
+            _refuse(f"There is no location “{spec.location}”.", "InvalidParameter: location")
+        if image.architecture != size.architecture:
+            _refuse(f"{image.name} does not run on {size.architecture}.", "InvalidParameter: architecture of image and size differ")
+        if image.min_disk_gib and size.disk_gib and size.disk_gib < image.min_disk_gib:
+            _refuse(f"{image.name} needs a disk of {image.min_disk_gib} GiB.", "InvalidParameter: disk is too small")
+        region, zone = fleet.REGIONS[place[0]][0], fleet.ZONES[place[1]]
+        born = {
+            "name": spec.name,
+            "size": size.external_id,
+            "image": image.external_id,
+            "location": f"{region}-{zone}",
+            "network": f"net-{region}",
+            "subnet": f"subnet-{region}-{zone}",
+            "os_type": image.os_type,
+            "hostname": f"{spec.name}.demo.internal",
+            "extra": {"key": spec.key_name, "cloudinit": bool(spec.cloudinit)},
+        }
+        volumes = [
+            {
+                "name": each.name or f"{spec.name}-{number}",
+                "size_gib": each.size_gib or 10,
+                "volume_type": each.volume_type,
+                "delete_with_machine": each.delete_with_machine,
+            }
+            for number, each in enumerate(spec.volumes, 1)
+            if each.external_id is None
+        ]
+        return self._bear(spec.token, born, tags=dict(spec.tags), address=place, volumes=volumes)
+
+    def start_machine(self, external_id: str) -> None:
+        self._move(external_id, "start", {"stopped", "error"}, "starting", "running")
+
+    def stop_machine(self, external_id: str) -> None:
+        self._move(external_id, "stop", {"running", "error"}, "stopping", "stopped")
+
+    def reboot_machine(self, external_id: str) -> None:
+        self._move(external_id, "reboot", {"running"}, "rebooting", "running")
+
+    def power_cycle_machine(self, external_id: str) -> None:
+        self._move(external_id, "power_cycle", {"running", "error", "suspended"}, "rebooting", "running")
+
+    def suspend_machine(self, external_id: str) -> None:
+        self._move(external_id, "suspend", {"running"}, "stopping", "suspended")
+
+    def resume_machine(self, external_id: str) -> None:
+        self._move(external_id, "resume", {"suspended"}, "starting", "running")
+
+    def destroy_machine(self, external_id: str) -> None:
+        self._call("destroy")
+        with self._changing(external_id) as (_, change):
+            change.update(via="stopping", state="terminated", until=self._later("destroy"), gone=True)
+
+    def undefine_machine(self, external_id: str, *, delete_disks: bool = False) -> None:
+        self._call("undefine")
+        with self._changing(external_id) as (info, change):
+            _must_be(info, {"stopped"}, "undefined")
+            change.update(via="terminated", state="terminated", until=self.clock(), gone=True)
+            if delete_disks:
+                change["volumes"] = [row | {"delete_with_machine": True} for row in change.get("volumes", ())]
+
+    def rename_machine(self, external_id: str, name: str) -> None:
+        self._call("rename")
+        with self._changing(external_id) as (_, change):
+            change["name"] = name
+
+    def resize_machine(self, external_id: str, size: str | None, *, cores: int | None = None, ram_mib: int | None = None) -> None:
+        self._call("resize")
+        with self._changing(external_id) as (info, change):
+            if size not in fleet.SIZES:
+                _refuse(f"There is no size “{size}”.", "InvalidParameter: size")
+            _must_allow(info, "resize")
+            _must_be(info, {"stopped"}, "resized")
+            if fleet.SIZES[size].architecture != info.architecture:
+                _refuse(f"{size} is of another architecture than {info.name}.", "InvalidParameter: architecture")
+            change.update(size=size, via="reconfiguring", state="stopped", until=self._later("resize"))
+
+    def clone_machine(self, external_id: str, name: str) -> str:
+        self._call("create")
+        info = self._see(external_id, self._changes(external_id))
+        if info.type == "container":
+            _refuse("A container is made from its image, not cloned.", "OperationNotPermitted")
+        born = {key: getattr(info, key) for key in ("size", "image", "location", "network", "subnet", "os_type")}
+        token = f"{external_id}/{name}/{random.SystemRandom().getrandbits(64):x}"
+        place = fleet.place_of(info.location or "") or (0, 0)
+        return self._bear(token, born | {"name": name, "hostname": f"{name}.demo.internal"}, tags=dict(info.tags or {}), address=place)
+
+    def tag_machine(self, external_id: str, tags: Mapping[str, str], removed: Iterable[str]) -> None:
+        self._call("tag")
+        with self._changing(external_id) as (info, change):
+            dropped = set(removed)
+            change["tags"] = {key: value for key, value in (info.tags or {}).items() if key not in dropped} | dict(tags)
+
+    # -- snapshots
+
+    def list_snapshots(self, external_id: str) -> Sequence[SnapshotInfo]:
+        self._call("list")
+        change = self._changes(external_id)
+        self._see(external_id, change)
+        return [_snapshot(row) for row in change.get(external_id, {}).get("snapshots", ())]
+
+    def create_snapshot(self, external_id: str, name: str, description: str = "") -> str:
+        self._call("snapshot")
+        with self._changing(external_id) as (info, change):
+            _must_allow(info, "create_snapshot")
+            rows = change.setdefault("snapshots", [])
+            if any(row["name"] == name for row in rows):
+                _refuse(f"{info.name} has a snapshot “{name}” already.", "DuplicateSnapshotName")
+            change["snapshots_made"] = made = change.get("snapshots_made", 0) + 1
+            for row in rows:
+                row["active"] = False
+            row = {"id": f"snap-{external_id[2:]}-{made}", "name": name, "description": description, "at": self.clock(), "active": True}
+            rows.append(row | {"size": info.size, "tags": dict(info.tags or {})})
+            return str(row["id"])
+
+    def remove_snapshot(self, external_id: str, snapshot: str) -> None:
+        self._call("snapshot")
+        with self._changing(external_id) as (_, change):
+            change["snapshots"].remove(_find_snapshot(change, snapshot))
+
+    def revert_to_snapshot(self, external_id: str, snapshot: str) -> None:
+        self._call("snapshot")
+        with self._changing(external_id) as (info, change):
+            _must_be(info, {"running", "stopped", "suspended", "error"}, "reverted")
+            chosen = _find_snapshot(change, snapshot)
+            for row in change["snapshots"]:
+                row["active"] = row is chosen
+            state = "stopped" if info.state == "stopped" else "running"
+            change.update(size=chosen["size"], tags=chosen["tags"], via="reconfiguring", state=state, until=self._later("reboot"))
+
+    # -- what a machine has become
+
+    def _everything(self, changes: Mapping[str, Document]) -> Iterator[MachineInfo]:
+        yield from self._fleet
+        for external_id, change in changes.items():
+            if "born" in change:
+                yield _newborn(external_id, change)
+
+    def _see(self, external_id: str, changes: Mapping[str, Document]) -> MachineInfo:
+        """One machine as it is now.  Raises: Gone."""
+        change, now = changes.get(external_id), self.clock()
+        index = self._fleet.index_of(external_id)
+        if _is_gone(change, now) or (index is None and "born" not in (change or {})):
+            raise Gone("The machine is not in the demo cloud any more.", words="InvalidMachineID.NotFound")
+        info = _newborn(external_id, change) if index is None and change else self._fleet.machine(index or 0)
+        if change is not None:
+            info = _changed(info, change, now)
+        if info.parent is not None:
+            host = self._see(info.parent, self._changes(info.parent))  # Gone with its host
+            info = info if host.state == "running" else replace(info, state="stopped")
+        return info
+
+    def _bear(self, token: str, born: Document, *, tags: dict[str, str], address: tuple[int, int], volumes: Sequence[Document] = ()) -> str:
+        """Keep a new machine; the same token twice is the same machine."""
+        external_id = "i-" + hashlib.sha256(f"{self._fleet.key}/{token}".encode()).hexdigest()[:17]
+        host = fleet.MAX_MACHINES + int(external_id[-4:], 16) % 60_000  # above the fleet's addresses
+        change: Document = {
+            "born": born | {"private_ips": [fleet.private_ip(*address, host)], "public_ips": [fleet.public_ip(host)]},
+            "born_at": self.clock(),
+            "tags": tags,
+            "via": "creating",
+            "state": "running",
+            "until": self._later("create"),
+            "volumes": [row | {"id": f"vol-{external_id[2:]}-{number}"} for number, row in enumerate(volumes, 1)],
+        }
+        with self._store() as store:
+            store.execute("INSERT OR IGNORE INTO change VALUES (?, ?)", (external_id, json.dumps(change)))
+        return external_id
+
+    def _move(self, external_id: str, verb: str, states: set[str], via: str, state: str) -> None:
+        self._call(verb)
+        with self._changing(external_id) as (info, change):
+            _must_be(info, states, _DONE[verb])
+            change.update(via=via, state=state, until=self._later(verb))
+
+    def _later(self, verb: str) -> float:
+        return self.clock() + _CALLS[verb] * self._latency_s
+
+    # -- what is kept
+
+    @contextmanager
+    def _changing(self, external_id: str) -> Iterator[tuple[MachineInfo, Document]]:
+        """The machine as it is, and its document to change, alone: others wait. Nothing is kept when the body raises."""
+        with self._store() as store:
+            store.execute("BEGIN IMMEDIATE")
+            changes = self._changes(external_id)
+            info = self._see(external_id, changes)
+            change = changes.get(external_id, {})
+            yield info, change
+            store.execute("INSERT OR REPLACE INTO change VALUES (?, ?)", (external_id, json.dumps(change)))
+
+    def _changes(self, external_id: str | None = None) -> dict[str, Document]:
+        """{external id: document} of all changed machines, or of the one."""
+        where, values = ("", ()) if external_id is None else (" WHERE machine = ?", (external_id,))
+        with self._store() as store:
+            rows = store.execute("SELECT machine, document FROM change" + where, values).fetchall()
+        return {machine: json.loads(document) for machine, document in rows}
+
+    @contextmanager
+    def _store(self) -> Iterator[sqlite3.Connection]:
+        """The open file. The outermost block commits, or rolls back.  Raises: Unavailable when it cannot be used."""
+        try:
+            if self._connection is None:
+                folder = state_folder(self.context.cloud_id)
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._connection = sqlite3.connect(
+                    folder / "state.sqlite3", isolation_level=None, timeout=self.context.deadline.remaining(20)
+                )
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+                self._connection.executescript(_SCHEMA)
+            connection, inside = self._connection, self._connection.in_transaction
+            try:
+                yield connection
+            except BaseException:
+                if connection.in_transaction and not inside:
+                    connection.execute("ROLLBACK")
+                raise
+            if connection.in_transaction and not inside:
+                connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise Unavailable("The demo cloud cannot keep its state. Is the disk full?", words=str(error)) from error
+
+    # -- knobs
+
+    def _number(self, name: str, default: float) -> float:
+        value = self.credentials.get(name)
+        return default if value in (None, "") else float(value)
+
+    def _call(self, verb: str) -> None:
+        """What every call of the API goes through: the budget, the latency, the fault."""
+        self.context.spend("demo")
+        self._wait(self._latency_s + (self._slow_s if verb == "list" else 0))
+        if self._failure_rate and (self._failure_rate >= 1 or self._luck() < self._failure_rate):
+            raise self._fault(verb)
+
+    def _wait(self, seconds: float) -> None:
+        if seconds > 0:
+            time.sleep(min(seconds, self.context.deadline.remaining()))
+        self.context.deadline.check()
+
+    def _luck(self) -> float:
+        """The next of a row of even random numbers in [0, 1): the same row for a seed, whichever processes draw from it."""
+        with self._store() as store:
+            times = store.execute(
+                "INSERT INTO called VALUES (1, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times"
+            ).fetchone()[0]
+        return random.Random(f"{self._seed}/{times}").random()
+
+    def _fault(self, verb: str) -> ProviderError:
+        faults: list[ProviderError] = [
+            Unavailable(
+                "The demo cloud failed, as it was asked to. It will be asked again.", words="503 Service Unavailable: InternalError"
+            ),
+            RateLimited("The demo cloud was asked too often.", retry_after_s=5, words="429 Too Many Requests: RequestLimitExceeded"),
+        ]
+        if verb not in {"list", "get", "check"}:
+            faults += [
+                Rejected("The demo cloud has no capacity left there. Try another size or location.", words="InsufficientMachineCapacity"),
+                Rejected("The demo account's limit is reached. Ask its owner to raise it.", words="LimitExceeded: vCPU limit of 64"),
+            ]
+        return faults[random.Random(f"{self._seed}/{verb}/{self._luck()}").randrange(len(faults))]
+
+
+_DONE = {
+    "start": "started",
+    "stop": "stopped",
+    "reboot": "rebooted",
+    "power_cycle": "power-cycled",
+    "suspend": "suspended",
+    "resume": "resumed",
+}
+
+
+def _refuse(detail: str, words: str) -> NoReturn:
+    raise Rejected(detail, words=words)
+
+
+def _must_be(info: MachineInfo, states: set[str], done: str) -> None:
+    if info.state not in states:
+        _refuse(f"{info.name} is {info.state} and cannot be {done} now.", f"IncorrectMachineState: {info.state}")
+
+
+def _must_allow(info: MachineInfo, verb: str) -> None:
+    if verb in info.refusals:
+        _refuse(info.refusals[verb], "OperationNotPermitted")
+
+
+def _is_gone(change: Document | None, now: float) -> bool:
+    return change is not None and bool(change.get("gone")) and now >= change["until"]
+
+
+def _at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=UTC)
+
+
+def _newborn(external_id: str, change: Document) -> MachineInfo:
+    """A machine that was created or cloned, as it was asked for."""
+    born = change["born"]
+    lists = {"private_ips": tuple(born["private_ips"]), "public_ips": tuple(born["public_ips"])}
+    return _sized(MachineInfo(external_id=external_id, created_at=_at(change["born_at"]), **(born | lists)), born["size"])
+
+
+def _sized(info: MachineInfo, size: str) -> MachineInfo:
+    kind = fleet.SIZES[size]
+    return replace(
+        info,
+        size=size,
+        cores=kind.cores,
+        ram_mib=kind.ram_mib,
+        disk_gib=kind.disk_gib,
+        architecture=kind.architecture,
+        cost_hour=kind.cost_hour,
+    )
+
+
+def _changed(info: MachineInfo, change: Document, now: float) -> MachineInfo:
+    """The machine after what was done to it."""
+    if "size" in change and change["size"] != info.size:
+        info = _sized(info, change["size"])
+    values: Document = {key: change[key] for key in ("name", "tags") if key in change}
+    if "state" in change:
+        values["state"] = change["via"] if now < change["until"] else change["state"]
+    return replace(info, **values) if values else info
+
+
+def _find_snapshot(change: Document, snapshot: str) -> Document:
+    rows: list[Document] = change.get("snapshots", [])
+    for row in rows:
+        if row["id"] == snapshot:
+            return row
+    raise Gone("The snapshot is not there any more.", words="InvalidSnapshotID.NotFound")
+
+
+def _snapshot(row: Document) -> SnapshotInfo:
+    return SnapshotInfo(
+        external_id=row["id"], name=row["name"], created_at=_at(row["at"]), description=row["description"], active=row["active"]
+    )
