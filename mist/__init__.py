@@ -1,1 +1,1 @@
-"""The project: settings, URLs, ASGI and Celery applications. Imports all, imported by none."""
+"""The project: settings, URLs, ASGI and Celery applications, and the processes they run in. Imports all, imported by none."""

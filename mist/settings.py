@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mist import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-MIST_HOME = env.path("MIST_HOME", BASE_DIR / "var")  # all data
-DEBUG = env.flag("MIST_DEBUG", False)
-SECRET_KEY = "replaced-below"
+
+# --- what the environment may say ------------------------------------------------------------------------------------
+
+MIST_HOME = env.path("MIST_HOME", BASE_DIR / "var")  # all data: database, recordings, keys, mail, logs
+MIST_BIND = env.text("MIST_BIND", "127.0.0.1")  # the address the web process listens on; 0.0.0.0 is everybody's
+MIST_PORT = env.integer("MIST_PORT", 8000)
+MIST_PUBLIC_URL = env.url("MIST_PUBLIC_URL", f"http://localhost:{MIST_PORT}")  # what people type: links, passkeys, allowed host
+MIST_ADMIN_EMAIL = env.text("MIST_ADMIN_EMAIL", "admin@localhost")  # the first admin, made on the first start
+MIST_ADMIN_PASSWORD = env.text("MIST_ADMIN_PASSWORD")  # empty: one is generated, for one use
+MIST_OPENSEARCH_URL = env.url("MIST_OPENSEARCH_URL")  # empty: PostgreSQL searches the audit log alone
+MIST_ALLOW_PRIVATE_HOSTS = env.flag("MIST_ALLOW_PRIVATE_HOSTS", True)  # may clouds and machines have private addresses?
+MIST_METRICS_TOKEN = env.text("MIST_METRICS_TOKEN")  # empty: /metrics answers local callers only
+MIST_TRUSTED_PROXIES = env.text("MIST_TRUSTED_PROXIES", "127.0.0.1")  # whose X-Forwarded-For and -Proto are believed
+MIST_LOG_FORMAT = env.text("MIST_LOG_FORMAT", "text")  # text or json
+MIST_LOG_LEVEL = env.text("MIST_LOG_LEVEL", "INFO")
+DEBUG = env.flag("MIST_DEBUG", False)  # developers only
+
+SECRET_KEY_FILE = env.path("MIST_SECRET_KEY_FILE", MIST_HOME / "secret.key")  # signs sessions, links; made on the first start
+VAULT_KEYS_FILE = env.path("MIST_VAULT_KEYS_FILE", MIST_HOME / "vault.keys")  # encrypt credentials, newest first; likewise
+SECRET_KEY, *SECRET_KEY_FALLBACKS = env.key_file(SECRET_KEY_FILE)
+MIST_VAULT_KEYS = env.key_file(VAULT_KEYS_FILE)
+
+SOCKET_DIR = env.socket_dir(MIST_HOME)
+MIST_DATABASE_URL = env.text("MIST_DATABASE_URL")  # empty: the embedded PostgreSQL
+MIST_REDIS_URL = env.text("MIST_REDIS_URL", f"unix://{SOCKET_DIR}/valkey.sock")  # by default the embedded Valkey
+EMBEDDED_POSTGRES = not MIST_DATABASE_URL
+EMBEDDED_VALKEY = not env.text("MIST_REDIS_URL")
+
+# --- Django ----------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",
+    "mist",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "channels",
@@ -37,5 +65,173 @@ INSTALLED_APPS = [
     "volumes",
     "frontend",
 ]
-AUTH_USER_MODEL = "accounts.User"
+if DEBUG:
+    INSTALLED_APPS.insert(0, "daphne")  # its runserver speaks ASGI; Twisted is not worth its memory otherwise
+
+MIDDLEWARE = [
+    "core.middleware.RequestMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "allauth.usersessions.middleware.UserSessionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "mist.urls"
+ASGI_APPLICATION = "mist.asgi.application"
+APPEND_SLASH = False
 USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"  # for the libraries' tables; ours have uuid keys
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+
+# --- stores ----------------------------------------------------------------------------------------------------------
+
+DATABASES = {"default": env.database("MIST_DATABASE_URL", SOCKET_DIR)}
+# CONN_MAX_AGE leaks connections under ASGI; the pool does not. Roles in the whole × max_size stays below max_connections
+# (mist/embedded.py); min_size 0, since an idle backend is memory. A starved pool fails after `timeout` and says so.
+DATABASES["default"]["CONN_MAX_AGE"] = 0
+DATABASES["default"]["OPTIONS"] |= {
+    "pool": {"min_size": 0, "max_size": 10, "timeout": 10, "max_idle": 60, "max_lifetime": 1800, "num_workers": 1},
+    "connect_timeout": 5,
+    "application_name": "mist",
+}
+# What a server process may wait for; commands (migrate, backup, verify-audit) wait as long as it takes. See mist/roles.py.
+SERVER_DATABASE_OPTIONS = "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=120s"
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": MIST_REDIS_URL, "KEY_PREFIX": "mist-cache"}}
+CHANNEL_LAYERS = {
+    "default": {
+        # Five times the core layer's throughput; it may drop: notes carry (scope, version) and readers read again.
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [MIST_REDIS_URL], "prefix": "mist-channels"},
+    }
+}
+
+# --- Celery: ids in, one claim, one call; state lives in PostgreSQL ---------------------------------------------------
+
+# A class of work never waits behind another: each queue has its own process with its own slots (threads).
+QUEUES = {"interactive": 8, "poll": 8, "bulk": 4, "system": 2}
+CELERY_BROKER_URL = MIST_REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "global_keyprefix": "mist-celery:",
+    "visibility_timeout": 3600,  # what was not acknowledged is delivered again: a claim on its row lets it act once
+    "socket_timeout": 30,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 15,
+    "retry_on_timeout": True,
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_TASK_DEFAULT_QUEUE = "system"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_ACKS_LATE = True  # with the claim, a lost delivery is worse than a second one
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_TIMEZONE = "UTC"
+CELERY_ENABLE_UTC = True
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "allauth.account.auth_backends.AuthenticationBackend",
+    "guardian.backends.ObjectPermissionBackend",
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+GUARDIAN_RAISE_403 = False
+ANONYMOUS_USER_NAME = None  # guardian: a missing user is nobody
+LOGIN_URL = "/sign-in"
+LOGIN_REDIRECT_URL = "/"
+
+globals().update(env.email("MIST_EMAIL_URL", MIST_HOME / "mail"))
+DEFAULT_FROM_EMAIL = env.text("MIST_EMAIL_FROM", f"mist@{urlsplit(MIST_PUBLIC_URL).hostname}")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+# --- the web's dangers -----------------------------------------------------------------------------------------------
+
+_public = urlsplit(MIST_PUBLIC_URL)
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", _public.hostname or "localhost"]
+CSRF_TRUSTED_ORIGINS = [MIST_PUBLIC_URL]
+# Whose pages may open a socket with our cookie: those of the hosts above.
+SOCKET_ORIGINS = [MIST_PUBLIC_URL, f"http://localhost:{MIST_PORT}", f"http://127.0.0.1:{MIST_PORT}", f"http://[::1]:{MIST_PORT}"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+SECURE_HSTS_SECONDS = 31_536_000 if _public.scheme == "https" else 0
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": MIST_HOME / "files"}},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# --- the API ---------------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {"TITLE": "Mist", "VERSION": "2", "SERVE_INCLUDE_SCHEMA": False}
+
+# --- logs: to standard error, for whoever started us to keep ----------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request": {"()": "core.middleware.RequestFilter"}},
+    "formatters": {
+        "text": {"format": "%(asctime)s %(levelname)-7s %(processName)s %(name)s [%(request_id)s] %(message)s"},
+        "json": {"()": "core.middleware.JsonFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": MIST_LOG_FORMAT, "filters": ["request"]}},
+    "root": {"handlers": ["stderr"], "level": MIST_LOG_LEVEL},
+    "loggers": {
+        "django.server": {"handlers": ["stderr"], "propagate": False},
+        "django.request": {"level": "ERROR"},
+        "httpx": {"level": "WARNING"},
+        "asyncssh": {"level": "WARNING"},
+        "botocore": {"level": "WARNING"},
+        "urllib3": {"level": "ERROR"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,23 @@
+"""What the web process serves: HTTP by Django, sockets by Channels."""
+
+from __future__ import annotations
+
+import os
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import OriginValidator
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mist.settings")
+
+http = get_asgi_application()  # sets Django up: consumers may be imported after this line only
+
+from django.conf import settings  # noqa: E402
+
+from mist.sockets import routes  # noqa: E402
+
+# Another site's page would send our cookie along: its Origin is refused. Programs send one too, or use a token elsewhere.
+application = ProtocolTypeRouter(
+    {"http": http, "websocket": OriginValidator(AuthMiddlewareStack(URLRouter(routes)), settings.SOCKET_ORIGINS)}
+)
