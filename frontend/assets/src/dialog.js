@@ -1,0 +1,61 @@
+/* Links marked data-dialog open in the page's <dialog>; without script they are pages of their own.
+   <mist-confirm word="web-1"> keeps its submit button shut until the word is typed. */
+
+const dialog = () => document.getElementById("dialog");
+
+async function open(url, invoker) {
+  const box = dialog();
+  const answer = await fetch(url, { headers: { "HX-Request": "true", "HX-Dialog": "1" }, credentials: "same-origin" });
+  if (answer.redirected || answer.status === 401) return location.assign(url);
+  box.innerHTML = await answer.text();
+  window.htmx.process(box);
+  box.addEventListener("close", () => invoker?.isConnected && invoker.focus(), { once: true });
+  box.showModal();
+  const title = box.querySelector("h2[id]");
+  if (title) box.setAttribute("aria-labelledby", title.id);
+  (box.querySelector("[autofocus], [aria-invalid='true'], input:not([type=hidden]), button") ?? box).focus();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[data-dialog]");
+  if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && dialog()) {
+    event.preventDefault();
+    link.closest("[popover]")?.hidePopover();
+    open(link.href, link).catch(() => location.assign(link.href));
+    return;
+  }
+  if (event.target.closest?.("[data-close]")) {
+    const box = event.target.closest("dialog");
+    if (box) {
+      event.preventDefault();
+      box.close();
+    }
+  }
+});
+
+/* An act that went well closes what asked for it. */
+document.addEventListener("htmx:after:request", (event) => {
+  const status = event.detail?.ctx?.response?.status ?? 0;
+  if (status < 200 || status >= 300) return;
+  const element = event.target;
+  if (!(element instanceof Element) || !element.matches("form[data-act]")) return;
+  element.closest("dialog")?.close();
+  const pop = element.closest("[popover]");
+  if (pop?.matches(":popover-open")) pop.hidePopover();
+});
+
+class MistConfirm extends HTMLElement {
+  connectedCallback() {
+    const field = this.querySelector("input");
+    const button = (this.closest("form") ?? this).querySelector("button[type=submit]");
+    if (!field || !button) return;
+    const check = () => {
+      button.disabled = field.value.trim() !== this.getAttribute("word");
+    };
+    field.addEventListener("input", check);
+    check();
+  }
+}
+
+customElements.define("mist-confirm", MistConfirm);
+window.mistOpenDialog = open;

@@ -1,0 +1,102 @@
+/* <mist-live hx-ws:connect="/ws/console?org=…">: tells the server what is on screen, and the person how fresh it is.
+   Fragments come as HTML with hx-swap-oob and are morphed in by htmx. A message that is JSON without content is for us:
+   {"pong": true} or {"counts": {…}}. */
+import { announce } from "./dom.js";
+
+const PING_AFTER = 30_000;
+const GIVE_UP = 10_000;
+
+class MistLive extends HTMLElement {
+  connectedCallback() {
+    this.state = "connecting";
+    this.last = Date.now();
+    this.addEventListener("htmx:ws:after:connection", (event) => {
+      this.connection = event.detail.connection;
+      this.heard();
+      this.show();
+    });
+    this.addEventListener("htmx:ws:before:message:incoming", () => {
+      this.heard();
+      this.applying = true;
+    });
+    this.addEventListener("htmx:ws:after:message:incoming", () => {
+      /* the observer's records are delivered as a microtask: what it sees until then is the server's doing */
+      setTimeout(() => (this.applying = false), 0);
+      document.dispatchEvent(new CustomEvent("mist:live"));
+    });
+    this.addEventListener("htmx:ws:close", (event) => this.set(event.detail.reason === "removed" ? "paused" : "reconnecting"));
+    this.addEventListener("htmx:ws:error", () => this.state !== "live" && this.set("reconnecting"));
+    document.addEventListener("htmx:after:swap", () => this.show());
+    this.timer = setInterval(() => this.beat(), 1000);
+    this.observer = new MutationObserver((records) => this.applying && this.flash(records));
+    const main = document.getElementById("main");
+    if (main) this.observer.observe(main, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ["class"] });
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.timer);
+    this.observer?.disconnect();
+  }
+
+  /* "machine.row:<id>" of everything on screen that can change. Sent whenever that set changes. */
+  show() {
+    if (this.connection?.socket?.readyState !== WebSocket.OPEN) return;
+    const shown = [...new Set([...document.querySelectorAll("[data-live]")].map((element) => element.dataset.live))];
+    const text = JSON.stringify({ show: shown });
+    if (text === this.shown && this.shownOn === this.connection.socket) return;
+    this.shown = text;
+    this.shownOn = this.connection.socket;
+    this.connection.socket.send(text);
+  }
+
+  heard() {
+    this.last = Date.now();
+    this.asked = 0;
+    this.set("live");
+  }
+
+  beat() {
+    const silent = Date.now() - this.last;
+    if (this.state === "live" && silent > PING_AFTER) {
+      if (!this.asked) {
+        this.asked = Date.now();
+        this.connection?.socket?.send(JSON.stringify({ ping: true }));
+      } else if (Date.now() - this.asked > GIVE_UP) {
+        this.connection?.socket?.close();
+        this.set("reconnecting");
+      }
+    }
+    if (this.state !== "live") this.draw();
+  }
+
+  set(state) {
+    if (state === this.state) return;
+    if (state === "live" && this.state === "reconnecting") announce(this.dataset.live);
+    this.state = state;
+    this.draw();
+  }
+
+  draw() {
+    const dot = this.querySelector(".livedot");
+    const text = this.querySelector(".t");
+    const age = Math.round((Date.now() - this.last) / 1000);
+    const words = { live: this.dataset.live, connecting: this.dataset.connecting, paused: this.dataset.paused };
+    const label = words[this.state] ?? this.dataset.reconnecting.replace("{age}", String(age));
+    dot.className = `livedot${{ live: "", reconnecting: " warn" }[this.state] ?? " off"}`;
+    if (text.textContent !== label) text.textContent = label;
+    this.title = this.state === "live" ? this.dataset.liveTitle : label;
+    this.dataset.state = this.state;
+  }
+
+  flash(records) {
+    for (const record of records) {
+      const node = record.target instanceof Element ? record.target : record.target.parentElement;
+      const cell = node?.closest("td, .flashable");
+      if (!cell || cell.classList.contains("flash") || !cell.closest("[data-live]")) continue;
+      cell.classList.add("flash");
+      cell.addEventListener("animationend", () => cell.classList.remove("flash"), { once: true });
+    }
+  }
+}
+
+customElements.define("mist-live", MistLive);

@@ -1,0 +1,34 @@
+/* <time datetime=… data-rel>: "6 s ago" under an hour, then the local clock; the full date on hover. The server writes UTC.
+   <time datetime=… data-until>: seconds left. */
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const dated = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+
+function words(at, element) {
+  const now = Date.now();
+  const s = Math.round((now - at.getTime()) / 1000);
+  if (element.hasAttribute("data-until")) return `${Math.max(0, -s)} s`;
+  const form = element.dataset.ago || "{} ago";
+  if (s >= 0 && s < 60) return form.replace("{}", `${s} s`);
+  if (s >= 0 && s < 3600) return form.replace("{}", `${Math.floor(s / 60)} min`);
+  if (at.toDateString() === new Date().toDateString()) return clock.format(at);
+  if (element.hasAttribute("data-clock")) return `${day.format(at)} ${clock.format(at)}`;
+  return at.getFullYear() === new Date().getFullYear() ? day.format(at) : dated.format(at);
+}
+
+function tell() {
+  for (const element of document.querySelectorAll("time[data-rel], time[data-until]")) {
+    const at = new Date(element.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const text = words(at, element);
+    if (element.textContent !== text) element.textContent = text;
+    if (!element.title) element.title = `${full.format(at)} · ${at.toISOString().replace(".000Z", "Z")}`;
+  }
+}
+
+tell();
+setInterval(tell, 1000);
+document.addEventListener("htmx:after:swap", tell);
+document.addEventListener("mist:live", tell);
