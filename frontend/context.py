@@ -1,0 +1,21 @@
+"""What every template knows: the frame around the page, the theme, the nonce of the styles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+
+THEMES = ("system", "light", "dark")
+
+
+def console(request: HttpRequest) -> dict[str, Any]:
+    """`frame` is None on pages outside an organization; `theme` is the person's choice, else the system's."""
+    user = getattr(request, "user", None)
+    chosen = user.settings.get("theme") if user is not None and user.is_authenticated else None
+    return {
+        "frame": getattr(request, "frame", None),
+        "theme": chosen if chosen in THEMES else "system",
+        "csp_nonce": getattr(request, "csp_nonce", ""),
+        "request_id": getattr(request, "request_id", ""),
+    }

@@ -1,0 +1,303 @@
+"""Small pieces of markup that every page uses: icons, marks, tiles, times, bars. All input is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from zlib import crc32
+
+from django import template
+from django.forms import BoundField, CheckboxInput, CheckboxSelectMultiple, RadioSelect
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from clouds.providers import all_providers
+
+register = template.Library()
+
+_DASHED = '<circle cx="6" cy="6" r="4.5" fill="none" stroke="currentColor" stroke-width="1.5" stroke-dasharray="2.2 2"/>'
+_TRIANGLE = (
+    '<path d="M6 .9 11.6 11H.4Z" fill="currentColor" stroke="currentColor" stroke-width=".6" stroke-linejoin="round"/>'
+    '<path class="on" d="M6 4.6v2.8M6 9.1v.1" stroke-width="1.3" stroke-linecap="round"/>'
+)
+MARKS = {
+    "running": '<circle cx="6" cy="6" r="4.5" fill="currentColor"/>',
+    "stopped": '<rect x="2.2" y="2.2" width="7.6" height="7.6" rx="1.6" fill="none" stroke="currentColor" stroke-width="1.6"/>',
+    "pending": (
+        '<circle cx="6" cy="6" r="4.4" fill="none" stroke="currentColor" stroke-width="1.6" opacity=".25"/>'
+        '<path class="arc" d="M6 1.6A4.4 4.4 0 0 1 10.4 6" fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round"/>'
+    ),
+    "error": _TRIANGLE,
+    "crit": _TRIANGLE,
+    "warn": (
+        '<path d="M6 .6 11.4 6 6 11.4.6 6Z" fill="currentColor"/><path class="on" d="M6 3.6v3M6 8.3v.1" stroke-width="1.3" stroke-linecap="round"/>'
+    ),
+    "ok": (
+        '<circle cx="6" cy="6" r="5.5" fill="currentColor"/>'
+        '<path class="on" d="m3.6 6.2 1.6 1.6 3.2-3.5" fill="none" stroke-width="1.5" stroke-linecap="round" stroke-linejoin="round"/>'
+    ),
+    "info": '<circle cx="6" cy="6" r="5.4" fill="currentColor"/><path class="on" d="M6 5.4v3.1M6 3.4v.1" stroke-width="1.4" stroke-linecap="round"/>',
+    "suspended": '<path d="M4 2v8M8 2v8" stroke="currentColor" stroke-width="2.2" stroke-linecap="round"/>',
+    "queued": _DASHED,
+    "unknown": _DASHED,
+}
+# A machine's state → the mark that shows it.
+STATE_MARKS = {
+    "running": "running",
+    "normal": "running",
+    "succeeded": "running",
+    "stopped": "stopped",
+    "terminated": "stopped",
+    "suspended": "suspended",
+    "paused": "suspended",
+    "error": "error",
+    "failed": "error",
+    "unknown": "unknown",
+}
+STATE_WORDS = {
+    "running": gettext_lazy("Running"),
+    "starting": gettext_lazy("Starting…"),
+    "stopping": gettext_lazy("Stopping…"),
+    "stopped": gettext_lazy("Stopped"),
+    "pending": gettext_lazy("Pending…"),
+    "suspended": gettext_lazy("Suspended"),
+    "terminated": gettext_lazy("Terminated"),
+    "error": gettext_lazy("Error"),
+    "rebooting": gettext_lazy("Rebooting…"),
+    "paused": gettext_lazy("Paused"),
+    "reconfiguring": gettext_lazy("Reconfiguring…"),
+    "unknown": gettext_lazy("Unknown"),
+    "updating": gettext_lazy("Updating…"),
+    "migrating": gettext_lazy("Migrating…"),
+    "creating": gettext_lazy("Creating…"),
+    "normal": gettext_lazy("Normal"),
+    "succeeded": gettext_lazy("Succeeded"),
+    "failed": gettext_lazy("Failed"),
+}
+_TONES = {"running": "ok", "error": "crit", "suspended": "viol", "pending": "acc"}
+# Of a job.
+JOB_MARKS = {
+    "waiting": "warn",
+    "queued": "queued",
+    "running": "pending",
+    "succeeded": "ok",
+    "failed": "crit",
+    "cancelled": "stopped",
+    "undone": "stopped",
+    "lost": "crit",
+}
+OUTCOME_MARKS = {
+    "succeeded": "ok",
+    "failed": "crit",
+    "refused": "warn",
+    "requested": "pending",
+    "observed": "info",
+    "cancelled": "stopped",
+    "undone": "stopped",
+}
+
+
+@register.simple_tag
+def icon(name: str, size: str = "") -> SafeString:
+    """A Lucide icon from the sprite; the build collects the names."""
+    return format_html('<svg class="ico {}" aria-hidden="true"><use href="{}#i-{}"/></svg>', size, static("build/icons.svg"), name)
+
+
+@register.simple_tag
+def mark(name: str) -> SafeString:
+    """A state mark by its own name: running, stopped, pending, error, warn, ok, suspended, unknown …"""
+    name = name if name in MARKS else "unknown"
+    return format_html('<svg class="mark {}" viewBox="0 0 12 12" aria-hidden="true">{}</svg>', name, mark_safe(MARKS[name]))  # noqa: S308
+
+
+@register.simple_tag
+def state_mark(state: str) -> SafeString:
+    """The mark of a machine's state; what is neither at rest nor broken is changing."""
+    return mark(STATE_MARKS.get(state, "pending"))
+
+
+@register.simple_tag
+def job_mark(state: str) -> SafeString:
+    return mark(JOB_MARKS.get(state, "unknown"))
+
+
+@register.simple_tag
+def outcome_mark(type_: str) -> SafeString:
+    """The mark of an event by the last part of its type, with the outcome in words for those who cannot see it."""
+    outcome = type_.rsplit(".", 1)[-1]
+    return format_html('{}<span class="vh">{}</span>', mark(OUTCOME_MARKS.get(outcome, "unknown")), outcome)
+
+
+@register.filter
+def state_word(state: str) -> str:
+    return str(STATE_WORDS.get(state, state))
+
+
+@register.filter
+def state_tone(state: str) -> str:
+    """The class of the pill of a machine's state."""
+    return _TONES.get(STATE_MARKS.get(state, "pending"), "")
+
+
+@register.simple_tag
+def tile(provider: str, size: str = "") -> SafeString:
+    """A provider's tile: two or three letters on a tint."""
+    known = all_providers().get(provider)
+    letters = (known.tile if known else "") or provider[:3]
+    return format_html('<span class="prov {} {}" aria-hidden="true">{}</span>', provider, size, letters)
+
+
+@register.filter
+def provider_title(provider: str) -> str:
+    known = all_providers().get(provider)
+    return known.title if known else provider
+
+
+@register.simple_tag
+def avatar(name: str, size: str = "") -> SafeString:
+    """A person's initials on one of ten hues, the same for the same name."""
+    name = str(name)
+    words = [word for word in name.replace("@", " ").replace(".", " ").split() if word]
+    initials = "".join(word[0] for word in words[:2]).upper() or "?"
+    return format_html('<span class="ava h{} {}" aria-hidden="true">{}</span>', crc32(name.encode()) % 10, size, initials)
+
+
+@register.simple_tag
+def tag(key: str, value: str = "") -> SafeString:
+    if not value:
+        return format_html('<span class="tag" title="{0}">{0}</span>', key)
+    return format_html('<span class="tag" title="{0}={1}"><i>{0}=</i>{1}</span>', key, value)
+
+
+@register.simple_tag
+def tag_list(tags: Mapping[str, str] | None, most: int = 3) -> SafeString:
+    """The first few tags of a row, then how many more."""
+    items = sorted((tags or {}).items())
+    shown = format_html_join("", "{}", ((tag(key, value),) for key, value in items[:most]))
+    more = format_html('<span class="tag" title="{}"><i>+{}</i></span>', ", ".join(f"{k}={v}" for k, v in items[most:]), len(items) - most)
+    return format_html('<span class="tags">{}{}</span>', shown, more if len(items) > most else "")
+
+
+@register.simple_tag
+def when(at: datetime | None, form: str = "", never: str = "–") -> SafeString:
+    """A time as <time>: the server writes UTC, the script the viewer's clock. `form`: "{} ago" by default."""
+    if at is None:
+        return format_html('<span class="dim">{}</span>', never)
+    utc = at.astimezone(UTC)
+    seconds = (timezone.now() - at).total_seconds()
+    pattern = form or _("{} ago")
+    if 0 <= seconds < 60:
+        text = pattern.replace("{}", f"{seconds:.0f} s")
+    elif 0 <= seconds < 3600:
+        text = pattern.replace("{}", f"{seconds // 60:.0f} min")
+    else:
+        text = utc.strftime("%-d %b %Y %H:%M UTC")
+    return format_html('<time datetime="{}" data-rel data-ago="{}">{}</time>', _iso(utc), pattern, text)
+
+
+@register.simple_tag
+def clock(at: datetime) -> SafeString:
+    """Hour and minute; on other days with the date."""
+    utc = at.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', _iso(utc), utc.strftime("%-d %b %Y %H:%M:%S UTC"), utc.strftime("%H:%M:%S")
+    )
+
+
+@register.simple_tag
+def until(at: datetime) -> SafeString:
+    """Seconds left until then, counted down by the script."""
+    left = max(0.0, (at - timezone.now()).total_seconds())
+    return format_html('<time datetime="{}" data-until>{} s</time>', _iso(at.astimezone(UTC)), f"{left:.0f}")
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@register.filter
+def age(at: datetime | None) -> str:
+    """How long ago, in its largest unit: 12 d, 5 h, 3 min."""
+    if at is None:
+        return ""
+    seconds = (timezone.now() - at).total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:,.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
+@register.filter
+def seconds(value: float | None) -> str:
+    """A duration in words: 0.4 s, 27 s, 3 min, 2 h."""
+    if value is None:
+        return ""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.0f} h"
+
+
+@register.filter
+def gib(mib: float | None) -> str:
+    """MiB as GB in words: 16 GB, 0.5 GB."""
+    return "" if mib is None else f"{mib / 1024:.3g} GB"
+
+
+@register.filter
+def get(mapping: Mapping[str, Any] | None, key: str) -> Any:
+    return (mapping or {}).get(key)
+
+
+@register.filter
+def hex_id(value: Any) -> str:
+    """An id as the contract writes it: 32 lower-case hex digits."""
+    return getattr(value, "hex", None) or str(value or "")
+
+
+@register.simple_tag
+def bar(parts: Iterable[tuple[str, float]], css: str = "", label: str = "") -> SafeString:
+    """A stacked bar. parts: (class b-ok, b-off, b-acc, b-crit …, amount). Widths are SVG attributes, so the CSP needs no inline style."""
+    kept = [(name, amount) for name, amount in parts if amount]
+    whole = sum(amount for _name, amount in kept) or 1
+    pieces, x = [], 0.0
+    for name, amount in kept:
+        width = 100 * amount / whole
+        pieces.append((name, f"{x:.2f}%", f"{max(width - 0.4, 0.6):.2f}%"))
+        x += width
+    body = format_html_join("", '<rect class="{}" x="{}" width="{}" height="100%"/>', pieces)
+    described = format_html('role="img" aria-label="{}"', label) if label else mark_safe('aria-hidden="true"')
+    return format_html('<svg class="bar {}" {}>{}</svg>', css, described, body)
+
+
+@register.simple_tag(takes_context=True)
+def query(context: template.Context, **changes: Any) -> str:
+    """This address with some parameters changed; None or "" drops one. Paging starts again unless it is what changes."""
+    params = context["request"].GET.copy()
+    if not {"cursor", "page"} & changes.keys():
+        changes |= {"cursor": None, "page": None}
+    for key, value in changes.items():
+        if value in (None, ""):
+            params.pop(key, None)
+        else:
+            params[key] = str(value)
+    text = params.urlencode()
+    return f"?{text}" if text else context["request"].path
+
+
+@register.simple_tag
+def control(field: BoundField) -> SafeString:
+    """The widget of a form's field in our classes."""
+    widget = field.field.widget
+    css = "in"
+    if isinstance(widget, CheckboxInput | CheckboxSelectMultiple):
+        css = "cb"
+    elif isinstance(widget, RadioSelect):
+        css = "rd"
+    return field.as_widget(attrs={"class": f"{css} {widget.attrs.get('class', '')}".strip()})
