@@ -1,0 +1,203 @@
+"""What can be done to clouds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from clouds import credentials, polling
+from clouds.connection import account_of, open_provider
+from clouds.models import Cloud
+from clouds.providers import provider
+from core import vault
+from core.actions import Action, Call, register
+from core.actor import Actor
+from core.errors import AuthFailed, Denied, Invalid, NotFound, NotSupported, Rejected
+from core.params import NameField, TagsField
+
+CHECK_S = 30
+
+
+class CreateParams(serializers.Serializer[Any]):
+    """`credentials`: the provider's fields, see /providers."""
+
+    name = NameField()
+    provider = serializers.CharField(max_length=40)
+    credentials = serializers.DictField(write_only=True, required=False, default=dict)
+    features = serializers.DictField(child=serializers.BooleanField(), required=False, default=dict)
+    tags = TagsField(required=False, default=dict)
+
+    def validate_provider(self, value: str) -> str:
+        try:
+            return provider(value).name
+        except NotFound as error:
+            raise serializers.ValidationError(error.detail) from error
+
+
+def check_credentials(cloud: Cloud, name: str, sent: dict[str, Any], actor: Actor) -> dict[str, Any]:
+    """Validated credentials that have just worked.  Raises: Invalid, Denied, AuthFailed, Unavailable …"""
+    cls = provider(name)
+    values = credentials.validate(cls, sent)
+    why = cls.needs_admin(values)
+    if why and not actor.is_admin:
+        raise Denied(why, code="admin_only", reason="only an installation admin may")
+    with open_provider(name, values, cloud=cloud, actor=actor, deadline_s=CHECK_S) as made:
+        try:
+            made.check()
+        except NotSupported:
+            pass
+        except (AuthFailed, Rejected) as error:
+            raise Invalid(error.detail, code=error.code, fields={"credentials": [error.detail]}, **{k: v for k, v in error.extra.items() if k == "words"}) from error
+    return values
+
+
+@register
+class Create(Action):
+    """Add a cloud. Its credentials are tried at once; nothing is saved unless they work."""
+
+    model = Cloud
+    name = "create"
+    creates = True
+    params = CreateParams
+
+    def prepare(self, call: Call) -> None:
+        call.params["checked"] = check_credentials(call.target, call.params["provider"], call.params["credentials"], call.actor)
+
+    def draft(self, actor: Actor, params: dict[str, Any]) -> Cloud:
+        return Cloud(org_id=actor.org_id, name=params["name"], provider=params["provider"], tags=params["tags"])
+
+    def build(self, actor: Actor, params: dict[str, Any]) -> Cloud:
+        cls = provider(params["provider"])
+        public, secret = credentials.split(cls, params["checked"])
+        cloud = Cloud(
+            org_id=actor.org_id,
+            name=params["name"],
+            provider=cls.name,
+            config=public,
+            features={"compute": True, "dns": False, "container": False, "objectstorage": False} | params["features"],
+            tags=params["tags"],
+            owner_id=actor.user_id,
+            created_by_id=actor.user_id,
+        )
+        cloud.account = account_of(cls, params["checked"], cloud)
+        if secret:
+            cloud.vault = vault.put(actor.org_id, "cloud", secret)
+        return cloud
+
+    def run(self, call: Call) -> dict[str, Any]:
+        polling.schedule(call.target)
+        return {"id": call.target.pk.hex}
+
+
+class EditParams(serializers.Serializer[Any]):
+    """What is left out stays."""
+
+    name = NameField(required=False)
+    enabled = serializers.BooleanField(required=False)
+    features = serializers.DictField(child=serializers.BooleanField(), required=False)
+
+
+@register
+class Edit(Action):
+    """Rename, disable or enable a cloud, or choose its features."""
+
+    model = Cloud
+    name = "edit"
+    params = EditParams
+
+    def run(self, call: Call) -> None:
+        cloud, was_enabled = call.target, call.target.enabled
+        for name, value in call.params.items():
+            setattr(cloud, name, {**cloud.features, **value} if name == "features" else value)
+        cloud.save()
+        if cloud.enabled and not was_enabled:
+            polling.schedule(cloud)
+
+
+class RotateParams(serializers.Serializer[Any]):
+    """All credentials anew; a secret left out stays what it was."""
+
+    credentials = serializers.DictField(write_only=True)
+
+
+@register
+class Rotate(Action):
+    """Give a cloud other credentials. They are tried first; with them it is polled at once."""
+
+    model = Cloud
+    name = "rotate"
+    params = RotateParams
+
+    def prepare(self, call: Call) -> None:
+        cloud = call.target
+        secret = vault.read(cloud.vault_id) if cloud.vault_id else {}
+        sent = {k: v for k, v in call.params["credentials"].items() if v not in (None, "")}
+        cls = provider(cloud.provider)
+        names = {alias: field.name for field in cls.credential_fields for alias in (field.name, *field.aliases)}
+        named = {names.get(key, key): value for key, value in sent.items()}
+        kept = {k: v for k, v in {**cloud.config, **secret}.items() if v is not None}
+        call.params["checked"] = check_credentials(cloud, cloud.provider, {**kept, **named}, call.actor)
+
+    def run(self, call: Call) -> None:
+        cloud, cls = call.target, provider(call.target.provider)
+        public, secret = credentials.split(cls, call.params["checked"])
+        cloud.config = public
+        cloud.account = account_of(cls, call.params["checked"], cloud)
+        cloud.credentials_version += 1
+        if secret and cloud.vault_id:
+            vault.replace(cloud.vault_id, secret)
+        elif secret:
+            cloud.vault = vault.put(cloud.org_id, "cloud", secret)
+        cloud.save()
+        polling.schedule(cloud)
+
+
+class TagParams(serializers.Serializer[Any]):
+    """`tags`: to set. `remove`: keys to take away."""
+
+    tags = TagsField(required=False, default=dict)
+    remove = serializers.ListField(child=serializers.CharField(max_length=128), required=False, default=list)
+
+
+@register
+class Tag(Action):
+    """Set and remove tags."""
+
+    model = Cloud
+    name = "tag"
+    params = TagParams
+
+    def run(self, call: Call) -> None:
+        cloud = call.target
+        cloud.tags = {k: v for k, v in cloud.tags.items() if k not in call.params["remove"]} | call.params["tags"]
+        cloud.save(update_fields=["tags", "updated_at"])
+
+
+@register
+class Refresh(Action):
+    """List everything again, now."""
+
+    model = Cloud
+    name = "refresh"
+    exclusive = False
+
+    def run(self, call: Call) -> None:
+        polling.schedule(call.target)
+
+
+@register
+class Remove(Action):
+    """Forget a cloud and what it listed. Nothing at the provider is touched."""
+
+    model = Cloud
+    name = "remove"
+    deletes = True
+    tier = 2
+
+    def run(self, call: Call) -> None:
+        vault_id = call.target.vault_id
+        call.target.delete()
+        vault.delete(vault_id)
+
+

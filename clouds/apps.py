@@ -1,0 +1,10 @@
+"""The clouds application: registers its actions and inventories."""
+
+from django.apps import AppConfig
+
+
+class CloudsConfig(AppConfig):
+    name = "clouds"
+
+    def ready(self) -> None:
+        from clouds import actions, inventory, tasks  # noqa: F401

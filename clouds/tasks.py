@@ -1,0 +1,29 @@
+"""Polls as tasks: ids in, one call."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import shared_task
+
+from clouds import polling
+from core.ticks import every
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(ignore_result=True)
+def poll(poll_id: int) -> None:
+    """List one kind of one cloud."""
+    polling.poll_once(poll_id)
+
+
+@every(1)
+def start_polls() -> None:
+    """Announce the polls that are due."""
+    for due in polling.take_due():
+        try:
+            poll.apply_async((due.pk,), queue="poll", retry=False, expires=polling.DEADLINE_S, ignore_result=True)
+        except Exception as error:  # the claim runs out by itself and the poll is taken again
+            log.warning("poll %s could not be announced (%s)", due.pk, type(error).__name__)
+            return

@@ -1,0 +1,7 @@
+"""The core application."""
+
+from django.apps import AppConfig
+
+
+class CoreConfig(AppConfig):
+    name = "core"

@@ -1,0 +1,91 @@
+"""Reasons to say no, or to show less. The guards themselves live in the apps; settings.ACTION_GUARDS names them in order."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.module_loading import import_string
+
+from core.actor import Actor
+from core.errors import Denied, NotFound, Refused, Unauthenticated
+
+if TYPE_CHECKING:
+    from core.actions import Call
+
+QS = TypeVar("QS", bound="models.QuerySet[Any]")
+
+
+class Guard:
+    """One reason. `narrow` and `permits` are the same rule twice, in SQL and in Python; a property test holds them equal."""
+
+    def narrow(self, actor: Actor, model: type[models.Model], verb: str) -> Q:
+        """The rows of `model` on which `actor` may do `verb`; Q() is all."""
+        return Q()
+
+    def permits(self, actor: Actor, target: Any, verb: str) -> bool:
+        """The same for one row at hand, without a query of its own where it can."""
+        return True
+
+    def check(self, call: Call) -> None:
+        """Raises: Refused, when this guard forbids the call."""
+
+
+class TenantGuard(Guard):
+    """Nobody sees or touches another organization's things; the system does, nobody's do not."""
+
+    def narrow(self, actor: Actor, model: type[models.Model], verb: str) -> Q:
+        if actor.is_system and actor.org_id is None:
+            return Q()
+        if actor.org_id is None or actor.is_nobody:
+            return Q(pk__in=[])
+        return Q(org_id=actor.org_id)
+
+    def permits(self, actor: Actor, target: Any, verb: str) -> bool:
+        if actor.is_system and actor.org_id is None:
+            return True
+        return actor.org_id is not None and not actor.is_nobody and target.org_id == actor.org_id
+
+    def check(self, call: Call) -> None:
+        if call.actor.is_nobody:
+            raise Unauthenticated("Sign in, or send a token.")
+        if not self.permits(call.actor, call.target, call.action.name):
+            raise NotFound
+        if call.actor.read_only:
+            raise Denied("This token is read-only. Use one that may act.", code="read_only_token", reason="token scope")
+
+
+@cache
+def guards() -> tuple[Guard, ...]:
+    """The guards of this installation, in order."""
+    return tuple(import_string(path)() for path in settings.ACTION_GUARDS)
+
+
+def narrow(queryset: QS, actor: Actor, verb: str) -> QS:
+    for guard in guards():
+        q = guard.narrow(actor, queryset.model, verb)
+        if q:
+            queryset = queryset.filter(q)
+    return queryset
+
+
+def permits(actor: Actor, target: Any, verb: str) -> bool:
+    """May `actor` do `verb` on this row, as far as rights go?"""
+    return all(guard.permits(actor, target, verb) for guard in guards())
+
+
+def check(call: Call) -> None:
+    """Raises: the first guard's Refused; NotFound where the target may not even be read."""
+    try:
+        for guard in guards():
+            guard.check(call)
+    except Denied as denied:
+        if not call.is_new and not permits(call.actor, call.target, "read"):
+            raise NotFound from denied
+        raise
+
+
+__all__ = ["Guard", "Refused", "TenantGuard", "check", "guards", "narrow", "permits"]

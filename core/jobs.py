@@ -1,0 +1,343 @@
+"""What can be done to a job: undo in its window, cancel, retry; and bulks, which are parent jobs."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+
+from core import actions, events, guard, live
+from core.actor import Actor
+from core.errors import Conflict, Denied, Failed, Invalid, MistError, NotFound
+from core.models import Job, Worker
+from core.ticks import every
+
+log = logging.getLogger(__name__)
+
+BULK_CAP = 10_000  # targets of one bulk
+BULK_WIDTH = 20  # of its children at work at once
+LOST_AFTER_S = 20  # a worker that said nothing for so long is gone
+UNDELIVERED_AFTER_S = 15  # a queued job nobody claimed for so long is announced again
+
+
+def _may(actor: Actor, job: Job, what: str) -> None:
+    """Whoever may do the verb may stop it.  Raises: NotFound, Denied."""
+    if not guard.permits(actor, job, "read"):
+        raise NotFound
+    mine = actor.user_id is not None and job.user_id == actor.user_id
+    if actor.read_only or not (mine or guard.permits(actor, job, what)):
+        raise Denied(f"You may not {what} jobs of others here. Ask an owner of the organization.", reason=f"no statement allows job.{what}")
+
+
+def undo(actor: Actor, job: Job) -> Job:
+    """Take a job back while it waits.  Raises: Conflict when its window has closed."""
+    _may(actor, job, "undo")
+    with transaction.atomic(durable=True):
+        held = Job.objects.select_for_update().get(pk=job.pk)
+        if held.state != Job.State.WAITING:
+            raise Conflict(f"This job is {held.state}: only a waiting one can be undone.", code="window_closed")
+        for child in held.children.select_for_update().filter(state=Job.State.WAITING):
+            actions.end(child, Job.State.UNDONE, actor=actor)
+        actions.end(held, Job.State.UNDONE, actor=actor)
+    return held
+
+
+def cancel(actor: Actor, job: Job) -> Job:
+    """Stop what has not started; ask what runs to stop, where it can.  Raises: Conflict."""
+    _may(actor, job, "cancel")
+    with transaction.atomic(durable=True):
+        held = Job.objects.select_for_update().get(pk=job.pk)
+        if not held.is_active:
+            raise Conflict(f"This job has already {held.state}.", code="job_over")
+        if held.target_id is None:  # a bulk: what has not begun does not begin
+            held.cancel_requested = True
+            held.save(update_fields=["cancel_requested"])
+            for child in held.children.select_for_update().filter(state__in=[Job.State.WAITING, Job.State.QUEUED]):
+                actions.end(child, Job.State.CANCELLED, actor=actor)
+            settle_bulk(held)
+        elif held.state in (Job.State.WAITING, Job.State.QUEUED):
+            actions.end(held, Job.State.CANCELLED, actor=actor)
+        elif not actions.get(held.action).cancellable:
+            raise Conflict("This has begun and its cloud cannot be told to stop it.", code="not_cancellable")
+        else:
+            held.cancel_requested = True
+            held.save(update_fields=["cancel_requested"])
+            events.record(f"{held.action}.cancel.requested", actor, org_id=held.org_id, job_id=held.pk, target_kind="job", target_id=held.pk)
+        live.changed(held.org_id, "job", [held.pk])
+    return held
+
+
+def retry(actor: Actor, job: Job) -> Job:
+    """The same again, by who asks now, with that person's rights. A bulk: its failed children alone.  Raises: Conflict."""
+    if not guard.permits(actor, job, "read"):
+        raise NotFound
+    if job.state not in (Job.State.FAILED, Job.State.LOST, Job.State.CANCELLED):
+        raise Conflict(f"This job has {job.state}: only a failed, lost or cancelled one can be tried again.", code="nothing_to_retry")
+    action = actions.get(job.action)
+    if job.target_id is None:
+        failed = list(job.children.filter(state__in=[Job.State.FAILED, Job.State.LOST]).values_list("target_id", flat=True))
+        if not failed:
+            raise Conflict("None of its jobs failed.", code="nothing_to_retry")
+        return bulk(actor, action.model, action.name, job.params, ids=failed)
+    if action.creates:
+        return actions.perform(actor, action.model, action.name, job.params, retry_of=job)
+    target = action.model.objects.visible_to(actor).filter(pk=job.target_id).first()
+    if target is None:
+        raise NotFound
+    return actions.perform(actor, target, action.name, job.params, retry_of=job)
+
+
+# --- bulk -----------------------------------------------------------------------------------------------------------
+
+
+def select(actor: Actor, model: type[Any], *, ids: Sequence[UUID] | None = None, search: str | None = None) -> QuerySet[Any]:
+    """What a selector means for this actor."""
+    rows = model.objects.visible_to(actor)
+    if ids is not None:
+        return rows.filter(pk__in=ids)
+    return rows.filter(model.search_q(search or "", actor))
+
+
+def preview(actor: Actor, model: type[Any], name: str, *, ids: Sequence[UUID] | None = None, search: str | None = None) -> dict[str, Any]:
+    """{"count", "able", "reasons": {why not: how many}} for the first 1,000."""
+    rows = select(actor, model, ids=ids, search=search)
+    action = actions.get(f"{model.kind()}.{name}")
+    able, reasons = 0, {}
+    count = rows.count()
+    for row in rows[:1000]:
+        why = None
+        if not actions.action_offered(action, row):
+            why = "Its provider cannot do that."
+        elif not guard.permits(actor, row, action.rights or action.name):
+            why = "You may not do that to it."
+        why = why or action.reason(row)
+        if why is None:
+            able += 1
+        else:
+            reasons[why] = reasons.get(why, 0) + 1
+    return {"count": count, "able": able, "reasons": reasons, "counted": min(count, 1000)}
+
+
+def bulk(
+    actor: Actor,
+    model: type[Any],
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    ids: Sequence[UUID] | None = None,
+    search: str | None = None,
+    undo_s: float | None = None,
+) -> Job:
+    """Ask for one action on many. Answers at once with the parent; a worker makes the children.
+
+    Raises: Invalid: no such targets, more than BULK_CAP, wrong params.
+    """
+    action = actions.get(f"{model.kind()}.{name}")
+    if action.creates or not action.bulk:
+        raise Invalid(f"{action.verb} cannot be done in bulk.", fields={"action": ["Not for many at once."]})
+    if actor.read_only:
+        raise Denied("This token is read-only. Use one that may act.", code="read_only_token", reason="token scope")
+    actions._valid(action, actor, params, None)
+    chosen = list(select(actor, model, ids=ids, search=search).values_list("pk", flat=True)[: BULK_CAP + 1])
+    if ids is not None and len(set(ids)) > len(chosen):
+        raise Invalid("Some of these are not there.", code="not_found", fields={"ids": ["Not found."]})
+    if not chosen:
+        raise Invalid("Nothing matches.", fields={"search": ["Nothing matches."]})
+    if len(chosen) > BULK_CAP:
+        raise Invalid(f"More than {BULK_CAP:,} match. Narrow the search.", fields={"search": [f"At most {BULK_CAP:,}."]})
+    with transaction.atomic(durable=True):
+        job = Job.objects.create(
+            org_id=actor.org_id,
+            action=action.verb,
+            state=Job.State.QUEUED,
+            target_kind=model.kind(),
+            target_name=f"{len(chosen)} {model.plural or model.kind() + 's'}",
+            exclusive=False,
+            params=actions._public_params(action, params),
+            selector={"ids": [pk.hex for pk in chosen], "search": search, "undo_s": undo_s},
+            total=len(chosen),
+            user_id=actor.user_id,
+            via=actor.via,
+            request_id=actor.request_id,
+            token_id=actor.token_id,
+            su_by=actor.su_by,
+            address=actor.address,
+            is_system=actor.is_system,
+            queue="bulk",
+            queued_at=timezone.now(),
+        )
+        detail = {"action": action.verb, "search": search, "targets": len(chosen), "params": job.params}
+        events.record(f"{action.verb}.bulk.requested", actor, org_id=job.org_id, job_id=job.pk, target_kind=model.kind(), detail=detail)
+        live.changed(job.org_id, "job", [job.pk])
+        transaction.on_commit(lambda: actions._enqueue(job))
+    return job
+
+
+def expand(job: Job) -> None:
+    """Make the children of a claimed bulk. Run again after a crash it goes on where it stopped."""
+    actor = actions.with_rights(job.actor())
+    action = actions.get(job.action)
+    selector = job.selector or {}
+    done = set(job.children.values_list("target_id", flat=True))
+    ids = [UUID(pk) for pk in selector.get("ids", []) if UUID(pk) not in done]
+    for batch in _batches(ids, 200):
+        if Job.objects.filter(pk=job.pk, cancel_requested=True).exists():
+            break
+        rows = {row.pk: row for row in action.model.objects.visible_to(actor).filter(pk__in=batch)}
+        for pk in batch:
+            row = rows.get(pk)
+            try:
+                if row is None:
+                    raise NotFound("It is not there any more.", code="target_gone")
+                actions.perform(actor, row, action.name, job.params, parent=job, undo_s=selector.get("undo_s"), queue="bulk")
+            except MistError as refusal:
+                _refused_child(job, action, pk, row, refusal)
+    with transaction.atomic():
+        held = Job.objects.select_for_update().get(pk=job.pk)
+        held.steps = [*held.steps, {"name": "expanded", "at": timezone.now().isoformat(), "detail": ""}]
+        held.save(update_fields=["steps"])
+        settle_bulk(held)
+
+
+def _batches(ids: list[UUID], size: int) -> Iterator[list[UUID]]:
+    rest = iter(ids)
+    while batch := list(itertools.islice(rest, size)):
+        yield batch
+
+
+def _refused_child(job: Job, action: actions.Action, pk: UUID, row: Any, refusal: MistError) -> None:
+    now = timezone.now()
+    Job.objects.create(
+        org_id=job.org_id,
+        parent=job,
+        action=job.action,
+        state=Job.State.FAILED,
+        target_kind=job.target_kind,
+        target_id=pk,
+        target_name=str(row or "")[:255],
+        target_tags=getattr(row, "tags", None) or {},
+        cloud_id=row.cloud_ref if row is not None else None,
+        exclusive=False,
+        params=job.params,
+        user_id=job.user_id,
+        via=job.via,
+        request_id=job.request_id,
+        queue="bulk",
+        finished_at=now,
+        error_code=refusal.code,
+        error_detail=refusal.detail,
+    )
+
+
+def counts(job: Job) -> dict[str, int]:
+    """{state: how many} of a bulk's children."""
+    return dict(job.children.values_list("state").annotate(n=Count("pk")).values_list("state", "n"))
+
+
+def settle_bulk(job: Job) -> None:
+    """End a bulk whose children have all ended. With the parent locked."""
+    expanded = any(step["name"] == "expanded" for step in job.steps)
+    if not job.is_active or not (expanded or job.cancel_requested):
+        return
+    by_state = counts(job)
+    if any(by_state.get(state) for state in Job.ACTIVE):
+        return
+    failed = sum(by_state.get(state, 0) for state in (Job.State.FAILED, Job.State.LOST))
+    job.result = by_state
+    job.state = Job.State.CANCELLED if job.cancel_requested else Job.State.FAILED if failed else Job.State.SUCCEEDED
+    if failed:
+        job.error_code, job.error_detail = "some_failed", f"{failed} of {job.total} failed."
+    job.finished_at = timezone.now()
+    job.save(update_fields=["result", "state", "error_code", "error_detail", "finished_at"])
+    outcome = {"succeeded": "succeeded", "cancelled": "cancelled"}.get(job.state, "failed")
+    events.record(
+        f"{job.action}.bulk.{outcome}", job.actor(), org_id=job.org_id, job_id=job.pk, target_kind=job.target_kind, detail={"results": by_state}
+    )
+    live.changed(job.org_id, "job", [job.pk])
+
+
+# --- housekeeping: ticks of the scheduler -----------------------------------------------------------------------------
+
+
+def release_due() -> int:
+    """Queue what waited for its time. Safe to run in several processes.  Returns: how many."""
+    now = timezone.now()
+    with transaction.atomic():
+        due = list(
+            Job.objects.select_for_update(skip_locked=True).filter(state=Job.State.WAITING, not_before__lte=now).order_by("not_before")[:500]
+        )
+        for job in due:
+            job.state, job.queued_at = Job.State.QUEUED, now
+        Job.objects.bulk_update(due, ["state", "queued_at"])
+        for job in due:
+            live.changed(job.org_id, "job", [job.pk])
+        transaction.on_commit(lambda: [actions._enqueue(job) for job in due])
+    return len(due)
+
+
+def announce_again() -> int:
+    """Ring again for queued jobs nobody claimed: the broker may have lost the bell.  Returns: how many."""
+    late = timezone.now() - timedelta(seconds=UNDELIVERED_AFTER_S)
+    with transaction.atomic():
+        jobs = list(
+            Job.objects.select_for_update(skip_locked=True).filter(state=Job.State.QUEUED, queued_at__lt=late).order_by("queued_at")[:500]
+        )
+        Job.objects.filter(pk__in=[job.pk for job in jobs]).update(queued_at=timezone.now())
+        transaction.on_commit(lambda: [actions._enqueue(job) for job in jobs])
+    return len(jobs)
+
+
+def give_up_lost() -> int:
+    """Mark running jobs lost whose worker is gone, or whose deadline passed long ago.  Returns: how many."""
+    now = timezone.now()
+    silent = now - timedelta(seconds=LOST_AFTER_S)
+    lost = 0
+    alive = Q(worker__in=list(_alive(silent)))
+    overdue = Q(deadline_at__lt=now - timedelta(seconds=30))
+    orphan = ~alive & Q(started_at__lt=silent) & ~Q(worker="")
+    bulk_ = Q(target_id__isnull=True)
+    for pk in list(Job.objects.filter(state=Job.State.RUNNING).filter(overdue & ~bulk_ | orphan).values_list("pk", flat=True)[:500]):
+        with transaction.atomic():
+            held = Job.objects.select_for_update(skip_locked=True).filter(pk=pk, state=Job.State.RUNNING).first()
+            if held is None:
+                continue
+            if held.target_id is None:  # making children again is safe: it goes on where it stopped
+                steps = {step["name"] for step in held.steps}
+                if "expanded" not in steps:
+                    held.state, held.queued_at, held.worker = Job.State.QUEUED, now, ""
+                    held.save(update_fields=["state", "queued_at", "worker"])
+                    transaction.on_commit(lambda job=held: actions._enqueue(job))
+                continue
+            error = Failed(
+                "The process that ran this died before it ended. It was not tried again: look at the target first.", code="job_lost"
+            )
+            actions.end(held, Job.State.LOST, error, actor=Actor.system(held.org_id))
+            lost += 1
+    return lost
+
+
+def _alive(since: Any) -> Iterator[str]:
+    yield from Worker.objects.filter(beat_at__gte=since).values_list("name", flat=True)
+
+
+def settle_bulks() -> int:
+    """End the bulks whose last child ended.  Returns: how many."""
+    ended = 0
+    for pk in list(Job.objects.filter(target_id__isnull=True, state=Job.State.RUNNING).values_list("pk", flat=True)[:200]):
+        with transaction.atomic():
+            held = Job.objects.select_for_update(skip_locked=True).filter(pk=pk).first()
+            if held is not None and held.is_active:
+                settle_bulk(held)
+                ended += not held.is_active
+    return ended
+
+
+for _seconds, _function in ((1, release_due), (5, announce_again), (5, give_up_lost), (2, settle_bulks)):
+    every(_seconds)(_function)

@@ -1,0 +1,281 @@
+"""The nouns that are rows: resources, jobs, events, vault entries, history."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.postgres.search import SearchVectorField
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from core import guard, history
+from core.actor import Actor
+
+
+def new_id() -> UUID:
+    """A time-ordered (version 7) id."""
+    return uuid7()
+
+
+class ResourceQuerySet(models.QuerySet["Any"]):
+    def visible_to(self, actor: Actor, verb: str = "read") -> Self:
+        """The rows on which `actor` may do `verb`. The only way a row reaches a response, page or socket."""
+        return guard.narrow(self, actor, verb)
+
+    def at(self, when: datetime) -> Self:
+        """The rows as they were then (inventory, tags, cost). Filters, search and `visible_to` apply to the old values."""
+        return history.as_of(self, when)
+
+
+class Resource(models.Model):
+    """A row an organization owns."""
+
+    # Path to the id of the cloud it lives in, for policies and `cloud=`; "" where it lives in none.
+    cloud_path: ClassVar[str] = ""
+    # Are its changes kept, so that lists can be asked with `at=`?
+    has_history: ClassVar[bool] = True
+    # The plural in paths, where it is not kind + "s".
+    plural: ClassVar[str] = ""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    org = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+", db_index=False)
+    name = models.CharField(max_length=255)
+    tags = models.JSONField(default=dict, blank=True)  # {key: value}, both strings
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def kind(cls) -> str:
+        """The singular, as in verbs and bodies: SecurityGroup → security_group."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    @property
+    def cloud_ref(self) -> UUID | None:
+        """The id of the cloud it lives in, if it lives in one."""
+        return getattr(self, self.cloud_path) if self.cloud_path else None
+
+
+class Job(models.Model):
+    """One action on one resource, from asked to done; or a bulk, whose children are those."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"  # for `not_before`: the undo window
+        QUEUED = "queued"
+        RUNNING = "running"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        UNDONE = "undone"
+        LOST = "lost"  # its worker died; never silently run again
+
+    ACTIVE: ClassVar[tuple[str, ...]] = (State.WAITING, State.QUEUED, State.RUNNING)
+    has_history: ClassVar[bool] = False
+    cloud_path: ClassVar[str] = "cloud_id"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    org = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+", db_index=False)
+    parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="children")
+    action = models.CharField(max_length=100)  # the verb: machine.stop
+    state = models.CharField(max_length=16, choices=State.choices, default=State.QUEUED)
+    target_kind = models.CharField(max_length=50)
+    target_id = models.UUIDField(null=True)  # none: a bulk
+    target_name = models.CharField(max_length=255, blank=True)
+    target_tags = models.JSONField(default=dict)  # as they were: who may see the job once the target is gone
+    cloud_id = models.UUIDField(null=True)
+    exclusive = models.BooleanField(default=True)
+    params = models.JSONField(default=dict)  # as they were sent; never a secret
+    selector = models.JSONField(null=True)  # a bulk: {"ids": […]} or {"search": "…"}
+    total = models.IntegerField(null=True)  # a bulk: how many targets
+    # who
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    via = models.CharField(max_length=80)
+    request_id = models.CharField(max_length=64)
+    token_id = models.UUIDField(null=True)
+    su_by = models.UUIDField(null=True)
+    address = models.CharField(max_length=45, blank=True)
+    is_system = models.BooleanField(default=False)
+    # when
+    created_at = models.DateTimeField(default=timezone.now)
+    not_before = models.DateTimeField(null=True)
+    queue = models.CharField(max_length=20, default="interactive")
+    queued_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    deadline_at = models.DateTimeField(null=True)  # of the run; past it and a grace the job is lost
+    worker = models.CharField(max_length=80, blank=True)  # who claimed it
+    cancel_requested = models.BooleanField(default=False)
+    # what came of it
+    steps = models.JSONField(default=list)  # [{"name", "at", "state", "detail"}]
+    result = models.JSONField(null=True)
+    error_code = models.CharField(max_length=60, blank=True)
+    error_detail = models.TextField(blank=True)
+    retry_of = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="retries")
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["target_id"],
+                condition=Q(exclusive=True, state__in=["waiting", "queued", "running"], target_id__isnull=False),
+                name="one_exclusive_job_a_target",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["org", "-created_at", "-id"], name="job_newest"),
+            models.Index(fields=["target_id", "-created_at"], name="job_of_target"),
+            models.Index(fields=["parent", "state"], name="job_children"),
+            models.Index(fields=["not_before"], name="job_due", condition=Q(state="waiting")),
+            models.Index(fields=["state", "queued_at"], name="job_active", condition=Q(state__in=["queued", "running"])),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.target_name}"
+
+    @classmethod
+    def kind(cls) -> str:
+        return "job"
+
+    @property
+    def name(self) -> str:
+        return str(self)
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in self.ACTIVE
+
+    @property
+    def cloud_ref(self) -> UUID | None:
+        return self.cloud_id
+
+    def actor(self) -> Actor:
+        """Who asked for it, with the rights that person has now."""
+        return Actor(
+            org_id=self.org_id,
+            user_id=self.user_id,
+            via=self.via,
+            request_id=self.request_id,
+            address=self.address,
+            token_id=self.token_id,
+            su_by=self.su_by,
+            is_system=self.is_system,
+        )
+
+
+class Event(models.Model):
+    """A fact, appended and never changed: the audit log. See core/events.py. Partitioned by month of `at`."""
+
+    has_history: ClassVar[bool] = False
+    cloud_path: ClassVar[str] = "cloud_id"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)  # in the database: (at, id)
+    # None: the installation's own chain. No foreign key: an event outlives what it tells of.
+    org_id = models.UUIDField(null=True)
+    sequence = models.BigIntegerField(null=True)  # in its chain, from 1; none until sealed
+    at = models.DateTimeField(default=timezone.now)
+    type = models.CharField(max_length=120)  # <kind>.<verb>.<outcome>, or <kind>.<fact>.observed
+    actor_id = models.UUIDField(null=True)
+    via = models.CharField(max_length=80)
+    request_id = models.CharField(max_length=64)
+    target_kind = models.CharField(max_length=50, blank=True)
+    target_id = models.UUIDField(null=True)
+    target_name = models.CharField(max_length=255, blank=True)
+    target_tags = models.JSONField(default=dict)
+    cloud_id = models.UUIDField(null=True)
+    job_id = models.UUIDField(null=True)
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+    detail = models.JSONField(default=dict)
+    personal = models.BinaryField(null=True)  # {"email", "address", "su_by"…} under a key of that person
+    digest = models.BinaryField()  # SHA-256 of the canonical JSON of all of the above but `sequence`
+    hash = models.BinaryField(null=True)  # SHA-256(hash of the one before + digest), once sealed
+    search = SearchVectorField(null=True)  # generated by the database
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        managed = False
+        db_table = "core_event"
+
+    def __str__(self) -> str:
+        return self.type
+
+    @classmethod
+    def kind(cls) -> str:
+        return "event"
+
+    @property
+    def cloud_ref(self) -> UUID | None:
+        return self.cloud_id
+
+
+class VaultEntry(models.Model):
+    """A secret, encrypted with a key that is not in the database. See core/vault.py."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    org = models.ForeignKey("accounts.Organization", null=True, on_delete=models.CASCADE, related_name="+")
+    purpose = models.CharField(max_length=60)  # cloud, key, person …
+    ciphertext = models.BinaryField()
+    created_at = models.DateTimeField(default=timezone.now)
+    sealed_at = models.DateTimeField(default=timezone.now)  # when last encrypted
+
+
+class Worker(models.Model):
+    """A process that runs jobs, and when it last said so. A running job whose worker fell silent is lost."""
+
+    name = models.CharField(primary_key=True, max_length=80)
+    queue = models.CharField(max_length=20)
+    started_at = models.DateTimeField(default=timezone.now)
+    beat_at = models.DateTimeField(default=timezone.now)
+
+
+class Revision(models.Model):
+    """A row as it was from `from_at` until `to_at`; written by a trigger of the database (core/history.py)."""
+
+    id = models.BigAutoField(primary_key=True)
+    table = models.CharField(max_length=63)
+    row_id = models.UUIDField()
+    org_id = models.UUIDField()
+    from_at = models.DateTimeField()
+    to_at = models.DateTimeField(null=True)
+    row = models.JSONField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["table", "org_id", "from_at"], name="revision_from"),
+            models.Index(fields=["row_id", "from_at"], name="revision_of_row"),
+        ]
+
+
+class IdempotencyKey(models.Model):
+    """The first answer to an unsafe request that carried `Idempotency-Key`; kept 24 h."""
+
+    id = models.BigAutoField(primary_key=True)
+    scope = models.CharField(max_length=120)  # organization and user, or token
+    key = models.CharField(max_length=200)
+    digest = models.CharField(max_length=64)  # of method, path and body
+    status = models.IntegerField(null=True)  # none: the first request is still at work
+    answer = models.JSONField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["scope", "key"], name="one_answer_a_key")]
+
+
+__all__ = ["Event", "IdempotencyKey", "Job", "Resource", "ResourceQuerySet", "Revision", "VaultEntry", "Worker", "new_id"]

@@ -1,0 +1,7 @@
+"""The keys application."""
+
+from django.apps import AppConfig
+
+
+class KeysConfig(AppConfig):
+    name = "keys"

@@ -1,0 +1,64 @@
+"""The host keys we know: pinned at first trust, which is an audited act; another one is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncssh
+from django.db import transaction
+
+from core import events, vault
+from core.actor import Actor
+from core.errors import HostKeyChanged, HostKeyUnknown, Rejected
+from keys.models import HostKey, Key
+
+if TYPE_CHECKING:
+    from clouds.models import Cloud
+
+
+def fingerprint(line: str) -> str:
+    """`SHA256:…` of an OpenSSH public key line.  Raises: Rejected."""
+    try:
+        return str(asyncssh.import_public_key(line).get_fingerprint())
+    except (asyncssh.KeyImportError, ValueError) as error:
+        raise Rejected("That is no OpenSSH public key.", code="bad_public_key") from error
+
+
+def pinned(org_id: UUID, host: str, port: int) -> list[str]:
+    """The public keys (OpenSSH lines) this host is known by; none: never met."""
+    return list(HostKey.objects.filter(org_id=org_id, host=host, port=port).values_list("public", flat=True))
+
+
+def trust_first(actor: Actor, cloud: Cloud, host: str, port: int, line: str) -> None:
+    """Pin the first key a host shows, and record it.
+
+    Raises: HostKeyChanged when another was pinned meanwhile; HostKeyUnknown where the organization wants a person to look first.
+    """
+    if cloud.extra.get("strict_host_keys"):
+        raise HostKeyUnknown(
+            f"{host} is not known yet. Compare {fingerprint(line)} with the host's own and trust it.", host=host, port=port, offered=line
+        )
+    with transaction.atomic():
+        known = pinned(cloud.org_id, host, port)
+        if known and line not in known:
+            raise HostKeyChanged(f"{host} shows another key than the one we know. It is blocked until you trust the new one.", host=host, port=port, offered=line)
+        _, made = HostKey.objects.get_or_create(
+            org_id=cloud.org_id,
+            host=host,
+            port=port,
+            public=line,
+            defaults={"fingerprint": fingerprint(line), "cloud": cloud if not cloud._state.adding else None},
+        )
+        if made:
+            detail = {"host": host, "port": port, "fingerprint": fingerprint(line), "source": "first-use"}
+            events.record("key.host_trusted.succeeded", actor, org_id=cloud.org_id, target_kind="host_key", target_name=f"{host}:{port}", detail=detail)
+
+
+def private_part(key: Key | None, wanted: str) -> str:
+    """The private part of a key, for those who dial with it.  Raises: Rejected when there is none."""
+    if key is None:
+        raise Rejected(f"There is no key {wanted[:80]}. Choose one that exists.", code="key_missing")
+    if key.vault_id is None:
+        raise Rejected(f"Key {key} has no private part here. Upload it, or choose another.", code="key_without_private")
+    return str(vault.read(key.vault_id)["private"])

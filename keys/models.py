@@ -1,0 +1,63 @@
+"""SSH keys, where they are associated, and the host keys we know."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from core.models import Resource, ResourceQuerySet, new_id
+
+
+class Key(Resource):
+    """An SSH key pair. The private part is in the vault."""
+
+    public = models.TextField()  # OpenSSH line
+    fingerprint = models.CharField(max_length=80)  # SHA256:…
+    algorithm = models.CharField(max_length=40)  # ssh-ed25519 …
+    certificate = models.TextField(blank=True)
+    is_default = models.BooleanField(default=False)
+    vault = models.ForeignKey("core.VaultEntry", null=True, on_delete=models.PROTECT, related_name="+")
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("org", Lower("name"), name="key_unique_name"),
+            models.UniqueConstraint(fields=["org"], condition=Q(is_default=True), name="one_default_key"),
+        ]
+
+
+class KeyAssociation(models.Model):
+    """That a key opens a machine, as whom and on which port."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    org = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+")
+    key = models.ForeignKey(Key, on_delete=models.CASCADE, related_name="associations")
+    machine = models.ForeignKey("machines.Machine", on_delete=models.CASCADE, related_name="key_associations")
+    user = models.CharField(max_length=64, default="root")
+    port = models.PositiveIntegerField(default=22)
+    sudo = models.BooleanField(default=False)
+    last_used_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key", "machine", "user", "port"], name="one_association")]
+
+
+class HostKey(models.Model):
+    """The public key a host is known by. Another one from the same address is refused."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    org = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+")
+    cloud = models.ForeignKey("clouds.Cloud", null=True, on_delete=models.CASCADE, related_name="+")
+    host = models.CharField(max_length=255)
+    port = models.PositiveIntegerField(default=22)
+    public = models.TextField()  # OpenSSH line
+    fingerprint = models.CharField(max_length=80)
+    source = models.CharField(max_length=30, default="first-use")  # first-use, console, cloud-init, operator
+    trusted_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["org", "host", "port", "public"], name="one_pin")]

@@ -1,0 +1,100 @@
+"""What actions on machines have in common: states, the provider's word, and observing what came of it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from clouds import polling
+from clouds.connection import connect
+from clouds.providers import provider
+from clouds.providers.base import Provider
+from core.actions import Action, Call
+from core.errors import Conflict, Gone, NotFound, NotSupported
+from machines.models import Machine
+
+S = Machine.State
+ALIVE = frozenset(S.values) - {S.TERMINATED, S.CREATING}
+
+
+def provider_of(machine: Machine) -> type[Provider] | None:
+    """The class of its cloud's provider; None where this installation has it no more."""
+    try:
+        return provider(machine.cloud.provider)
+    except NotFound:
+        return None
+
+
+class MachineAction(Action):
+    """An action of a machine's provider, run by a worker."""
+
+    model = Machine
+    background = True
+    states: ClassVar[frozenset[str]] = ALIVE  # it may start from; a provider's `verb_states` says otherwise
+    provider_method: ClassVar[str] = ""  # Conflict where the provider has none
+
+    def offered(self, machine: Machine) -> bool:
+        """Can this machine's provider do that at all?"""
+        cls = provider_of(machine)
+        return cls is not None and (not self.provider_method or cls.supports(self.provider_method))
+
+    def reason(self, machine: Machine) -> str | None:
+        if self.provider_method:
+            if not machine.external_id:
+                return "It is being created."
+            if machine.missing_since is not None:
+                return "It is not in its cloud any more."
+            if not machine.cloud.enabled:
+                return "Its cloud is disabled."
+        if self.name in machine.refusals:
+            return str(machine.refusals[self.name])
+        if machine.state not in self.allowed_states(machine):
+            return f"It is {machine.state}."
+        return None
+
+    def allowed_states(self, machine: Machine) -> frozenset[str]:
+        cls = provider_of(machine)
+        return frozenset((cls.verb_states if cls else {}).get(self.name, self.states))
+
+    def check(self, call: Call) -> None:
+        machine: Machine = call.target
+        if not self.offered(machine):
+            raise NotSupported(f"{provider(machine.cloud.provider).title} cannot {self.name.replace('_', ' ')} machines.")
+        why = self.reason(machine)
+        if why is None:
+            return
+        states = self.allowed_states(machine)
+        if machine.state not in states and self.name not in machine.refusals:
+            wanted = sorted(states)
+            code = f"machine_not_{wanted[0]}" if len(wanted) == 1 else "machine_wrong_state"
+            raise Conflict(f"{machine} is {machine.state}; {self.name} starts from: {', '.join(wanted)}.", code=code)
+        raise Conflict(f"{machine} cannot {self.name.replace('_', ' ')}: {why}", code="machine_refuses")
+
+    def run(self, call: Call) -> dict[str, Any] | None:
+        machine: Machine = call.target
+        with connect(machine.cloud, call.actor, deadline_s=self.deadline_s) as made:
+            try:
+                result = self.act(made, call)
+                call.step("asked")
+                self.look(made, call)
+            except Gone:
+                polling.mark_gone(machine, call.actor)
+                raise
+            finally:
+                polling.hasten(machine.cloud_id)
+        return result
+
+    def act(self, made: Provider, call: Call) -> dict[str, Any] | None:
+        """Ask the provider."""
+        getattr(made, self.provider_method)(call.target.external_id)
+        return None
+
+    def look(self, made: Provider, call: Call) -> None:
+        """See at once what came of it; the poll follows."""
+        if not made.supports("get_machine"):
+            return
+        try:
+            info = made.get_machine(call.target.external_id)
+        except Gone:
+            polling.mark_gone(call.target, call.actor)
+            return
+        polling.observe(call.target.cloud, "machine", info, call.actor)

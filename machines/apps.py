@@ -1,0 +1,10 @@
+"""The machines application."""
+
+from django.apps import AppConfig
+
+
+class MachinesConfig(AppConfig):
+    name = "machines"
+
+    def ready(self) -> None:
+        from machines import actions, inventory, tasks  # noqa: F401

@@ -1,0 +1,92 @@
+"""How a poll writes machines."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from clouds.inventory import InventoryKind, ids_of, link_parents, register
+from clouds.models import Cloud, Image, Location, Size
+from machines.models import Machine
+from networks.models import Network, Subnet
+
+HOURS_A_MONTH = 730
+
+
+@register
+class Machines(InventoryKind):
+    """Machines. Tags are written by both sides: what the cloud changed since we last looked is applied to ours."""
+
+    model = Machine
+    method = "list_machines"
+    refers = ('location', 'size', 'image', 'network', 'subnet')
+    every_s = 60
+    tells = True
+    facts = {
+        "state": "state",
+        "name": "name",
+        "size_id": "size",
+        "cores": "size",
+        "ram_mib": "size",
+        "public_ips": "addresses",
+        "private_ips": "addresses",
+        "tags": "tags",
+        "missing_since": "returned",
+    }
+
+    def references(self, cloud: Cloud) -> dict[str, Any]:
+        sizes = Size.objects.filter(cloud=cloud).exclude(external_id="").values_list("external_id", "pk", "cost_hour", "currency")
+        by_id = {external_id: (cost, currency) for external_id, _, cost, currency in sizes}
+        return {
+            "location": ids_of(Location, cloud),
+            "size": {external_id: pk for external_id, pk, _, _ in sizes},
+            "price": by_id,
+            "image": ids_of(Image, cloud),
+            "network": ids_of(Network, cloud),
+            "subnet": ids_of(Subnet, cloud),
+            "parents": {},
+        }
+
+    def columns(self, info: Any, refs: dict[str, Any]) -> dict[str, Any]:
+        if info.parent:
+            refs["parents"][info.external_id] = info.parent
+        cost: Decimal | None = info.cost_hour
+        return {
+            "name": (info.name or info.external_id)[:255],
+            "state": info.state if info.state in Machine.State.values else Machine.State.UNKNOWN,
+            "type": info.type if info.type in Machine.Type.values else Machine.Type.MACHINE,
+            "hostname": info.hostname[:255],
+            "public_ips": list(info.public_ips),
+            "private_ips": list(info.private_ips),
+            "cores": info.cores,
+            "ram_mib": info.ram_mib,
+            "disk_gib": info.disk_gib,
+            "os_type": info.os_type,
+            "architecture": info.architecture,
+            "location_id": refs["location"].get(info.location),
+            "size_id": refs["size"].get(info.size),
+            "image_id": refs["image"].get(info.image),
+            "network_id": refs["network"].get(info.network),
+            "subnet_id": refs["subnet"].get(info.subnet),
+            "cloud_tags": dict(info.tags) if info.tags is not None else None,
+            "tags": dict(info.tags) if info.tags else {},
+            "refusals": dict(info.refusals),
+            "machine_created_at": info.created_at,
+            "cost_hour": cost,
+            "cost_month": round(cost * HOURS_A_MONTH, 4) if cost is not None else None,
+            "currency": info.currency,
+            "extra": dict(info.extra),
+        }
+
+    def merge(self, row: Machine, columns: dict[str, Any]) -> dict[str, Any]:
+        theirs, last = columns["cloud_tags"], row.cloud_tags or {}
+        tags = dict(row.tags)
+        if theirs is not None:
+            for key in last.keys() - theirs.keys():
+                tags.pop(key, None)
+            tags |= {key: value for key, value in theirs.items() if last.get(key) != value}
+        return {**columns, "tags": tags}
+
+    def settle(self, cloud: Cloud, refs: dict[str, Any]) -> None:
+        if refs["parents"]:
+            link_parents(Machine, cloud, refs["parents"])

@@ -1,0 +1,98 @@
+"""Machines and their snapshots."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+
+from clouds.models import Image, Inventory, Location, Size, inventory_constraints
+from core.models import ResourceQuerySet
+from networks.models import Network, Subnet
+
+
+class Machine(Inventory):
+    """A machine on any cloud, hypervisor, container host or rack."""
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        STARTING = "starting"
+        STOPPING = "stopping"
+        STOPPED = "stopped"
+        PENDING = "pending"
+        SUSPENDED = "suspended"
+        TERMINATED = "terminated"
+        ERROR = "error"
+        REBOOTING = "rebooting"
+        PAUSED = "paused"
+        RECONFIGURING = "reconfiguring"
+        UNKNOWN = "unknown"
+        UPDATING = "updating"
+        MIGRATING = "migrating"
+        CREATING = "creating"
+        NORMAL = "normal"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+
+    class Type(models.TextChoices):
+        VM = "vm"
+        CONTAINER = "container"
+        POD = "pod"
+        NODE = "node"
+        HYPERVISOR = "hypervisor"
+        CONTAINER_HOST = "container-host"
+        MACHINE = "machine"
+
+    state = models.CharField(max_length=16, choices=State.choices, default=State.UNKNOWN)
+    type = models.CharField(max_length=16, choices=Type.choices, default=Type.VM)
+    parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children")
+    hostname = models.CharField(max_length=255, blank=True)
+    public_ips = ArrayField(models.CharField(max_length=45), default=list)
+    private_ips = ArrayField(models.CharField(max_length=45), default=list)
+    address = models.CharField(max_length=255, blank=True)  # given by a person: dialled in place of what the cloud says
+    cores = models.FloatField(null=True)
+    ram_mib = models.PositiveIntegerField(null=True)
+    disk_gib = models.PositiveIntegerField(null=True)
+    os_type = models.CharField(max_length=60, blank=True)
+    architecture = models.CharField(max_length=20, blank=True)
+    location = models.ForeignKey(Location, null=True, on_delete=models.SET_NULL, related_name="+")
+    size = models.ForeignKey(Size, null=True, on_delete=models.SET_NULL, related_name="+")
+    image = models.ForeignKey(Image, null=True, on_delete=models.SET_NULL, related_name="+")
+    network = models.ForeignKey(Network, null=True, on_delete=models.SET_NULL, related_name="+")
+    subnet = models.ForeignKey(Subnet, null=True, on_delete=models.SET_NULL, related_name="+")
+    cloud_tags = models.JSONField(null=True)  # as the cloud last had them; null: it keeps none
+    refusals = models.JSONField(default=dict)  # {verb: why not}, the provider's word
+    machine_created_at = models.DateTimeField(null=True)
+    cost_hour = models.DecimalField(max_digits=14, decimal_places=6, null=True)  # null is unknown
+    cost_month = models.DecimalField(max_digits=14, decimal_places=4, null=True)
+    currency = models.CharField(max_length=3, default="USD")
+    expires_at = models.DateTimeField(null=True)
+    expire_action = models.CharField(max_length=10, blank=True)  # stop, destroy
+    remind_s = models.PositiveIntegerField(null=True)  # before it expires
+    remind_message = models.TextField(blank=True)
+    reminded_at = models.DateTimeField(null=True)
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = inventory_constraints("machine")
+        indexes = [
+            GinIndex(fields=["tags"], name="machine_tags", opclasses=["jsonb_path_ops"]),
+            models.Index(fields=["org", "name", "id"], name="machine_by_name"),
+            models.Index(fields=["org", "state"], name="machine_by_state"),
+            models.Index(fields=["expires_at"], name="machine_expires", condition=models.Q(expires_at__isnull=False)),
+        ]
+
+
+class Snapshot(Inventory):
+    """A state of one machine that it can be put back into."""
+
+    machine = models.ForeignKey(Machine, on_delete=models.CASCADE, related_name="snapshots")
+    description = models.TextField(blank=True)
+    taken_at = models.DateTimeField(null=True)
+    active = models.BooleanField(default=False)
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["machine", "external_id"], name="snapshot_unique_external")]

@@ -1,0 +1,57 @@
+"""Machines by the clock: reminders, and what expires."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.core.mail import send_mail
+from django.db.models import F, Q
+from django.utils import timezone
+
+from core import events
+from core.actions import perform
+from core.actor import Actor
+from core.errors import MistError
+from core.ticks import every
+from machines.models import Machine
+
+log = logging.getLogger(__name__)
+
+
+@every(30)
+def remind(now: datetime | None = None) -> int:
+    """Tell owners of machines that end soon, once.  Returns: how many."""
+    now = now or timezone.now()
+    due = Machine.objects.filter(expires_at__gt=now, remind_s__isnull=False, reminded_at=None, missing_since=None)
+    due = due.annotate(remind_at=F("expires_at") - F("remind_s") * timedelta(seconds=1)).filter(remind_at__lte=now).select_related("owner")
+    told = 0
+    for machine in due[:200]:
+        if not Machine.objects.filter(pk=machine.pk, reminded_at=None).update(reminded_at=now):
+            continue
+        actor = Actor.system(machine.org_id, via="expiration")
+        detail = {"expires_at": machine.expires_at, "action": machine.expire_action}
+        events.record("machine.expiring.observed", actor, target=machine, detail=detail)
+        if machine.owner is not None:
+            words = machine.remind_message or f"{machine.name} ends at {machine.expires_at:%Y-%m-%d %H:%M} UTC ({machine.expire_action})."
+            send_mail(f"{machine.name} ends soon", words, None, [machine.owner.email], fail_silently=True)
+        told += 1
+    return told
+
+
+@every(15)
+def expire(now: datetime | None = None) -> int:
+    """Stop or destroy what has expired. What refuses is tried again in ten minutes.  Returns: how many."""
+    now = now or timezone.now()
+    due = Machine.objects.filter(expires_at__lte=now, missing_since=None).exclude(external_id="").exclude(Q(state="terminated") | Q(expire_action=""))
+    due = due.exclude(expire_action="stop", state__in=["stopped", "stopping"])
+    done = 0
+    for machine in due[:200]:
+        actor = Actor.system(machine.org_id, via="expiration")
+        try:
+            perform(actor, machine, machine.expire_action, undo_s=0)
+            done += 1
+        except MistError as error:
+            log.info("machine %s has expired but cannot %s: %s", machine.pk, machine.expire_action, error.code)
+            Machine.objects.filter(pk=machine.pk).update(expires_at=now + timedelta(minutes=10))
+    return done

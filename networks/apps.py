@@ -1,0 +1,10 @@
+"""The networks application."""
+
+from django.apps import AppConfig
+
+
+class NetworksConfig(AppConfig):
+    name = "networks"
+
+    def ready(self) -> None:
+        from networks import inventory  # noqa: F401

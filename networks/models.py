@@ -1,0 +1,49 @@
+"""Networks, subnets, security groups."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from clouds.models import Inventory, Location, inventory_constraints
+from core.models import ResourceQuerySet
+
+
+class Network(Inventory):
+    """A network of a cloud."""
+
+    cidr = models.CharField(max_length=64, blank=True)
+    location = models.ForeignKey(Location, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = inventory_constraints("network")
+
+
+class Subnet(Inventory):
+    """A part of a network."""
+
+    network = models.ForeignKey(Network, null=True, on_delete=models.CASCADE, related_name="subnets")
+    cidr = models.CharField(max_length=64, blank=True)
+    location = models.ForeignKey(Location, null=True, on_delete=models.SET_NULL, related_name="+")
+    free_addresses = models.PositiveIntegerField(null=True)
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = inventory_constraints("subnet")
+
+
+class SecurityGroup(Inventory):
+    """Rules of what may come in and go out. `rules`: [{direction, protocol, from_port, to_port, peer}]."""
+
+    plural = "security-groups"
+
+    network = models.ForeignKey(Network, null=True, on_delete=models.SET_NULL, related_name="security_groups")
+    description = models.TextField(blank=True)
+    rules = models.JSONField(default=list)
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = inventory_constraints("security_group")

@@ -1,0 +1,10 @@
+"""The volumes application."""
+
+from django.apps import AppConfig
+
+
+class VolumesConfig(AppConfig):
+    name = "volumes"
+
+    def ready(self) -> None:
+        from volumes import inventory  # noqa: F401

@@ -1,0 +1,26 @@
+"""Volumes of clouds."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from clouds.models import Inventory, Location, inventory_constraints
+from core.models import ResourceQuerySet
+
+
+class Volume(Inventory):
+    """A disk that lives by itself."""
+
+    size_gib = models.PositiveIntegerField(default=0)
+    state = models.CharField(max_length=20, default="unknown")
+    volume_type = models.CharField(max_length=40, blank=True)
+    location = models.ForeignKey(Location, null=True, on_delete=models.SET_NULL, related_name="+")
+    attached_to = ArrayField(models.UUIDField(), default=list)  # ids of machines
+    cloud_tags = models.JSONField(null=True)
+    volume_created_at = models.DateTimeField(null=True)
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = inventory_constraints("volume")
