@@ -48,7 +48,12 @@ def check_credentials(cloud: Cloud, name: str, sent: dict[str, Any], actor: Acto
         except NotSupported:
             pass
         except (AuthFailed, Rejected) as error:
-            raise Invalid(error.detail, code=error.code, fields={"credentials": [error.detail]}, **{k: v for k, v in error.extra.items() if k == "words"}) from error
+            raise Invalid(
+                error.detail,
+                code=error.code,
+                fields={"credentials": [error.detail]},
+                **{k: v for k, v in error.extra.items() if k == "words"},
+            ) from error
     return values
 
 
@@ -199,5 +204,3 @@ class Remove(Action):
         vault_id = call.target.vault_id
         call.target.delete()
         vault.delete(vault_id)
-
-

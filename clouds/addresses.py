@@ -26,7 +26,9 @@ def resolve(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        raise Unavailable(f"The name {host} does not resolve. Check it, and the name servers of this installation.", words=str(error)) from error
+        raise Unavailable(
+            f"The name {host} does not resolve. Check it, and the name servers of this installation.", words=str(error)
+        ) from error
     literals = list(dict.fromkeys(str(entry[4][0]).split("%")[0] for entry in found))
     for literal in literals:
         why = _forbidden(ipaddress.ip_address(literal), port)

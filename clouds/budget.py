@@ -33,7 +33,9 @@ return tostring(wait)
 """
 
 
-def spender(account: str, deadline: Deadline, *, clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> Callable[[str], None]:
+def spender(
+    account: str, deadline: Deadline, *, clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep
+) -> Callable[[str], None]:
     """What a provider calls before each request to its API. It waits shortly, or raises RateLimited."""
 
     def spend(api: str) -> None:

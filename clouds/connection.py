@@ -27,9 +27,7 @@ def connect(cloud: Cloud, actor: Actor, *, deadline_s: float = 60) -> Iterator[P
 
 
 @contextmanager
-def open_provider(
-    name: str, credentials: Mapping[str, Any], *, cloud: Cloud, actor: Actor, deadline_s: float = 60
-) -> Iterator[Provider]:
+def open_provider(name: str, credentials: Mapping[str, Any], *, cloud: Cloud, actor: Actor, deadline_s: float = 60) -> Iterator[Provider]:
     """A provider on credentials that need not be saved yet. `cloud` may be an unsaved row: its organization counts."""
     cls = provider(name)
     deadline = Deadline(deadline_s)

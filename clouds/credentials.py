@@ -90,7 +90,9 @@ def _number(field: Field, value: Any) -> int | float:
     except ValueError:
         raise ValueError("A whole number." if field.kind == "integer" else "A number.") from None
     if number != number or (field.minimum is not None and number < field.minimum) or (field.maximum is not None and number > field.maximum):
-        raise ValueError(f"Between {field.minimum:g} and {field.maximum:g}." if field.maximum is not None else f"At least {field.minimum or 0:g}.")
+        raise ValueError(
+            f"Between {field.minimum:g} and {field.maximum:g}." if field.maximum is not None else f"At least {field.minimum or 0:g}."
+        )
     return number
 
 

@@ -136,8 +136,7 @@ def reconcile(
         rows = rows.filter(external_id__in=only)
     known = {
         external_id: (pk, bytes(print_) if print_ else None, missing)
-        for external_id, pk, print_, missing in rows.values_list("external_id", "pk", "fingerprint", "missing_since")
-        .iterator(BATCH)
+        for external_id, pk, print_, missing in rows.values_list("external_id", "pk", "fingerprint", "missing_since").iterator(BATCH)
     }
     outcome = Outcome()
     refs: dict[str, Any] | None = None

@@ -80,7 +80,6 @@ class Inventory(Resource):
         abstract = True
 
 
-
 def inventory_constraints(table: str) -> list[models.BaseConstraint]:
     """One row a cloud and external id (rows being created have none yet)."""
     return [models.UniqueConstraint(fields=["cloud", "external_id"], condition=~Q(external_id=""), name=f"{table}_unique_external")]

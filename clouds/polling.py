@@ -40,7 +40,9 @@ def schedule(cloud: Cloud) -> None:
     for way in inventory.supported(cls):
         every = int(cls.polls.get(way.kind, way.every_s))
         Poll.objects.update_or_create(
-            cloud=cloud, kind=way.kind, defaults={"every_s": every, "due_at": timezone.now(), "failures": 0, "error_code": "", "error_detail": ""}
+            cloud=cloud,
+            kind=way.kind,
+            defaults={"every_s": every, "due_at": timezone.now(), "failures": 0, "error_code": "", "error_detail": ""},
         )
 
 
@@ -107,7 +109,11 @@ def poll_once(poll_id: int, *, deadline_s: float = DEADLINE_S) -> inventory.Outc
         return None
     except Exception as error:  # a provider's bug is that cloud's failure, not the worker's
         log.exception("listing %s of cloud %s failed unexpectedly", poll.kind, cloud.pk)
-        _failed(poll, Failed(f"Mist's {cloud.provider} provider failed ({type(error).__name__}). The log has the details.", code="internal_error"), version)
+        _failed(
+            poll,
+            Failed(f"Mist's {cloud.provider} provider failed ({type(error).__name__}). The log has the details.", code="internal_error"),
+            version,
+        )
         return None
     _succeeded(poll, outcome, why, int((time.monotonic() - begun) * 1000))
     return outcome
@@ -116,9 +122,12 @@ def poll_once(poll_id: int, *, deadline_s: float = DEADLINE_S) -> inventory.Outc
 def _succeeded(poll: Poll, outcome: inventory.Outcome, incomplete: str, took_ms: int) -> None:
     now = timezone.now()
     was_failing = poll.failures > 0
-    transient = poll.kind == "machine" and inventory.kinds()["machine"].model.objects.filter(
-        cloud_id=poll.cloud_id, missing_since=None, **{"state__in": TRANSIENT}
-    ).exists()
+    transient = (
+        poll.kind == "machine"
+        and inventory.kinds()["machine"]
+        .model.objects.filter(cloud_id=poll.cloud_id, missing_since=None, state__in=TRANSIENT)
+        .exists()
+    )
     with transaction.atomic():
         held = Poll.objects.select_for_update().filter(pk=poll.pk).first()
         if held is None:
@@ -191,7 +200,6 @@ def observe(cloud: Cloud, kind: str, info: Any, actor: Actor) -> None:
 def mark_gone(row: Any, actor: Actor) -> None:
     """The provider has just said that this one is not there any more."""
     inventory.reconcile(row.cloud, row.kind(), iter(()), actor=actor, only=[row.external_id])
-
 
 
 __all__ = ["hasten", "mark_gone", "observe", "poll_once", "schedule", "take_due"]

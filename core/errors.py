@@ -1,25 +1,25 @@
 """Every error that crosses a border of this project.
 
-    MistError
-    ├── Refused                 nothing happened; a 4xx with {"code", "detail"}
-    │   ├── BadRequest          400  it could not be read
-    │   │   └── BadSearch       400  a search, with the column where it went wrong
-    │   ├── Unauthenticated     401  nobody, or a credential that does not hold
-    │   ├── Denied              403  seen, but not allowed
-    │   ├── NotFound            404  not there, or not to be seen
-    │   ├── Conflict            409  its state, or somebody else's job, forbids it now
-    │   ├── Invalid             422  readable, but it cannot be done; `fields` says where
-    │   └── TooMany             429  come back after `retry_after_s`
-    └── Failed                  it was tried; the job says so
-        └── ProviderError       a cloud's fault or word, translated at the edge of its provider
-            ├── AuthFailed      credentials refused, expired or lacking a permission: hourly from now on
-            ├── Unavailable     no answer, or one that makes no sense: the only one that is retried
-            │   └── RateLimited asked too often; `retry_after_s` when the cloud said so
-            ├── Gone            the thing is not there any more
-            ├── NotSupported    this cloud, or this machine on it, cannot do that
-            ├── Rejected        the cloud understood and said no (quota, capacity, bad value)
-            └── HostKeyChanged  the host is not the one we know: blocked until somebody trusts it again
-                └── HostKeyUnknown  never met; somebody has to trust it first
+MistError
+├── Refused                 nothing happened; a 4xx with {"code", "detail"}
+│   ├── BadRequest          400  it could not be read
+│   │   └── BadSearch       400  a search, with the column where it went wrong
+│   ├── Unauthenticated     401  nobody, or a credential that does not hold
+│   ├── Denied              403  seen, but not allowed
+│   ├── NotFound            404  not there, or not to be seen
+│   ├── Conflict            409  its state, or somebody else's job, forbids it now
+│   ├── Invalid             422  readable, but it cannot be done; `fields` says where
+│   └── TooMany             429  come back after `retry_after_s`
+└── Failed                  it was tried; the job says so
+    └── ProviderError       a cloud's fault or word, translated at the edge of its provider
+        ├── AuthFailed      credentials refused, expired or lacking a permission: hourly from now on
+        ├── Unavailable     no answer, or one that makes no sense: the only one that is retried
+        │   └── RateLimited asked too often; `retry_after_s` when the cloud said so
+        ├── Gone            the thing is not there any more
+        ├── NotSupported    this cloud, or this machine on it, cannot do that
+        ├── Rejected        the cloud understood and said no (quota, capacity, bad value)
+        └── HostKeyChanged  the host is not the one we know: blocked until somebody trusts it again
+            └── HostKeyUnknown  never met; somebody has to trust it first
 """
 
 from __future__ import annotations

@@ -69,7 +69,9 @@ def cancel(actor: Actor, job: Job) -> Job:
         else:
             held.cancel_requested = True
             held.save(update_fields=["cancel_requested"])
-            events.record(f"{held.action}.cancel.requested", actor, org_id=held.org_id, job_id=held.pk, target_kind="job", target_id=held.pk)
+            events.record(
+                f"{held.action}.cancel.requested", actor, org_id=held.org_id, job_id=held.pk, target_kind="job", target_id=held.pk
+            )
         live.changed(held.org_id, "job", [held.pk])
     return held
 
@@ -258,7 +260,12 @@ def settle_bulk(job: Job) -> None:
     job.save(update_fields=["result", "state", "error_code", "error_detail", "finished_at"])
     outcome = {"succeeded": "succeeded", "cancelled": "cancelled"}.get(job.state, "failed")
     events.record(
-        f"{job.action}.bulk.{outcome}", job.actor(), org_id=job.org_id, job_id=job.pk, target_kind=job.target_kind, detail={"results": by_state}
+        f"{job.action}.bulk.{outcome}",
+        job.actor(),
+        org_id=job.org_id,
+        job_id=job.pk,
+        target_kind=job.target_kind,
+        detail={"results": by_state},
     )
     live.changed(job.org_id, "job", [job.pk])
 
@@ -271,7 +278,9 @@ def release_due() -> int:
     now = timezone.now()
     with transaction.atomic():
         due = list(
-            Job.objects.select_for_update(skip_locked=True).filter(state=Job.State.WAITING, not_before__lte=now).order_by("not_before")[:500]
+            Job.objects.select_for_update(skip_locked=True)
+            .filter(state=Job.State.WAITING, not_before__lte=now)
+            .order_by("not_before")[:500]
         )
         for job in due:
             job.state, job.queued_at = Job.State.QUEUED, now

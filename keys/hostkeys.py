@@ -42,7 +42,12 @@ def trust_first(actor: Actor, cloud: Cloud, host: str, port: int, line: str) -> 
     with transaction.atomic():
         known = pinned(cloud.org_id, host, port)
         if known and line not in known:
-            raise HostKeyChanged(f"{host} shows another key than the one we know. It is blocked until you trust the new one.", host=host, port=port, offered=line)
+            raise HostKeyChanged(
+                f"{host} shows another key than the one we know. It is blocked until you trust the new one.",
+                host=host,
+                port=port,
+                offered=line,
+            )
         _, made = HostKey.objects.get_or_create(
             org_id=cloud.org_id,
             host=host,
@@ -52,7 +57,14 @@ def trust_first(actor: Actor, cloud: Cloud, host: str, port: int, line: str) -> 
         )
         if made:
             detail = {"host": host, "port": port, "fingerprint": fingerprint(line), "source": "first-use"}
-            events.record("key.host_trusted.succeeded", actor, org_id=cloud.org_id, target_kind="host_key", target_name=f"{host}:{port}", detail=detail)
+            events.record(
+                "key.host_trusted.succeeded",
+                actor,
+                org_id=cloud.org_id,
+                target_kind="host_key",
+                target_name=f"{host}:{port}",
+                detail=detail,
+            )
 
 
 def private_part(key: Key | None, wanted: str) -> str:

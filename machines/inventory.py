@@ -19,7 +19,7 @@ class Machines(InventoryKind):
 
     model = Machine
     method = "list_machines"
-    refers = ('location', 'size', 'image', 'network', 'subnet')
+    refers = ("location", "size", "image", "network", "subnet")
     every_s = 60
     tells = True
     facts = {

@@ -43,7 +43,11 @@ def remind(now: datetime | None = None) -> int:
 def expire(now: datetime | None = None) -> int:
     """Stop or destroy what has expired. What refuses is tried again in ten minutes.  Returns: how many."""
     now = now or timezone.now()
-    due = Machine.objects.filter(expires_at__lte=now, missing_since=None).exclude(external_id="").exclude(Q(state="terminated") | Q(expire_action=""))
+    due = (
+        Machine.objects.filter(expires_at__lte=now, missing_since=None)
+        .exclude(external_id="")
+        .exclude(Q(state="terminated") | Q(expire_action=""))
+    )
     due = due.exclude(expire_action="stop", state__in=["stopped", "stopping"])
     done = 0
     for machine in due[:200]:

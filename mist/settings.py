@@ -107,6 +107,13 @@ USE_I18N = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"  # for the libraries' tables; ours have uuid keys
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
+# --- the three doors -------------------------------------------------------------------------------------------------
+
+# Reasons to refuse, or to show less, in the order they are asked.
+ACTION_GUARDS = ["core.guard.TenantGuard", "accounts.guards.StatementGuard"]
+MIST_OWN_PORTS = {MIST_PORT}  # never dialled on our own addresses, whatever a cloud's host says
+MIST_OWN_ADDRESSES: set[str] = {MIST_BIND}
+
 # --- stores ----------------------------------------------------------------------------------------------------------
 
 DATABASES = {"default": env.database("MIST_DATABASE_URL", SOCKET_DIR)}

@@ -86,7 +86,6 @@ class SetOwner(Action):
 
 def _uuid(text: str) -> Any:
 
-
     try:
         return UUID(text)
     except ValueError:
@@ -195,7 +194,11 @@ class Remove(Action):
     tier = 1
 
     def reason(self, machine: Machine) -> str | None:
-        gone = machine.missing_since is not None or machine.state in (Machine.State.TERMINATED, Machine.State.ERROR) and not machine.external_id
+        gone = (
+            machine.missing_since is not None
+            or (machine.state in (Machine.State.TERMINATED, Machine.State.ERROR)
+            and not machine.external_id)
+        )
         return None if gone else "It is still in its cloud: destroy it, or remove the cloud."
 
     def check(self, call: Call) -> None:
@@ -205,5 +208,3 @@ class Remove(Action):
 
     def run(self, call: Call) -> None:
         call.target.delete()
-
-
