@@ -46,9 +46,8 @@ def _forbidden(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
         return "it is a link-local or metadata address"
     if address.is_multicast or address.is_unspecified or (address.is_reserved and not address.is_private):
         return "it is no address of one host"
-    if address.is_loopback or str(address) in settings.MIST_OWN_ADDRESSES:
-        if port in settings.MIST_OWN_PORTS:
-            return "it is Mist itself"
+    if (address.is_loopback or str(address) in settings.MIST_OWN_ADDRESSES) and port in settings.MIST_OWN_PORTS:
+        return "it is Mist itself"
     if not settings.MIST_ALLOW_PRIVATE_HOSTS and not address.is_global:
         return "it is a private address, and MIST_ALLOW_PRIVATE_HOSTS is off"
     return ""

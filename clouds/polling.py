@@ -124,9 +124,7 @@ def _succeeded(poll: Poll, outcome: inventory.Outcome, incomplete: str, took_ms:
     was_failing = poll.failures > 0
     transient = (
         poll.kind == "machine"
-        and inventory.kinds()["machine"]
-        .model.objects.filter(cloud_id=poll.cloud_id, missing_since=None, state__in=TRANSIENT)
-        .exists()
+        and inventory.kinds()["machine"].model.objects.filter(cloud_id=poll.cloud_id, missing_since=None, state__in=TRANSIENT).exists()
     )
     with transaction.atomic():
         held = Poll.objects.select_for_update().filter(pk=poll.pk).first()

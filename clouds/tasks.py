@@ -24,6 +24,6 @@ def start_polls() -> None:
     for due in polling.take_due():
         try:
             poll.apply_async((due.pk,), queue="poll", retry=False, expires=polling.DEADLINE_S, ignore_result=True)
-        except Exception as error:  # the claim runs out by itself and the poll is taken again
+        except Exception as error:  # noqa: BLE001 - the claim runs out by itself and the poll is taken again
             log.warning("poll %s could not be announced (%s)", due.pk, type(error).__name__)
             return

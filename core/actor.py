@@ -20,7 +20,7 @@ class Actor:
 
     `via`: console, api, cli, schedule:<id>, rule:<id>, poll:<cloud id>, system. `org_id` None: no organization, so nothing of any.
     `read_only`: the token's scope. `is_admin`: administers the installation (not: may see other organizations' things).
-    `su_by`: the admin who acts as this user. `cache`: what guards looked up for this actor; lives as long as the object, one request or job.
+    `su_by`: the admin who acts as this user. `cache`: what guards looked up for this actor; lives as long as the actor: one request or job.
     """
 
     org_id: UUID | None

@@ -26,7 +26,7 @@ def enqueue(job: Job) -> None:
     """Ring the bell. If the broker is away the row stays queued and is announced again."""
     try:
         run_job.apply_async((job.pk.hex,), queue=job.queue, retry=False, ignore_result=True)
-    except Exception as error:  # whatever a broker client raises: the row is safe
+    except Exception as error:  # noqa: BLE001 - whatever a broker client raises: the row is safe
         log.warning("job %s could not be announced (%s); it will be, later", job.pk, type(error).__name__)
 
 

@@ -69,7 +69,7 @@ def delete(entry_id: UUID | None) -> None:
 
 
 def rotate(batch: int = 500) -> int:
-    """Seal every entry with the newest key. Rerunnable; entries already sealed with it change nothing but their salt.  Returns: how many."""
+    """Seal every entry with the newest key. Rerunnable.  Returns: how many."""
     done, last = 0, UUID(int=0)
     while rows := list(VaultEntry.objects.filter(pk__gt=last).order_by("pk")[:batch]):
         for row in rows:

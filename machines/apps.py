@@ -7,4 +7,4 @@ class MachinesConfig(AppConfig):
     name = "machines"
 
     def ready(self) -> None:
-        from machines import actions, inventory, tasks  # noqa: F401
+        from machines import actions, inventory, tasks  # noqa: F401, PLC0415 - they register themselves

@@ -194,10 +194,8 @@ class Remove(Action):
     tier = 1
 
     def reason(self, machine: Machine) -> str | None:
-        gone = (
-            machine.missing_since is not None
-            or (machine.state in (Machine.State.TERMINATED, Machine.State.ERROR)
-            and not machine.external_id)
+        gone = machine.missing_since is not None or (
+            machine.state in (Machine.State.TERMINATED, Machine.State.ERROR) and not machine.external_id
         )
         return None if gone else "It is still in its cloud: destroy it, or remove the cloud."
 
