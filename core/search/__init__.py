@@ -1,0 +1,55 @@
+"""One search language for API, console, command line, selectors, sockets and policies (API.md §2).
+
+    spec = SearchSpec(kind="machine", fields={"name": Text("name"), "cores": Number("cores")}, bare=("name",))
+    rows.filter(compile("web cores>=4", spec, context=context))
+
+`grammar`: text ⇄ tree. `predicates`, `fields`, `references`: what a key can be.
+`spec`: which keys a kind has, tree → predicate, completions.
+"""
+
+from core.search.fields import Addresses, Bool, Choice, Date, GiB, Id, MiB, Number, Present, Size, Tags, Text, Words
+from core.search.grammar import All, And, Node, Not, Or, Term, Token, Value, all_of, any_of, parse, terms, tokens, uses_regex
+from core.search.predicates import Field, SearchContext
+from core.search.references import Either, Many, Ref, Through
+from core.search.spec import Completion, Lookup, SearchSpec, compile, complete
+
+__all__ = [
+    "Addresses",
+    "All",
+    "And",
+    "Bool",
+    "Choice",
+    "Completion",
+    "Date",
+    "Either",
+    "Field",
+    "GiB",
+    "Id",
+    "Lookup",
+    "Many",
+    "MiB",
+    "Node",
+    "Not",
+    "Number",
+    "Or",
+    "Present",
+    "Ref",
+    "SearchContext",
+    "SearchSpec",
+    "Size",
+    "Tags",
+    "Term",
+    "Text",
+    "Through",
+    "Token",
+    "Value",
+    "Words",
+    "all_of",
+    "any_of",
+    "compile",
+    "complete",
+    "parse",
+    "terms",
+    "tokens",
+    "uses_regex",
+]
