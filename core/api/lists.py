@@ -52,7 +52,14 @@ def _number(text: str, name: str, default: int, most: int) -> int:
 
 def envelope(page: listing.Page, data: list[Any], kind: str) -> dict[str, Any]:
     """`{"data": […], "meta": {…}}`."""
-    meta: dict[str, Any] = {"total": page.total, "returned": len(data), "sort": page.sort, "start": page.start, "next": page.next, "kind": kind}
+    meta: dict[str, Any] = {
+        "total": page.total,
+        "returned": len(data),
+        "sort": page.sort,
+        "start": page.start,
+        "next": page.next,
+        "kind": kind,
+    }
     if page.total_is_estimate:
         meta["total_is_estimate"] = True
     return {"data": data, "meta": meta}

@@ -38,7 +38,7 @@ def routes(prefix: str, viewset: type[ReadViewSet], *, param: str = "") -> list[
         for name, action in verbs.items():
             if action.creates or name == "edit":
                 continue
-            methods = {method: f"act_{name}" for method in ("post", *OTHER_METHODS.get(name, ()))}
+            methods = dict.fromkeys(("post", *OTHER_METHODS.get(name, ())), f"act_{name}")
             found.append(path(f"{prefix}/<str:{param}>/actions/{name.replace('_', '-')}", built.as_view(methods), name=f"{prefix}-{name}"))
     return found
 

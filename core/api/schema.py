@@ -31,7 +31,7 @@ ERRORS = ("400", "401", "403", "404", "405", "406", "409", "413", "415", "422", 
 class Schema(AutoSchema):
     """Of one view."""
 
-    method_mapping = {"get": "retrieve", "post": "create", "put": "update", "patch": "partial_update", "delete": "destroy"}  # noqa: RUF012
+    method_mapping = {"get": "retrieve", "post": "create", "put": "update", "patch": "partial_update", "delete": "destroy"}
 
     def _name(self) -> str:
         return str(getattr(self.view, "action", "") or "")
@@ -103,5 +103,3 @@ class Schema(AutoSchema):
             required=["total", "returned", "sort", "start", "next", "kind"],
         )
         return build_object_type(properties={"data": {"type": "array", "items": schema}, "meta": meta}, required=["data", "meta"])
-
-

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from rest_framework import serializers, viewsets
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 
 from core import actions, listing
 from core.actions import perform
@@ -72,8 +74,17 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
         return dict(data)
 
 
+class CsvRenderer(JSONRenderer):
+    """Lets `Accept: text/csv` through to the list, which answers CSV itself; a refusal is told in JSON all the same."""
+
+    media_type = "text/csv"
+    format = "csv"
+
+
 class ReadViewSet(BaseViewSet):
     """A kind one can list and read."""
+
+    renderer_classes = (*api_settings.DEFAULT_RENDERER_CLASSES, CsvRenderer)
 
     queryset: Any
     serializer_class: Any
