@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver
 
-urlpatterns: list[URLPattern | URLResolver] = [path("api/v2/", include("mist.api"))]
+urlpatterns: list[URLPattern | URLResolver] = []

@@ -127,8 +127,10 @@ def check_machine(info: MachineInfo) -> None:
     assert info.type in MACHINE_TYPES, info.type
     for address in (*info.public_ips, *info.private_ips):
         ipaddress.ip_address(address)
-    assert isinstance(info.public_ips, tuple) and isinstance(info.private_ips, tuple)
-    assert len(set(info.public_ips)) == len(info.public_ips) and len(set(info.private_ips)) == len(info.private_ips)
+    assert isinstance(info.public_ips, tuple)
+    assert isinstance(info.private_ips, tuple)
+    assert len(set(info.public_ips)) == len(info.public_ips)
+    assert len(set(info.private_ips)) == len(info.private_ips)
     assert info.cores is None or info.cores > 0
     assert info.ram_mib is None or (isinstance(info.ram_mib, int) and info.ram_mib > 0)
     assert info.disk_gib is None or isinstance(info.disk_gib, int)
@@ -140,7 +142,8 @@ def check_machine(info: MachineInfo) -> None:
 
 def check_volume(info: VolumeInfo) -> None:
     assert info.state in VOLUME_STATES, info.state
-    assert isinstance(info.size_gib, int) and isinstance(info.attached_to, tuple)
+    assert isinstance(info.size_gib, int)
+    assert isinstance(info.attached_to, tuple)
     assert_aware(info.created_at)
     assert_tags(info.tags)
 
@@ -172,9 +175,12 @@ CHECKS: dict[str, Callable[[Any], None]] = {
 
 
 def check_field(field: Field) -> None:
-    assert field.name.isidentifier() and field.label, field
+    assert field.name.isidentifier(), field
+    assert field.label, field
     assert field.kind in get_args(FieldKind), field
-    assert bool(field.choices) == (field.kind == "choice"), f"{field.name}: choices belong to a choice"
+    # A choice has nothing else; a text may offer values and take others.
+    assert field.choices or field.kind != "choice", f"{field.name}: a choice of nothing"
+    assert not field.choices or field.kind in {"choice", "text"}, f"{field.name}: choices where none can be made"
     assert bool(field.fields) == (field.kind == "list"), f"{field.name}: fields belong to a list"
     assert field.kind != "password" or field.secret, f"{field.name} is a password and not said to be secret"
     assert not (field.secret and field.default), f"{field.name}: a secret has no default"
@@ -249,7 +255,10 @@ class ProviderContract:
 
     def test_it_says_what_it_is(self) -> None:
         cls = self.provider_class
-        assert cls.title and cls.doc and 1 <= len(cls.tile) <= 3 and cls.category in CATEGORIES
+        assert cls.title
+        assert cls.doc
+        assert 1 <= len(cls.tile) <= 3
+        assert cls.category in CATEGORIES
         assert cls.create_requires <= {"image", "size", "location", "key", "network"}
         assert (cls.__doc__ or "").strip()
         verbs = {name.removesuffix("_machine") for name in VERBS}
@@ -266,7 +275,8 @@ class ProviderContract:
 
     def test_its_account_and_its_need_of_an_admin_tell_no_secret(self, credentials: Mapping[str, Any], secrets: tuple[str, ...]) -> None:
         account, why = self.provider_class.account(credentials), self.provider_class.needs_admin(credentials)
-        assert isinstance(account, str) and isinstance(why, str)
+        assert isinstance(account, str)
+        assert isinstance(why, str)
         assert_silent((account, why), secrets)
         assert account == self.provider_class.account(dict(credentials)), "the same credentials are the same account"
 
@@ -282,7 +292,8 @@ class ProviderContract:
                 assert connected.title in caught.value.detail
                 assert_silent(caught.value, secrets)
         assert not type(connected).supports("no_such_method")
-        assert type(connected).supports("check") and type(connected).supports("list_machines")
+        assert type(connected).supports("check")
+        assert type(connected).supports("list_machines")
 
     # -- listings
 
@@ -293,7 +304,9 @@ class ProviderContract:
         found = connected.permissions()
         assert len({check.name for check in found}) == len(found)
         for check in found:
-            assert check.name and check.purpose and check.ok in (True, False, None)
+            assert check.name
+            assert check.purpose
+            assert check.ok in (True, False, None)
             assert check.ok is not False or check.fix, f"{check.name} is missing and nothing says how to give it"
         assert_silent(found, secrets)
 
@@ -311,7 +324,9 @@ class ProviderContract:
         assert len(set(ids)) == len(ids), "an external id comes twice"
         for info in found:
             assert type(info) is LISTINGS[listing]
-            assert isinstance(info.external_id, str) and info.external_id and isinstance(info.name, str)
+            assert isinstance(info.external_id, str)
+            assert info.external_id
+            assert isinstance(info.name, str)
             assert json.loads(json.dumps(dict(info.extra))) == dict(info.extra), "extra is plain JSON"
             assert len(json.dumps(dict(info.extra))) < 20_000, "extra is small"
             with pytest.raises(FrozenInstanceError):
@@ -374,7 +389,8 @@ class ProviderContract:
             return
         spent: list[str] = []
         list(refusing(spend=spent.append).list_machines())
-        assert spent and all(isinstance(api, str) and api for api in spent)
+        assert spent
+        assert all(isinstance(api, str) and api for api in spent)
 
         def none_left(api: str) -> None:
             raise RateLimited("The budget of calls is spent.", retry_after_s=3)
