@@ -54,9 +54,9 @@ class _PastTable(BaseTable):
 
     def as_sql(self, compiler: Any, conn: Any) -> tuple[str, list[Any]]:
         quote = conn.ops.quote_name
-        sql = (  # the names are the model's own, quoted
-            f'(SELECT past.* FROM core_revision r, jsonb_populate_record(NULL::{quote(self.table_name)}, r."row") past '
-            f'WHERE r."table" = %s AND r.from_at <= %s AND (r.to_at IS NULL OR r.to_at > %s)) {quote(self.table_alias)}'  # noqa: S608
+        sql = (
+            f'(SELECT past.* FROM core_revision r, jsonb_populate_record(NULL::{quote(self.table_name)}, r."row") past '  # noqa: S608 - the names are the model's own, quoted
+            f'WHERE r."table" = %s AND r.from_at <= %s AND (r.to_at IS NULL OR r.to_at > %s)) {quote(self.table_alias)}'
         )
         return sql, [self.table_name, self.when, self.when]
 

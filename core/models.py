@@ -89,6 +89,7 @@ class Job(models.Model):
     ACTIVE: ClassVar[tuple[str, ...]] = (State.WAITING, State.QUEUED, State.RUNNING)
     has_history: ClassVar[bool] = False
     cloud_path: ClassVar[str] = "cloud_id"
+    plural: ClassVar[str] = ""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     org = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+", db_index=False)
@@ -185,6 +186,7 @@ class Event(models.Model):
 
     has_history: ClassVar[bool] = False
     cloud_path: ClassVar[str] = "cloud_id"
+    plural: ClassVar[str] = ""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)  # in the database: (at, id)
     # None: the installation's own chain. No foreign key: an event outlives what it tells of.

@@ -217,10 +217,25 @@ STORAGES = {
 # --- the API ---------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "core.api.schema.Schema",
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": [],  # rights are asked by visible_to and perform, nowhere else
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer", "rest_framework.renderers.BrowsableAPIRenderer"],
+    "EXCEPTION_HANDLER": "core.api.errors.handle",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,  # `format=csv` is ours
 }
-SPECTACULAR_SETTINGS = {"TITLE": "Mist", "VERSION": "2", "SERVE_INCLUDE_SCHEMA": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Mist",
+    "DESCRIPTION": "See, operate, automate, monitor, pay for and govern machines anywhere.",
+    "VERSION": "2",
+    "OAS_VERSION": "3.0.3",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+}
 
 # --- logs: to standard error, for whoever started us to keep ----------------------------------------------------------
 

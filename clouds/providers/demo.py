@@ -396,9 +396,11 @@ class Demo(Provider):
 
     def _changes(self, external_id: str | None = None) -> dict[str, Document]:
         """{external id: document} of all changed machines, or of the one."""
-        where, values = ("", ()) if external_id is None else (" WHERE machine = ?", (external_id,))
         with self._store() as store:
-            rows = store.execute("SELECT machine, document FROM change" + where, values).fetchall()
+            if external_id is None:
+                rows = store.execute("SELECT machine, document FROM change").fetchall()
+            else:
+                rows = store.execute("SELECT machine, document FROM change WHERE machine = ?", (external_id,)).fetchall()
         return {machine: json.loads(document) for machine, document in rows}
 
     @contextmanager
@@ -450,7 +452,7 @@ class Demo(Provider):
             times = store.execute(
                 "INSERT INTO called VALUES (1, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times"
             ).fetchone()[0]
-        return random.Random(f"{self._seed}/{times}").random()
+        return random.Random(f"{self._seed}/{times}").random()  # noqa: S311 — repeatable is the point
 
     def _fault(self, verb: str) -> ProviderError:
         faults: list[ProviderError] = [
@@ -464,7 +466,7 @@ class Demo(Provider):
                 Rejected("The demo cloud has no capacity left there. Try another size or location.", words="InsufficientMachineCapacity"),
                 Rejected("The demo account's limit is reached. Ask its owner to raise it.", words="LimitExceeded: vCPU limit of 64"),
             ]
-        return faults[random.Random(f"{self._seed}/{verb}/{self._luck()}").randrange(len(faults))]
+        return faults[int(self._luck() * len(faults))]
 
 
 _DONE = {

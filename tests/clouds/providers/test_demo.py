@@ -169,7 +169,8 @@ with cloud._changing({web!r}) as (info, change):
     process = subprocess.Popen(
         [sys.executable, "-c", OTHER_PROCESS + hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdin is not None
     assert process.stdout.readline() == "in the middle\n"
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
@@ -189,7 +190,9 @@ def test_two_clouds_know_nothing_of_each_other(connect: Callable[..., Demo]) -> 
 @pytest.mark.parametrize("cloud_id", ["../../etc", "a/b", "", "x" * 500, "ü", "\x00", "."])
 def test_no_cloud_id_leads_out_of_the_folder(tmp_path: Path, cloud_id: str) -> None:
     folder = state_folder(cloud_id)
-    assert folder.parent == tmp_path / "demo" and folder.name not in {"", ".", ".."} and len(folder.name) < 70
+    assert folder.parent == tmp_path / "demo"
+    assert folder.name not in {"", ".", ".."}
+    assert len(folder.name) < 70
 
 
 def test_a_state_that_cannot_be_kept_is_unavailable_and_nothing_changed(cloud: Demo, tmp_path: Path) -> None:
@@ -254,7 +257,9 @@ def test_a_created_machine_is_seen_creating_then_running_and_once_for_one_token(
         "eu-west-b",
         {"env": "dev"},
     )
-    assert info.private_ips and info.created_at is not None and info.cost_hour is not None
+    assert info.private_ips
+    assert info.created_at is not None
+    assert info.cost_hour is not None
     assert {v.name for v in cloud.list_volumes() if v.attached_to == (made,)} == {"new-1", "kept"}
     cloud.destroy_machine(made)
     cloud.clock = lambda: now + 2
@@ -347,7 +352,8 @@ def test_tags_and_names_are_kept_as_they_are_given(cloud: Demo) -> None:
 def test_a_clone_is_another_machine_of_the_same_make(cloud: Demo) -> None:
     original = named(cloud, "web-eu-01")
     copy = cloud.get_machine(cloud.clone_machine(original.external_id, "web-copy"))
-    assert copy.external_id != original.external_id and copy.private_ips != original.private_ips
+    assert copy.external_id != original.external_id
+    assert copy.private_ips != original.private_ips
     assert (copy.name, copy.size, copy.image, copy.location, copy.tags) == (
         "web-copy",
         original.size,
@@ -368,7 +374,9 @@ def test_a_snapshot_brings_back_what_was_and_can_be_removed(cloud: Demo) -> None
     cloud.resize_machine(machine, "m2.xlarge")
     cloud.revert_to_snapshot(machine, first)
     info = cloud.get_machine(machine)
-    assert (info.tags or {})["env"] == "prod" and info.size == "t1.medium" and info.state == "stopped"
+    assert (info.tags or {})["env"] == "prod"
+    assert info.size == "t1.medium"
+    assert info.state == "stopped"
     assert [(s.name, s.description, s.active) for s in cloud.list_snapshots(machine)] == [("before", "a note", True), ("later", "", False)]
     cloud.remove_snapshot(machine, second)
     with pytest.raises(Gone, match="snapshot"):
@@ -409,7 +417,8 @@ def test_a_failure_rate_between_fails_about_that_share_and_the_same_calls_again(
 
     first = run("c1")
     assert 30 <= 200 - first.count("ok") <= 90
-    assert RateLimited.__name__ in first and Unavailable.__name__ in first
+    assert RateLimited.__name__ in first
+    assert Unavailable.__name__ in first
     assert run("c2") == first
 
 

@@ -1,0 +1,72 @@
+"""From an exception to `{"code", "detail"}`: the one handler of the API."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from core.errors import MistError, RateLimited, TooMany
+
+log = logging.getLogger(__name__)
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Never a stack trace, never a secret. What is not known here becomes a 500 with the request's id."""
+    set_rollback()
+    request = context.get("request")
+    request_id = getattr(request, "request_id", None) or getattr(getattr(request, "_request", None), "request_id", "")
+    status, body, headers = _answer(error)
+    if status == 500:
+        log.exception("request failed", exc_info=error)
+    body["request_id"] = request_id
+    return Response(body, status=status, headers=headers)
+
+
+def _answer(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
+    if isinstance(error, MistError):
+        headers = {}
+        if isinstance(error, TooMany | RateLimited) and error.retry_after_s:
+            headers["Retry-After"] = str(int(error.retry_after_s) + 1)
+        if error.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return error.status, {"code": error.code, "detail": error.detail, **error.extra}, headers
+    if isinstance(error, exceptions.ValidationError):
+        return 422, {"code": "invalid", "detail": "Some fields are wrong.", "fields": error.detail}, {}
+    if isinstance(error, exceptions.APIException):
+        code = {
+            400: "bad_request",
+            401: "unauthenticated",
+            403: "denied",
+            404: "not_found",
+            405: "method_not_allowed",
+            406: "not_acceptable",
+            413: "too_large",
+            415: "unsupported_media_type",
+            429: "too_many_requests",
+        }.get(error.status_code, "bad_request")
+        headers = {}
+        if getattr(error, "wait", None):
+            headers["Retry-After"] = str(int(error.wait) + 1)  # type: ignore[attr-defined]
+        if error.status_code == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return error.status_code, {"code": code, "detail": str(error.detail)}, headers
+    if isinstance(error, Http404):
+        return 404, {"code": "not_found", "detail": "Not found."}, {}
+    if isinstance(error, PermissionDenied):
+        return 403, {"code": "denied", "detail": "You may not do this."}, {}
+    if isinstance(error, RequestDataTooBig):
+        return 413, {"code": "too_large", "detail": "The body is too large."}, {}
+    if isinstance(error, SuspiciousOperation | UnicodeError):
+        return 400, {"code": "bad_request", "detail": "The request could not be read."}, {}
+    if isinstance(error, OperationalError | InterfaceError) or type(error).__name__ == "PoolTimeout":
+        log.warning("the database does not answer (%s)", type(error).__name__)
+        detail = "The database does not answer. Nothing was done; try again shortly."
+        return 503, {"code": "database_unavailable", "detail": detail}, {"Retry-After": "5"}
+    return 500, {"code": "internal_error", "detail": "Mist failed at this. Tell an administrator the request id."}, {}

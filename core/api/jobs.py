@@ -1,0 +1,252 @@
+"""Jobs, bulks and tags over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.apps import apps
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from core import actions, jobs, listing
+from core.actions import perform
+from core.api.fields import HexField, JsonField
+from core.api.lists import keep_only, query_of, refuse_unknown
+from core.api.viewset import BaseViewSet, JobAnswer, ReadViewSet, job_answer
+from core.errors import Invalid, MistError, NotFound
+from core.models import Job, Resource
+
+
+class JobSerializer(serializers.Serializer[Any]):
+    """A job, in the contract's fields and ours."""
+
+    id = HexField()
+    job_id = HexField(source="id")
+    org = serializers.SerializerMethodField()
+    action = serializers.CharField(read_only=True)
+    state = serializers.ChoiceField(choices=Job.State.choices, read_only=True)
+    error = serializers.SerializerMethodField()
+    error_code = serializers.CharField(read_only=True)
+    error_detail = serializers.CharField(read_only=True)
+    target_kind = serializers.CharField(read_only=True)
+    target_id = serializers.SerializerMethodField()
+    target_name = serializers.CharField(read_only=True)
+    machine_id = serializers.SerializerMethodField()
+    cloud_id = serializers.SerializerMethodField()
+    user = serializers.SerializerMethodField()
+    via = serializers.CharField(read_only=True)
+    request_id = serializers.CharField(read_only=True)
+    parent = serializers.SerializerMethodField()
+    total = serializers.IntegerField(read_only=True)
+    params = JsonField()
+    logs = JsonField(source="steps")
+    result = JsonField()
+    created_at = serializers.DateTimeField(read_only=True)
+    not_before = serializers.DateTimeField(read_only=True)
+    started_at = serializers.SerializerMethodField()
+    finished_at = serializers.SerializerMethodField()
+
+    def get_org(self, job: Job) -> str:
+        return job.org_id.hex
+
+    def get_error(self, job: Job) -> bool:
+        return job.state in (Job.State.FAILED, Job.State.LOST)
+
+    def get_target_id(self, job: Job) -> str | None:
+        return job.target_id.hex if job.target_id else None
+
+    def get_machine_id(self, job: Job) -> str | None:
+        return job.target_id.hex if job.target_kind == "machine" and job.target_id else None
+
+    def get_cloud_id(self, job: Job) -> str | None:
+        return job.cloud_id.hex if job.cloud_id else None
+
+    def get_user(self, job: Job) -> str | None:
+        return str(job.user) if job.user else None
+
+    def get_parent(self, job: Job) -> str | None:
+        return job.parent_id.hex if job.parent_id else None
+
+    def get_started_at(self, job: Job) -> float | None:
+        return job.started_at.timestamp() if job.started_at else None
+
+    def get_finished_at(self, job: Job) -> float | None:
+        return job.finished_at.timestamp() if job.finished_at else None
+
+
+class JobViewSet(ReadViewSet):
+    """What was asked for, and what came of it. Children of a bulk: `search=parent:<id>`."""
+
+    queryset = Job.objects.select_related("user")
+    serializer_class = JobSerializer
+    lookup_url_kwarg = "job_id"
+
+    @extend_schema(responses=JobSerializer)
+    def list(self, request: Request, **kwargs: Any) -> Any:
+        """Jobs, newest first."""
+        return super().list(request, **kwargs)
+
+    @extend_schema(responses=JobSerializer)
+    def retrieve(self, request: Request, **kwargs: Any) -> Response:
+        """One job; of a bulk, how its children are doing."""
+        refuse_unknown(request, ("only", "deref", "sort", "format"))
+        job = self.find()
+        data = self.answer(job)
+        if job.target_id is None:
+            data["children"] = jobs.counts(job)
+        return Response({"data": keep_only([data], request.query_params.get("only", ""))[0]})
+
+    @extend_schema(request=None, responses=JobAnswer)
+    def undo(self, request: Request, **kwargs: Any) -> Response:
+        """Take it back while it waits."""
+        return Response(job_answer(jobs.undo(self.actor, self.find())))
+
+    @extend_schema(request=None, responses=JobAnswer)
+    def cancel(self, request: Request, **kwargs: Any) -> Response:
+        """Stop it, where it can be stopped."""
+        return Response(job_answer(jobs.cancel(self.actor, self.find())))
+
+    @extend_schema(request=None, responses=JobAnswer)
+    def retry(self, request: Request, **kwargs: Any) -> Response:
+        """The same again; of a bulk, what failed."""
+        return Response(job_answer(jobs.retry(self.actor, self.find())))
+
+
+def kind_of(name: Any) -> type[Resource]:
+    """The model of a kind (singular or plural).  Raises: Invalid."""
+    for model in apps.get_models():
+        if issubclass(model, Resource) and name in (model.kind(), model.plural, f"{model.kind()}s"):
+            return model
+    raise Invalid(fields={"kind": ["There is no such kind."]})
+
+
+def uuids(values: Any) -> list[UUID]:
+    """Ids as sent.  Raises: Invalid, in the words for what does not exist."""
+    if not isinstance(values, list):
+        raise Invalid(fields={"ids": ["Send a list."]})
+    found = []
+    for value in values:
+        try:
+            found.append(UUID(str(value)))
+        except ValueError:
+            raise Invalid("Some of these are not there.", code="not_found", fields={"ids": ["Not found."]}) from None
+    return found
+
+
+class BulkRequest(serializers.Serializer[Any]):
+    """One action on what `ids` or `search` select. `dry`: how many, and how many can."""
+
+    kind = serializers.CharField(max_length=50)
+    action = serializers.CharField(max_length=60)
+    ids = serializers.ListField(child=serializers.CharField(max_length=64), required=False, max_length=jobs.BULK_CAP)
+    search = serializers.CharField(max_length=2000, required=False, allow_blank=True)
+    params = serializers.DictField(required=False, default=dict)
+    dry = serializers.BooleanField(required=False, default=False)
+    undo_s = serializers.FloatField(required=False, min_value=0, max_value=3600)
+
+
+class BulkViewSet(BaseViewSet):
+    """Many at once: one parent job, one result a target."""
+
+    operation_ids = {"create": "bulk"}
+    serializer_class = JobAnswer
+
+    @extend_schema(request=BulkRequest, responses=JobAnswer)
+    def create(self, request: Request) -> Response:
+        """Ask for one action on many."""
+        refuse_unknown(request, ())
+        form = BulkRequest(data=self.body())
+        if not form.is_valid():
+            raise Invalid(fields=form.errors)
+        asked = form.validated_data
+        if ("ids" in asked) == ("search" in asked):
+            raise Invalid(fields={"ids": ["Send either ids or search."]})
+        model = kind_of(asked["kind"])
+        name = asked["action"].replace("-", "_").removeprefix(f"{model.kind()}.")
+        try:
+            actions.get(f"{model.kind()}.{name}")
+        except NotFound as error:
+            raise Invalid(fields={"action": [error.detail]}) from error
+        what = {"ids": uuids(asked["ids"]) if "ids" in asked else None, "search": asked.get("search")}
+        if asked["dry"]:
+            return Response({"data": jobs.preview(self.actor, model, name, **what)})
+        job = jobs.bulk(self.actor, model, name, asked["params"], undo_s=asked.get("undo_s"), **what)
+        return Response(job_answer(job, total=job.total))
+
+
+class TagSerializer(serializers.Serializer[Any]):
+    """A tag in use."""
+
+    key = serializers.CharField()
+    value = serializers.CharField()
+
+
+class TagResourcesRequest(serializers.Serializer[Any]):
+    """`operations`: [{operation: add|remove, tags: [{key, value}], resources: [{resource_type, resource_id}]}]."""
+
+    class Operation(serializers.Serializer[Any]):
+        """One of them."""
+
+        class Which(serializers.Serializer[Any]):
+            """A resource."""
+
+            resource_type = serializers.CharField(max_length=50)
+            resource_id = serializers.CharField(max_length=255)
+
+        operation = serializers.ChoiceField(choices=["add", "remove"], required=False, default="add")
+        tags = serializers.ListField(child=serializers.DictField(), max_length=100)
+        resources = Which(many=True)
+
+    operations = Operation(many=True)
+
+
+class TagViewSet(BaseViewSet):
+    """Tags over all kinds."""
+
+    operation_ids = {"list": "list_tags", "create": "tag_resources"}
+    serializer_class = TagSerializer
+
+    @extend_schema(responses=TagSerializer)
+    def list(self, request: Request) -> Response:
+        """The tags in use on what you may see, of the kinds in `types`."""
+        query = query_of(request, ("types",))
+        types = [t for t in request.query_params.get("types", "").split(",") if t]
+        models = [kind_of(t) for t in types] if types else [m for m in apps.get_models() if issubclass(m, Resource)]
+        found: set[tuple[str, str]] = set()
+        for model in models:
+            for tags in model.objects.visible_to(self.actor).exclude(tags={}).values_list("tags", flat=True).distinct()[:10_000]:
+                found.update((str(k), str(v)) for k, v in tags.items())
+        wanted = sorted(pair for pair in found if not query.search or query.search.lower() in f"{pair[0]}={pair[1]}".lower())
+        cut = wanted[query.start : query.start + query.limit]
+        data = [{"key": key, "value": value} for key, value in cut]
+        meta = {"total": len(wanted), "returned": len(data), "sort": "key", "start": query.start, "next": None, "kind": "tag"}
+        return Response({"data": data, "meta": meta})
+
+    @extend_schema(request=TagResourcesRequest, responses=JobAnswer(many=True))
+    def create(self, request: Request) -> Response:
+        """Add and remove tags of many. A result each: a refusal of one stops no other."""
+        refuse_unknown(request, ())
+        form = TagResourcesRequest(data=self.body())
+        if not form.is_valid():
+            raise Invalid(fields=form.errors)
+        asked = []
+        for operation in form.validated_data["operations"]:  # all are found before one is changed
+            for which in operation["resources"]:
+                rows = listing.by_id_or_name(kind_of(which["resource_type"]).objects.visible_to(self.actor), which["resource_id"])
+                if len(rows) != 1:
+                    raise Invalid("Some of these are not there.", code="not_found", fields={"resource_id": ["Not found."]})
+                asked.append((operation, rows[0]))
+        results: list[dict[str, Any]] = []
+        for operation, row in asked:
+            adding = operation["operation"] == "add"
+            params = {"tags": operation["tags"]} if adding else {"remove": [str(t.get("key", "")) for t in operation["tags"]]}
+            try:
+                results.append({"resource": row.pk.hex, **job_answer(perform(self.actor, row, "tag", params))["data"]})
+            except MistError as error:
+                if len(asked) == 1:
+                    raise
+                results.append({"resource": row.pk.hex, "code": error.code, "detail": error.detail})
+        return Response({"data": results})

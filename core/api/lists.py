@@ -1,0 +1,107 @@
+"""List parameters, their envelope, and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from django.http import StreamingHttpResponse
+from rest_framework.request import Request
+
+from core import listing
+from core.errors import BadRequest
+
+LIST_PARAMETERS = ("search", "sort", "start", "limit", "cursor", "only", "deref", "at", "cloud", "columns", "format")
+
+
+def query_of(request: Request, extra: Iterable[str] = ()) -> listing.Query:
+    """The list parameters of a request.  Raises: BadRequest, naming a parameter that is not known or not well formed."""
+    known = {*LIST_PARAMETERS, *extra}
+    refuse_unknown(request, known)
+    given = request.query_params
+    for name, value in given.items():
+        if "\x00" in value:
+            raise BadRequest(f"`{name}` holds a null character.", code="bad_parameter")
+    return listing.Query(
+        search=given.get("search", ""),
+        sort=given.get("sort", ""),
+        start=_number(given.get("start", ""), "start", 0, 10**9),
+        limit=_number(given.get("limit", ""), "limit", listing.LIMIT, listing.MOST),
+        cursor=given.get("cursor", ""),
+        at=listing.parse_at(given["at"]) if given.get("at") else None,
+        cloud=given.get("cloud", ""),
+    )
+
+
+def refuse_unknown(request: Request, known: Iterable[str]) -> None:
+    """Raises: BadRequest for a query parameter nobody reads."""
+    for name in request.query_params:
+        if name not in known:
+            raise BadRequest(f"There is no parameter {name[:60]!r} here. There are: {', '.join(sorted(known))}.", code="unknown_parameter")
+
+
+def _number(text: str, name: str, default: int, most: int) -> int:
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise BadRequest(f"`{name}` is a whole number from 0 to {most}.", code="bad_parameter")
+    return min(int(text), most)
+
+
+def envelope(page: listing.Page, data: list[Any], kind: str) -> dict[str, Any]:
+    """`{"data": […], "meta": {…}}`."""
+    meta: dict[str, Any] = {
+        "total": page.total,
+        "returned": len(data),
+        "sort": page.sort,
+        "start": page.start,
+        "next": page.next,
+        "kind": kind,
+    }
+    if page.total_is_estimate:
+        meta["total_is_estimate"] = True
+    return {"data": data, "meta": meta}
+
+
+def keep_only(data: list[dict[str, Any]], only: str) -> list[dict[str, Any]]:
+    """The fields a caller asked for; `id` always."""
+    wanted = {name.strip() for name in only.split(",") if name.strip()}
+    if not wanted:
+        return data
+    if data and (unknown := wanted - data[0].keys()):
+        raise BadRequest(f"There is no field {sorted(unknown)[0][:60]!r}. There are: {', '.join(data[0])}.", code="unknown_field")
+    return [{key: value for key, value in row.items() if key in wanted or key == "id"} for row in data]
+
+
+def csv_answer(rows: Iterable[Mapping[str, Any]], columns: list[str], name: str) -> StreamingHttpResponse:
+    """CSV, a line at a time. A cell that a spreadsheet would take for a formula is led by an apostrophe."""
+
+    def lines() -> Iterator[str]:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([cell(row.get(column)) for column in columns])
+            if buffer.tell() > 32_768:
+                yield buffer.getvalue()
+                buffer.seek(0)
+                buffer.truncate()
+        yield buffer.getvalue()
+
+    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return response
+
+
+def cell(value: Any) -> str:
+    """One cell of CSV."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        value = " ".join(f"{k}={v}" for k, v in value.items())
+    elif isinstance(value, list | tuple):
+        value = " ".join(str(v) for v in value)
+    text = str(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not isinstance(value, int | float) else text

@@ -1,0 +1,227 @@
+"""What every kind's API is: list, read, create, edit, act, delete; one door for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rest_framework import serializers, viewsets
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+
+from core import actions, listing
+from core.actions import perform
+from core.actor import Actor
+from core.api import idempotency, lists
+from core.api.schema import Schema
+from core.errors import BadRequest, Unauthenticated
+from core.models import Job
+
+PATH_PARAMETERS_OF_READ = ("only", "deref", "format")
+
+
+class BaseViewSet(viewsets.GenericViewSet[Any]):
+    """An actor for each request, and `Idempotency-Key` on what is unsafe."""
+
+    schema = Schema()
+    pagination_class = None
+    filter_backends: ClassVar[list[Any]] = []
+    permission_classes: ClassVar[list[Any]] = []  # rights are asked by visible_to and perform, nowhere else
+    query_parameters: ClassVar[tuple[str, ...]] = ()  # beyond the usual ones
+    operation_ids: ClassVar[Mapping[str, str]] = {}  # {method: operation of the contract}
+    anonymous: ClassVar[frozenset[str]] = frozenset()  # methods nobody need sign in for
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks.  Raises: Unauthenticated."""
+        actor = self.request.auth
+        if not isinstance(actor, Actor) or actor.is_nobody:
+            raise Unauthenticated("Sign in, or send a token: Authorization: Bearer <token>.")
+        return actor
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if self.action not in self.anonymous:
+            _ = self.actor
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        name = getattr(self, "action_map", {}).get(request.method.lower(), "")
+        handler = getattr(self, name, None)
+        if handler is not None and request.method not in ("GET", "HEAD", "OPTIONS") and not hasattr(handler, "wrapped_once"):
+
+            def guarded(inner: Request, *a: Any, **k: Any) -> Response:
+                actor = inner.auth
+                if not isinstance(actor, Actor):
+                    answer: Response = handler(inner, *a, **k)
+                    return answer
+                return idempotency.once(inner, actor, lambda: handler(inner, *a, **k))
+
+            guarded.wrapped_once = True  # type: ignore[attr-defined]
+            setattr(self, request.method.lower(), guarded)
+        return super().dispatch(request, *args, **kwargs)
+
+    def body(self) -> dict[str, Any]:
+        """The request's JSON object (or form).  Raises: BadRequest."""
+        data = self.request.data
+        if hasattr(data, "dict"):
+            return dict(data.dict())
+        if data is None or data == "":
+            return {}
+        if not isinstance(data, dict):
+            raise BadRequest("Send a JSON object.", code="bad_body")
+        return dict(data)
+
+
+class CsvRenderer(JSONRenderer):
+    """Lets `Accept: text/csv` through to the list, which answers CSV itself; a refusal is told in JSON all the same."""
+
+    media_type = "text/csv"
+    format = "csv"
+
+
+class ReadViewSet(BaseViewSet):
+    """A kind one can list and read."""
+
+    renderer_classes = (*api_settings.DEFAULT_RENDERER_CLASSES, CsvRenderer)
+
+    queryset: Any
+    serializer_class: Any
+
+    @property
+    def kind(self) -> str:
+        return str(self.queryset.model.kind())
+
+    def rows(self) -> Any:
+        """The rows before anything is asked of them; for kinds that live below another."""
+        return self.queryset.all()
+
+    def find(self) -> Any:
+        """The row the path names.  Raises: NotFound, Conflict."""
+        return listing.one(self.rows(), self.actor, self.kwargs[self.lookup_url_kwarg or "pk"])
+
+    def deref(self) -> str:
+        value = self.request.query_params.get("deref") or "auto"
+        if value not in ("auto", "none"):
+            raise BadRequest("`deref` is auto or none.", code="bad_parameter")
+        return value
+
+    def serialize(self, rows: list[Any]) -> list[dict[str, Any]]:
+        context = {"actor": self.actor, "deref": self.deref(), "request": self.request}
+        return list(self.serializer_class(rows, many=True, context=context).data)
+
+    def answer(self, row: Any) -> dict[str, Any]:
+        return self.serialize([row])[0]
+
+    def list(self, request: Request, **kwargs: Any) -> Any:
+        """List what you may see."""
+        query = lists.query_of(request, self.query_parameters)
+        if "text/csv" in request.headers.get("Accept", "") or request.query_params.get("format") == "csv":
+            return self.csv(query)
+        page = listing.page(self.rows(), self.actor, query)
+        data = lists.keep_only(self.serialize(page.rows), request.query_params.get("only", ""))
+        return Response(lists.envelope(page, data, self.kind))
+
+    def csv(self, query: listing.Query) -> Any:
+        """The whole list as CSV, page after page."""
+        first = listing.page(self.rows(), self.actor, query)
+        fields = [name for name, field in self.serializer_class().fields.items() if not field.write_only]
+        asked = [c.strip() for c in self.request.query_params.get("columns", "").split(",") if c.strip()]
+        for column in asked:
+            if column not in fields and not column.startswith("tag:"):
+                raise BadRequest(f"There is no column {column[:60]!r}. There are: {', '.join(fields)}, tag:<key>.", code="unknown_column")
+
+        def all_rows() -> Any:
+            page = first
+            while True:
+                for row in self.serialize(page.rows):
+                    row |= {c: (row.get("tags") or {}).get(c[4:]) for c in asked if c.startswith("tag:")}
+                    yield row
+                if page.next is None:
+                    return
+                page = listing.page(
+                    self.rows(), self.actor, listing.Query(**{**vars(query), "cursor": page.next, "limit": listing.MOST, "start": 0})
+                )
+
+        return lists.csv_answer(all_rows(), asked or fields, self.queryset.model.plural or f"{self.kind}s")
+
+    def retrieve(self, request: Request, **kwargs: Any) -> Response:
+        """Read one, by id or exact name."""
+        lists.refuse_unknown(request, (*PATH_PARAMETERS_OF_READ, *self.query_parameters, "sort"))
+        data = lists.keep_only([self.answer(self.find())], request.query_params.get("only", ""))
+        return Response({"data": data[0]})
+
+
+class ResourceViewSet(ReadViewSet):
+    """A kind one can act on. Which verbs it has is the registry's word, not ours."""
+
+    create_params: ClassVar[Any] = None  # the body of a create, where it is not the action's own params
+    delete_action: ClassVar[str] = "delete"
+
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        """Make one."""
+        lists.refuse_unknown(request, self.query_parameters)
+        job = perform(self.actor, self.queryset.model, "create", self.body())
+        return self.made(job)
+
+    def made(self, job: Job) -> Response:
+        """The answer to a create: the row where it is there already, the job where it is on its way."""
+        if job.state != Job.State.SUCCEEDED:
+            return Response(job_answer(job))
+        row = self.rows().visible_to(self.actor).filter(pk=job.target_id).first()
+        extra = job.result or {}
+        data = {**extra, **(self.answer(row) if row is not None else {}), "jobId": job.pk.hex}
+        return Response({"data": data})
+
+    def update(self, request: Request, **kwargs: Any) -> Response:
+        """Change what is sent; the rest stays."""
+        lists.refuse_unknown(request, ("name", *self.query_parameters))
+        target = self.find()
+        params = {**{k: v for k, v in request.query_params.items() if k == "name"}, **self.body()}
+        perform(self.actor, target, "edit", params)
+        fresh = self.rows().visible_to(self.actor).get(pk=target.pk)
+        return Response({"data": self.answer(fresh)})
+
+    partial_update = update
+
+    def destroy(self, request: Request, **kwargs: Any) -> Response:
+        """Delete it."""
+        lists.refuse_unknown(request, self.query_parameters)
+        return Response(job_answer(perform(self.actor, self.find(), self.delete_action, {})))
+
+    def act(self, verb: str) -> Response:
+        """Do a verb to the row the path names. The contract sends some params in the query."""
+        fields = set(_fields(self.queryset.model, verb))
+        lists.refuse_unknown(self.request, fields | {"run_async", "undo_s"})
+        params = {k: v for k, v in self.request.query_params.items() if k in fields or k == "undo_s"} | self.body()
+        undo_s = params.pop("undo_s", None)
+        if undo_s is not None:
+            undo_s = serializers.FloatField(min_value=0, max_value=3600).run_validation(undo_s)
+        return Response(job_answer(perform(self.actor, self.find(), verb, params, undo_s=undo_s)))
+
+
+def _fields(model: type[Any], verb: str) -> list[str]:
+    return list(actions.get(f"{model.kind()}.{verb}").params(data={}).fields)  # type: ignore[attr-defined]
+
+
+def job_answer(job: Job, **extra: Any) -> dict[str, Any]:
+    """`{"data": {"jobId", "action", "state", "not_before", "result", …}}`."""
+    data = {
+        "jobId": job.pk.hex,
+        "action": job.action,
+        "state": job.state,
+        "not_before": job.not_before.isoformat() if job.not_before else None,
+        "result": job.result,
+    }
+    return {"data": {**data, **extra}}
+
+
+class JobAnswer(serializers.Serializer[Any]):
+    """What acting answers."""
+
+    jobId = serializers.CharField()  # noqa: N815 - the contract's name
+    action = serializers.CharField()
+    state = serializers.ChoiceField(choices=Job.State.choices)
+    not_before = serializers.DateTimeField(allow_null=True)
+    result = serializers.JSONField(allow_null=True)

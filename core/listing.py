@@ -1,0 +1,253 @@
+"""One way to list: search, sort, page, count. The API's lists and the console's are the same."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db import connection, models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from core import search
+from core.actor import Actor
+from core.errors import BadRequest, Conflict, Invalid, NotFound
+
+LIMIT, MOST = 100, 1000
+EXACT_TO = 10_000  # rows counted exactly; beyond, the planner's guess
+REGEX_TIMEOUT_MS = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What a list is asked. `sort`: a key of the model's `sorts`, with `-` for the other way. `cursor` wins over `start`."""
+
+    search: str = ""
+    sort: str = ""
+    start: int = 0
+    limit: int = LIMIT
+    cursor: str = ""
+    at: datetime | None = None
+    cloud: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One page. `next`: the cursor of the one after it, None at the end."""
+
+    rows: list[Any]
+    total: int
+    total_is_estimate: bool
+    sort: str
+    start: int
+    next: str | None
+
+
+def search_q(model: type[Any], text: str, actor: Actor) -> Q:
+    """The predicate of a search as this actor means it.  Raises: BadSearch."""
+    if not text.strip():
+        return Q()
+    context = search.SearchContext(
+        now=timezone.now(), org_id=actor.org_id, user_id=actor.user_id, visible=lambda other: other.objects.visible_to(actor)
+    )
+    return search.compile(text, model.search, context=context)
+
+
+def sorts_of(model: type[Any]) -> dict[str, str]:
+    """{what a caller may sort by: column}. Every model sorts by name (or its own `sorts`) and by when it was made."""
+    own: dict[str, str] = dict(getattr(model, "sorts", {}))
+    for name in ("name", "created_at"):
+        if any(f.name == name for f in model._meta.concrete_fields):
+            own.setdefault({"created_at": "created"}.get(name, name), name)
+    return own
+
+
+def rows(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> models.QuerySet[Any]:
+    """What the query selects of what the actor may see, neither sorted nor cut."""
+    model = queryset.model
+    if query.at is not None:
+        if not getattr(model, "has_history", False):
+            raise BadRequest("This list keeps no history: leave `at` away.", code="no_history")
+        queryset = queryset.at(query.at)  # type: ignore[attr-defined]
+    found = queryset.visible_to(actor)  # type: ignore[attr-defined]
+    if query.cloud:
+        found = found.filter(cloud_q(model, query.cloud, actor))
+    if query.search.strip():
+        found = found.filter(search_q(model, query.search, actor))
+    return found  # type: ignore[no-any-return]
+
+
+def cloud_q(model: type[Any], wanted: str, actor: Actor) -> Q:
+    """In the cloud of that id or exact name, among those the actor sees.  Raises: Invalid: none, or the kind lives in none."""
+    path = getattr(model, "cloud_path", "")
+    if not path:
+        raise BadRequest("This kind lives in no cloud: leave `cloud` away.", code="no_cloud")
+    clouds = model._meta.apps.get_model("clouds", "Cloud").objects.visible_to(actor)
+    found = by_id_or_name(clouds, wanted)
+    if not found:
+        raise Invalid(fields={"cloud": ["Not found."]}, code="not_found")
+    return Q(**{path: found[0].pk}) if len(found) == 1 else Q(**{f"{path}__in": [row.pk for row in found]})
+
+
+def page(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> Page:
+    """One page of a list.  Raises: BadRequest, BadSearch, Invalid."""
+    model = queryset.model
+    sorts = sorts_of(model)
+    sort = query.sort or getattr(model, "default_sort", "") or next(iter(sorts), "id")
+    descending, key = sort.startswith("-"), sort.lstrip("-")
+    if key not in sorts and key != "id":
+        raise BadRequest(f"Cannot sort by {key[:60]!r}. There are: {', '.join(sorted(sorts))}.", code="bad_sort")
+    column = sorts.get(key, "id")
+    limit = max(1, min(query.limit, MOST))
+    with regex_limit(query.search):
+        found = rows(queryset, actor, query)
+        total, estimated = count(found)
+        window = found
+        if query.cursor:
+            window = window.filter(_after(query.cursor, sort, column, descending, model))
+        order = F(column).desc(nulls_last=True) if descending else F(column).asc(nulls_last=True)
+        nullable = _nullable(model, column)
+        plain = f"-{column}" if descending else column
+        ordered = window.order_by(*([order] if nullable else [plain]), *([] if column == "id" else ["-id" if descending else "id"]))
+        start = 0 if query.cursor else max(0, query.start)
+        taken = list(ordered[start : start + limit + 1])
+    more = len(taken) > limit
+    taken = taken[:limit]
+    return Page(
+        rows=taken,
+        total=total,
+        total_is_estimate=estimated,
+        sort=sort,
+        start=start,
+        next=_cursor(taken[-1], sort, column) if more else None,
+    )
+
+
+def count(found: models.QuerySet[Any]) -> tuple[int, bool]:
+    """(how many, is it a guess): exact up to EXACT_TO."""
+    some = found.order_by().values("pk")[: EXACT_TO + 1]
+    exact = some.count()
+    if exact <= EXACT_TO:
+        return exact, False
+    plan = json.loads(found.order_by().values("pk").explain(format="json"))[0]["Plan"]
+    return max(int(plan["Plan Rows"]), EXACT_TO + 1), True
+
+
+class regex_limit:  # noqa: N801 - reads as a statement
+    """A regular expression may take so long and no longer."""
+
+    def __init__(self, text: str) -> None:
+        self.needed = "~" in text and search.uses_regex(search.parse(text))
+
+    def __enter__(self) -> None:
+        if self.needed:
+            self._set(REGEX_TIMEOUT_MS)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self.needed and not (connection.in_atomic_block and connection.needs_rollback):
+            try:
+                self._set(0)
+            except Exception:  # noqa: BLE001 - the connection is broken: the first error tells
+                connection.close()
+        if self.needed and error is not None and "statement timeout" in str(error):
+            raise Invalid("This regular expression takes too long here. Make it simpler, or add another term.", code="search_too_slow")
+
+    def _set(self, milliseconds: int) -> None:
+        with connection.cursor() as cursor:
+            value = f"{milliseconds}ms" if milliseconds else "DEFAULT"
+            cursor.execute(f"SET statement_timeout = {value if value == 'DEFAULT' else repr(value)}")
+
+
+def _nullable(model: type[Any], column: str) -> bool:
+    try:
+        return bool(model._meta.get_field(column.split("__")[0]).null) or "__" in column
+    except FieldDoesNotExist:
+        return True
+
+
+def _value(row: Any, column: str) -> Any:
+    for part in column.split("__"):
+        row = getattr(row, part, None)
+    return row
+
+
+def _cursor(row: Any, sort: str, column: str) -> str:
+    value = _value(row, column)
+    if isinstance(value, datetime | Decimal | UUID):
+        value = value.isoformat() if isinstance(value, datetime) else str(value)
+    text = json.dumps([sort, value, row.pk.hex], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _after(cursor: str, sort: str, column: str, descending: bool, model: type[Any]) -> Q:
+    """What comes after the row a cursor names: a condition on the index, so that any depth costs what the first page costs."""
+    wrong = BadRequest("This cursor is not of this list. Start again without it.", code="bad_cursor")
+    try:
+        of_sort, value, pk = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        last = UUID(pk)
+        field: Any = model._meta.get_field(column.split("__")[0])
+        if "__" not in column and value is not None:
+            value = field.to_python(value)
+            if isinstance(value, str) and "\x00" in value:
+                raise wrong
+    except (ValueError, TypeError, AttributeError, binascii.Error, ValidationError, FieldDoesNotExist) as error:
+        raise wrong from error
+    if of_sort != sort or isinstance(value, dict | list):
+        raise wrong
+    beyond = "lt" if descending else "gt"
+    if column == "id":
+        return Q(**{f"id__{beyond}": last})
+    if value is None:
+        return Q(**{f"{column}__isnull": True, f"id__{beyond}": last})
+    same = Q(**{column: value, f"id__{beyond}": last})
+    rest = Q(**{f"{column}__{beyond}": value}) | same
+    if _nullable(model, column):
+        return rest | Q(**{f"{column}__isnull": True})
+    return Q(**{f"{column}__{beyond}e": value}) & rest  # the first half is what the index can seek
+
+
+def by_id_or_name(queryset: models.QuerySet[Any], text: str) -> list[Any]:
+    """The rows of that id, else of that exact name (at most ten)."""
+    if "\x00" in text or len(text) > 512:
+        return []
+    if len(text) in (32, 36):
+        try:
+            found = list(queryset.filter(pk=UUID(text)))
+            if found:
+                return found
+        except ValueError:
+            pass
+    names = {f.name for f in queryset.model._meta.concrete_fields}
+    return list(queryset.filter(name=text)[:10]) if "name" in names else []
+
+
+def one(queryset: models.QuerySet[Any], actor: Actor, text: str) -> Any:
+    """The one row of that id or exact name among what the actor may see.  Raises: NotFound; Conflict with the ids of several."""
+    found = by_id_or_name(queryset.visible_to(actor), text)  # type: ignore[attr-defined]
+    if not found:
+        raise NotFound
+    if len(found) > 1:
+        raise Conflict("Several have this name: use an id.", code="ambiguous_name", ids=[row.pk.hex for row in found])
+    return found[0]
+
+
+def parse_at(text: str) -> datetime:
+    """An ISO 8601 time.  Raises: BadRequest."""
+    try:
+        when = parse_datetime(text.replace(" ", "+") if "T" in text else text)
+    except ValueError:
+        when = None
+    if when is None:
+        raise BadRequest("`at` is an ISO 8601 time, as 2026-11-22T10:00:00Z.", code="bad_time")
+    return when if timezone.is_aware(when) else timezone.make_aware(when)
+
+
+__all__ = ["Page", "Query", "by_id_or_name", "count", "one", "page", "parse_at", "rows", "search_q", "sorts_of"]

@@ -1,0 +1,268 @@
+"""Machines and snapshots over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from clouds.api import InventorySerializer
+from core import guard, listing
+from core.actions import _valid, allowed, get, perform
+from core.api import RefField, ResourceViewSet
+from core.api.lists import refuse_unknown
+from core.api.viewset import JobAnswer, job_answer
+from core.errors import Conflict, Denied, Invalid, NotFound
+from keys.models import KeyAssociation
+from machines.actions.create import CreateParams, plan
+from machines.models import Machine, Snapshot
+
+MOST_AT_ONCE = 100
+
+
+class MachineSerializer(InventorySerializer):
+    """A machine, in the contract's fields and some of ours."""
+
+    hostname = serializers.CharField(read_only=True)
+    state = serializers.ChoiceField(choices=Machine.State.choices, read_only=True)
+    type = serializers.ChoiceField(choices=Machine.Type.choices, read_only=True)
+    tags = serializers.DictField(child=serializers.CharField(), read_only=True)
+    owned_by = RefField(source="owner")
+    created_by = RefField()
+    default = serializers.SerializerMethodField()
+    parent = RefField()
+    location = RefField()
+    size = RefField()
+    image = RefField()
+    network = RefField()
+    subnet = RefField()
+    cluster = serializers.SerializerMethodField()
+    cores = serializers.FloatField(read_only=True)
+    ram_mib = serializers.IntegerField(read_only=True)
+    disk_gib = serializers.IntegerField(read_only=True)
+    public_ips = serializers.ListField(child=serializers.CharField(), read_only=True)
+    private_ips = serializers.ListField(child=serializers.CharField(), read_only=True)
+    address = serializers.CharField(read_only=True)
+    os_type = serializers.CharField(read_only=True)
+    architecture = serializers.CharField(read_only=True)
+    cost = serializers.SerializerMethodField()
+    created = serializers.SerializerMethodField()
+    expiration = serializers.SerializerMethodField()
+    key_associations = serializers.SerializerMethodField()
+    monitoring = serializers.SerializerMethodField()
+    ports = serializers.SerializerMethodField()
+    probe = serializers.SerializerMethodField()
+    unreachable_since = serializers.SerializerMethodField()
+    actions = serializers.SerializerMethodField()
+
+    def get_default(self, row: Machine) -> bool:
+        return False
+
+    def get_cluster(self, row: Machine) -> str | None:
+        return None
+
+    def get_cost(self, row: Machine) -> dict[str, Any]:
+        return {
+            "hourly": float(row.cost_hour) if row.cost_hour is not None else None,
+            "monthly": float(row.cost_month) if row.cost_month is not None else None,
+            "currency": row.currency,
+            "source": "provider" if row.cost_hour is not None else "unknown",
+        }
+
+    def get_created(self, row: Machine) -> str:
+        return (row.machine_created_at or row.created_at).isoformat()
+
+    def get_expiration(self, row: Machine) -> dict[str, Any] | None:
+        if row.expires_at is None:
+            return None
+        return {"date": row.expires_at.isoformat(), "action": row.expire_action, "notify": row.remind_s, "notify_msg": row.remind_message}
+
+    def get_key_associations(self, row: Machine) -> list[str]:
+        return [association.pk.hex for association in row.key_associations.all()]
+
+    def get_monitoring(self, row: Machine) -> bool:
+        return False
+
+    def get_ports(self, row: Machine) -> dict[str, Any]:
+        return dict(row.extra.get("ports") or {}) if isinstance(row.extra.get("ports"), dict) else {}
+
+    def get_probe(self, row: Machine) -> dict[str, Any]:
+        return dict(row.extra.get("probe") or {})
+
+    def get_unreachable_since(self, row: Machine) -> str | None:
+        return row.extra.get("unreachable_since")
+
+    def get_actions(self, row: Machine) -> dict[str, Any]:
+        return allowed(self.context["actor"], row)
+
+
+class CreateMachineRequest(CreateParams):
+    """The contract's body: `net` is `network`, `disks` the size of the disk, `quantity` makes name-1 … name-n, `dry` answers the plan alone."""
+
+    net = serializers.JSONField(required=False)
+    quantity = serializers.IntegerField(required=False, min_value=1, max_value=MOST_AT_ONCE, default=1)
+    dry = serializers.BooleanField(required=False, default=False)
+
+
+class MachineViewSet(ResourceViewSet):
+    """Machines on every cloud, hypervisor, container host and rack."""
+
+    queryset = Machine.objects.select_related(
+        "cloud", "parent", "location", "size", "image", "network", "subnet", "owner", "created_by"
+    ).prefetch_related(Prefetch("key_associations", queryset=KeyAssociation.objects.only("id", "machine_id")))
+    serializer_class = MachineSerializer
+    create_params = CreateMachineRequest
+
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        """Create one or more machines. `dry`: the plan alone."""
+        refuse_unknown(request, ())
+        body = contract_body(self.body())
+        quantity, dry = _quantity(body.pop("quantity", 1)), body.pop("dry", False) in (True, "true", "1", 1)
+        params = _valid(get("machine.create"), self.actor, body, None)
+        what = plan(params) | {"quantity": quantity}
+        if dry:
+            draft = get("machine.create").draft(self.actor, params)
+            if self.actor.read_only or not guard.permits(self.actor, draft, "create"):
+                raise Denied("You may not create machines here. Ask an owner of the organization.", reason="no statement allows it")
+            return Response({"data": {"plan": what}})
+        names = [body["name"]] if quantity == 1 else [f"{body['name']}-{n + 1}" for n in range(quantity)]
+        made = [perform(self.actor, Machine, "create", {**body, "name": name}) for name in names]
+        jobs = [{"jobId": job.pk.hex, "machine": job.target_id.hex} for job in made if job.target_id]
+        return Response(job_answer(made[0], plan=what, machine=made[0].target_id.hex if made[0].target_id else None, jobs=jobs))
+
+    @extend_schema(operation_id="get_machine_rdp", responses={200: OpenApiResponse(OpenApiTypes.STR, description="An .rdp file.")})
+    def rdp(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """A file that opens the machine in a remote desktop client."""
+        refuse_unknown(request, ("user",))
+        machine: Machine = self.find()
+        user = request.query_params.get("user", "Administrator")
+        if any(ord(c) < 32 for c in user) or len(user) > 100:
+            raise Invalid(fields={"user": ["Printable characters, at most 100."]})
+        host = address_of(machine)
+        if not host:
+            raise Conflict(f"{machine} has no address yet.", code="no_address")
+        port = machine.extra.get("rdp_port") or 3389
+        where = f"[{host}]" if ":" in host else host
+        text = f"full address:s:{where}:{int(port)}\r\nusername:s:{user}\r\nprompt for credentials:i:1\r\n"
+        response = HttpResponse(text, content_type="application/x-rdp")
+        response["Content-Disposition"] = f'attachment; filename="{machine.pk.hex}.rdp"'
+        return response
+
+
+def address_of(machine: Machine) -> str:
+    """The address to dial: a person's word first, then public, then private."""
+    return next(iter(filter(None, (machine.address, *machine.public_ips, *machine.private_ips, machine.hostname))), "")
+
+
+def _quantity(value: Any) -> int:
+    number = serializers.IntegerField(min_value=1, max_value=MOST_AT_ONCE)
+    try:
+        found: int = number.run_validation(value)
+    except serializers.ValidationError as error:
+        raise Invalid(fields={"quantity": error.detail}) from error
+    return found
+
+
+def contract_body(body: dict[str, Any]) -> dict[str, Any]:
+    """The ancestor's names in ours."""
+    body = dict(body)
+    net = body.pop("net", None)
+    if isinstance(net, dict):
+        for theirs, ours in (("network", "network"), ("networks", "network"), ("subnet", "subnet"), ("security_group", "security_groups")):
+            if theirs in net:
+                value = net[theirs][0] if ours == "network" and isinstance(net[theirs], list) and net[theirs] else net[theirs]
+                body.setdefault(ours, value if ours != "security_groups" or isinstance(value, list) else [value])
+    elif net is not None:
+        body.setdefault("network", net)
+    if isinstance(body.get("key"), dict) and body["key"].get("user"):
+        body.setdefault("user", body["key"]["user"])
+    for name in ("provider", "save", "optimize", "template"):
+        body.pop(name, None)
+    disks = body.pop("disks", None)
+    if isinstance(disks, dict) and isinstance(body.get("size"), dict) and "disk_size" in disks:
+        body["size"] = {**body["size"], "disk_gib": disks["disk_size"]}
+    if isinstance(body.get("extra"), str) and not body["extra"]:
+        body.pop("extra")
+    return body
+
+
+class SnapshotSerializer(InventorySerializer):
+    """A snapshot."""
+
+    machine = RefField()
+    description = serializers.CharField(read_only=True)
+    created = serializers.DateTimeField(source="taken_at", read_only=True)
+    active = serializers.BooleanField(read_only=True)
+
+
+class SnapshotViewSet(ResourceViewSet):
+    """All snapshots; those of one machine, and what can be done to them, lie below the machine."""
+
+    queryset = Snapshot.objects.select_related("cloud", "machine")
+    serializer_class = SnapshotSerializer
+
+
+class SnapshotRequest(serializers.Serializer[Any]):
+    """What to call it."""
+
+    name = serializers.CharField(max_length=255)
+    description = serializers.CharField(max_length=1000, required=False)
+
+
+class MachineSnapshotViewSet(ResourceViewSet):
+    """The snapshots of one machine."""
+
+    queryset = Snapshot.objects.select_related("cloud", "machine")
+    serializer_class = SnapshotSerializer
+    lookup_url_kwarg = "snapshot"
+    query_parameters = ("name",)
+    operation_ids = {
+        "list": "list_machine_snapshots",
+        "create": "create_snapshot",
+        "destroy": "remove_snapshot",
+        "revert": "revert_to_snapshot",
+    }
+
+    def machine(self) -> Machine:
+        found: Machine = listing.one(Machine.objects.select_related("cloud"), self.actor, self.kwargs["machine"])
+        return found
+
+    def rows(self) -> Any:
+        return self.queryset.filter(machine=self.machine())
+
+    def find(self) -> Snapshot:
+        found = listing.by_id_or_name(self.rows().visible_to(self.actor), self.kwargs["snapshot"])
+        found = found or list(self.rows().visible_to(self.actor).filter(external_id=self.kwargs["snapshot"].replace("\x00", "")))
+        if not found:
+            raise NotFound
+        if len(found) > 1:
+            raise Conflict("Several have this name: use an id.", code="ambiguous_name", ids=[row.pk.hex for row in found])
+        snapshot: Snapshot = found[0]
+        return snapshot
+
+    @extend_schema(responses=SnapshotSerializer)
+    def list(self, request: Request, **kwargs: Any) -> Any:
+        """The snapshots of a machine."""
+        return super().list(request, **kwargs)
+
+    @extend_schema(request=SnapshotRequest, responses=JobAnswer)
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        """Take one."""
+        body = {**({"name": request.query_params["name"]} if "name" in request.query_params else {}), **self.body()}
+        return Response(job_answer(perform(self.actor, self.machine(), "create_snapshot", body)))
+
+    @extend_schema(request=None, responses=JobAnswer)
+    def destroy(self, request: Request, **kwargs: Any) -> Response:
+        """Drop one."""
+        return Response(job_answer(perform(self.actor, self.machine(), "remove_snapshot", {"snapshot": self.find().pk.hex})))
+
+    @extend_schema(request=None, responses=JobAnswer)
+    def revert(self, request: Request, **kwargs: Any) -> Response:
+        """Put the machine back into it."""
+        return Response(job_answer(perform(self.actor, self.machine(), "revert_to_snapshot", {"snapshot": self.find().pk.hex})))

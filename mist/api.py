@@ -1,0 +1,39 @@
+"""The addresses of the API, /api/v2."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, path
+from drf_spectacular.views import SpectacularAPIView
+
+from clouds.api import CloudViewSet, ImageViewSet, LocationViewSet, ProviderViewSet, SizeViewSet
+from core.api import routes
+from core.api.jobs import BulkViewSet, JobViewSet, TagViewSet
+from machines.api import MachineSnapshotViewSet, MachineViewSet, SnapshotViewSet
+from networks.api import NetworkViewSet, SecurityGroupViewSet, SubnetViewSet
+from volumes.api import VolumeViewSet
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    *routes("clouds", CloudViewSet),
+    *routes("images", ImageViewSet),
+    *routes("locations", LocationViewSet),
+    *routes("sizes", SizeViewSet),
+    path("machines/<str:machine>/rdp", MachineViewSet.as_view({"get": "rdp"}, lookup_url_kwarg="machine")),
+    path("machines/<str:machine>/snapshots", MachineSnapshotViewSet.as_view({"get": "list", "post": "create"})),
+    path("machines/<str:machine>/snapshots/<str:snapshot>", MachineSnapshotViewSet.as_view({"delete": "destroy", "post": "revert"})),
+    *routes("machines", MachineViewSet),
+    *routes("snapshots", SnapshotViewSet),
+    *routes("networks", NetworkViewSet),
+    *routes("subnets", SubnetViewSet),
+    *routes("security-groups", SecurityGroupViewSet),
+    *routes("volumes", VolumeViewSet),
+    path("jobs", JobViewSet.as_view({"get": "list"})),
+    path("jobs/<str:job_id>", JobViewSet.as_view({"get": "retrieve"})),
+    path("jobs/<str:job_id>/undo", JobViewSet.as_view({"post": "undo"})),
+    path("jobs/<str:job_id>/cancel", JobViewSet.as_view({"post": "cancel"})),
+    path("jobs/<str:job_id>/retry", JobViewSet.as_view({"post": "retry"})),
+    path("bulk", BulkViewSet.as_view({"post": "create"})),
+    path("tags", TagViewSet.as_view({"get": "list", "post": "create"})),
+    path("providers", ProviderViewSet.as_view({"get": "list"})),
+    path("providers/<str:provider_name>", ProviderViewSet.as_view({"get": "retrieve"})),
+    path("spec", SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]), name="spec"),
+]

@@ -1,0 +1,118 @@
+"""The API's manners, on the machines of a demo cloud."""
+
+from __future__ import annotations
+
+import pytest
+from rest_framework.test import APIClient
+
+from clouds.models import Cloud, Poll
+from clouds.polling import poll_once
+from core.actions import perform
+from core.actor import Actor
+from machines.models import Machine
+from tests.core.test_doors import make_org
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def actor() -> Actor:
+    return make_org("here")[2]
+
+
+@pytest.fixture
+def api(actor: Actor) -> APIClient:
+    client = APIClient()
+    client.force_authenticate(user=None, token=actor)
+    return client
+
+
+@pytest.fixture
+def cloud(actor: Actor) -> Cloud:
+    perform(actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": 30, "seed": 1}})
+    for poll in Poll.objects.order_by("pk"):
+        poll_once(poll.pk)
+    return Cloud.objects.get()
+
+
+def test_the_machines_of_a_cloud_are_paged_by_cursor(api: APIClient, cloud: Cloud) -> None:
+    seen, cursor = [], ""
+    while True:
+        answer = api.get("/api/v2/machines", {"limit": 7, "cursor": cursor, "sort": "-name"})
+        assert answer.status_code == 200, answer.json()
+        body = answer.json()
+        seen += [row["id"] for row in body["data"]]
+        cursor = body["meta"]["next"]
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen)) == Machine.objects.count() == body["meta"]["total"]
+
+
+def test_a_stop_answers_with_a_job(api: APIClient, cloud: Cloud) -> None:
+    machine = Machine.objects.filter(state="running", type="vm").first()
+    answer = api.post(f"/api/v2/machines/{machine.pk.hex}/actions/stop")
+    assert answer.status_code == 200, answer.json()
+    job = api.get(f"/api/v2/jobs/{answer.json()['data']['jobId']}").json()["data"]
+    assert job["state"] == "queued"
+    again = api.post(f"/api/v2/machines/{machine.pk.hex}/actions/stop")
+    assert again.status_code == 409
+    assert again.json()["code"] == "busy"
+
+
+def test_an_idempotency_key_acts_once(api: APIClient, cloud: Cloud) -> None:
+    machine = Machine.objects.filter(state="running", type="vm").first()
+    path, key = f"/api/v2/machines/{machine.pk.hex}/actions/stop", {"HTTP_IDEMPOTENCY_KEY": "abc"}
+    first, second = api.post(path, **key), api.post(path, **key)
+    assert first.json()["data"]["jobId"] == second.json()["data"]["jobId"]
+    assert api.post(path, {"undo_s": 1}, format="json", **key).status_code == 422
+
+
+def test_a_create_answers_its_plan_and_then_a_job(api: APIClient, cloud: Cloud) -> None:
+    form = {"name": "new", "cloud": "demo", "image": "", "size": "", "location": ""}
+    assert api.post("/api/v2/machines", form, format="json").status_code == 422
+    for field, path in (("image", "images"), ("size", "sizes"), ("location", "locations")):
+        form[field] = api.get(f"/api/v2/{path}", {"limit": 50}).json()["data"][-1]["id"]
+    plan = api.post("/api/v2/machines", {**form, "dry": True}, format="json")
+    assert plan.status_code == 200, plan.json()
+    assert plan.json()["data"]["plan"]["cost"]["hourly"] > 0
+    made = api.post("/api/v2/machines", form, format="json")
+    assert made.status_code == 200, made.json()
+    assert Machine.objects.get(pk=made.json()["data"]["machine"]).state == "creating"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("machines?limit=x", 400),
+        ("machines?wrong=1", 400),
+        ("machines?sort=wrong", 400),
+        ("machines?cursor=AAAA", 400),
+        ("machines?at=yesterday", 400),
+        ("machines/nothing", 404),
+        ("machines/%00", 404),
+        ("clouds?cloud=nothing", 422),
+        ("providers/nothing", 404),
+    ],
+)
+def test_bad_input_is_told_so(api: APIClient, path: str, status: int) -> None:
+    answer = api.get(f"/api/v2/{path}")
+    assert answer.status_code == status, answer.content
+    assert {"code", "detail", "request_id"} <= answer.json().keys()
+
+
+def test_lists_are_given_as_csv(api: APIClient, cloud: Cloud) -> None:
+    answer = api.get("/api/v2/machines", {"columns": "name,state,tag:env"}, HTTP_ACCEPT="text/csv")
+    lines = b"".join(answer.streaming_content).decode().splitlines()
+    assert lines[0] == "name,state,tag:env"
+    assert len(lines) == Machine.objects.count() + 1
+
+
+def test_the_specification_tells_of_each_verb(api: APIClient) -> None:
+    answer = api.get("/api/v2/spec", HTTP_ACCEPT="application/json")
+    assert answer.status_code == 200
+    operations = {operation["operationId"] for item in answer.json()["paths"].values() for operation in item.values()}
+    assert {"list_machines", "stop_machine", "add_cloud", "associate_key", "get_job", "list_sizes", "remove_cloud"} <= operations
+
+
+def test_nobody_is_asked_to_sign_in() -> None:
+    assert APIClient().get("/api/v2/machines").status_code == 401
