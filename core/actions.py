@@ -15,7 +15,7 @@ from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 from rest_framework import serializers
 
-from core import events, guard, live
+from core import events, guard, live, watch
 from core.actor import Actor
 from core.errors import BadRequest, Conflict, Denied, Failed, Invalid, MistError, NotFound, Refused
 from core.models import Job, Resource, new_id
@@ -416,6 +416,7 @@ def claim(job_id: UUID, worker: str) -> Job | None:
     )
     if not taken:
         return None
+    watch.within(seconds)
     job.refresh_from_db()
     live.changed(job.org_id, "job", [job.pk])
     return job

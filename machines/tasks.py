@@ -6,7 +6,7 @@ import logging
 from datetime import datetime, timedelta
 
 from django.core.mail import send_mail
-from django.db.models import F, Q
+from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.utils import timezone
 
 from core import events
@@ -24,7 +24,8 @@ def remind(now: datetime | None = None) -> int:
     """Tell owners of machines that end soon, once.  Returns: how many."""
     now = now or timezone.now()
     due = Machine.objects.filter(expires_at__gt=now, remind_s__isnull=False, reminded_at=None, missing_since=None)
-    due = due.annotate(remind_at=F("expires_at") - F("remind_s") * timedelta(seconds=1)).filter(remind_at__lte=now).select_related("owner")
+    ahead = ExpressionWrapper(F("remind_s") * timedelta(seconds=1), DurationField())
+    due = due.annotate(remind_at=F("expires_at") - ahead).filter(remind_at__lte=now).select_related("owner")
     told = 0
     for machine in due[:200]:
         if not Machine.objects.filter(pk=machine.pk, reminded_at=None).update(reminded_at=now):

@@ -81,6 +81,11 @@ def die_with_parent(sent: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, sent, 0, 0, 0)
 
 
+def _after_fork(death_signal: int) -> None:
+    die_with_parent(death_signal)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())  # a supervisor blocks its signals, and exec would keep that
+
+
 @dataclass(frozen=True, kw_only=True)
 class User:
     """Whom the servers run as. `uid` None: as we do."""
@@ -187,7 +192,7 @@ def _copy_within_reach(sources: list[Path], copy: Path, targets: list[Path]) -> 
         shutil.rmtree(draft)
 
 
-class _Server:
+class Server:
     """A server as our child: one data folder, one socket folder, one lock."""
 
     name: str
@@ -262,7 +267,7 @@ class _Server:
                 extra_groups=[] if self.user.uid is not None else None,
                 pass_fds=fds,
                 process_group=0,  # the terminal's Ctrl-C is for the supervisor, which stops them in order
-                preexec_fn=lambda: die_with_parent(death_signal),
+                preexec_fn=lambda: _after_fork(death_signal),
             )
 
     def _last_words(self) -> str:
@@ -275,7 +280,7 @@ class _Server:
 _ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
-class Postgres(_Server):
+class Postgres(Server):
     """The embedded PostgreSQL, with its role `mist`; databases are made by `create_database`."""
 
     name = "PostgreSQL"
@@ -346,7 +351,7 @@ class Postgres(_Server):
             return []
 
 
-class Valkey(_Server):
+class Valkey(Server):
     """The embedded Valkey: broker, channel layer and cache."""
 
     name = "Valkey"

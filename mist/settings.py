@@ -70,6 +70,7 @@ if DEBUG:
 
 MIDDLEWARE = [
     "core.middleware.RequestMiddleware",
+    "frontend.middleware.ConsoleMiddleware",  # so far out that error pages have a policy too
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -80,7 +81,6 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
-    "frontend.middleware.ConsoleMiddleware",
 ]
 TEMPLATES = [
     {
@@ -144,6 +144,8 @@ QUEUES = {"interactive": 8, "poll": 8, "bulk": 4, "system": 2}
 CELERY_BROKER_URL = MIST_REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": "mist-celery:",
+    "priority_steps": [0, 3],  # canaries pass by what waits: a long queue is not a dead worker
+    "queue_order_strategy": "priority",
     "visibility_timeout": 3600,  # what was not acknowledged is delivered again: a claim on its row lets it act once
     "socket_timeout": 30,
     "socket_connect_timeout": 5,
@@ -154,6 +156,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_DEFAULT_QUEUE = "system"
+CELERY_TASK_DEFAULT_PRIORITY = 3
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -250,6 +253,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": MIST_LOG_FORMAT, "filters": ["request"]}},
     "root": {"handlers": ["stderr"], "level": MIST_LOG_LEVEL},
     "loggers": {
+        "uvicorn": {"level": "WARNING"},
         "django.server": {"handlers": ["stderr"], "propagate": False},
         "django.request": {"level": "ERROR"},
         "httpx": {"level": "WARNING"},
