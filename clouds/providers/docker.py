@@ -98,43 +98,46 @@ class Docker(Provider):
         yield from self._containers({"all": "1" if self.credentials.get("showAll", True) else "0"})
 
     def list_images(self) -> Iterator[ImageInfo]:
-        for row in self._list("/images/json"):
-            names = [name for name in row.get("RepoTags") or () if name != "<none>:<none>"]
-            short = str(row["Id"]).removeprefix("sha256:")[:12]
-            yield ImageInfo(
-                external_id=row["Id"],
-                name=names[0] if names else short,
-                created_at=_at(row.get("Created")),
-                starred=bool(names),
-                extra={"tags": names[:20], "size_mib": int(row.get("Size") or 0) >> 20},
-            )
+        with _sensible():
+            for row in self._list("/images/json"):
+                names = [name for name in row.get("RepoTags") or () if name != "<none>:<none>"]
+                short = str(row["Id"]).removeprefix("sha256:")[:12]
+                yield ImageInfo(
+                    external_id=row["Id"],
+                    name=names[0] if names else short,
+                    created_at=_at(row.get("Created")),
+                    starred=bool(names),
+                    extra={"tags": names[:20], "size_mib": int(row.get("Size") or 0) >> 20},
+                )
 
     def list_networks(self) -> Iterator[NetworkInfo]:
-        for row in self._list("/networks"):
-            ranges = [one.get("Subnet") or "" for one in (row.get("IPAM") or {}).get("Config") or ()]
-            extra = {"driver": row.get("Driver") or "", "scope": row.get("Scope") or "", "internal": bool(row.get("Internal"))}
-            yield NetworkInfo(
-                external_id=row["Id"], name=row["Name"], cidr=ranges[0] if ranges else "", extra=extra | {"ranges": ranges[:10]}
-            )
+        with _sensible():
+            for row in self._list("/networks"):
+                ranges = [one.get("Subnet") or "" for one in (row.get("IPAM") or {}).get("Config") or ()]
+                extra = {"driver": row.get("Driver") or "", "scope": row.get("Scope") or "", "internal": bool(row.get("Internal"))}
+                yield NetworkInfo(
+                    external_id=row["Id"], name=row["Name"], cidr=ranges[0] if ranges else "", extra=extra | {"ranges": ranges[:10]}
+                )
 
     def list_volumes(self) -> Iterator[VolumeInfo]:
-        users: dict[str, list[str]] = {}
-        for container in self._list("/containers/json", {"all": "1"}):
-            for mount in container.get("Mounts") or ():
-                if mount.get("Type") == "volume":
-                    users.setdefault(mount.get("Name") or "", []).append(container["Id"])
-        for row in self._get("/volumes").get("Volumes") or ():
-            attached = tuple(dict.fromkeys(users.get(row["Name"], ())))
-            yield VolumeInfo(
-                external_id=row["Name"],
-                name=row["Name"],
-                size_gib=0,  # the engine only knows after reading every file; `extra` says that nobody asked
-                state="in-use" if attached else "available",
-                volume_type=row.get("Driver") or "",
-                attached_to=attached,
-                created_at=_when(row.get("CreatedAt")),
-                extra={"labels": _labels(row.get("Labels")), "size": "unknown"},
-            )
+        with _sensible():
+            users: dict[str, list[str]] = {}
+            for container in self._list("/containers/json", {"all": "1"}):
+                for mount in container.get("Mounts") or ():
+                    if mount.get("Type") == "volume":
+                        users.setdefault(mount.get("Name") or "", []).append(container["Id"])
+            for row in self._get("/volumes").get("Volumes") or ():
+                attached = tuple(dict.fromkeys(users.get(row["Name"], ())))
+                yield VolumeInfo(
+                    external_id=row["Name"],
+                    name=row["Name"],
+                    size_gib=0,  # the engine only knows after reading every file; `extra` says that nobody asked
+                    state="in-use" if attached else "available",
+                    volume_type=row.get("Driver") or "",
+                    attached_to=attached,
+                    created_at=_when(row.get("CreatedAt")),
+                    extra={"labels": _labels(row.get("Labels")), "size": "unknown"},
+                )
 
     # -- one machine
 
@@ -154,13 +157,15 @@ class Docker(Provider):
             raise Rejected("Containers take no cloud-init: set the command or the environment.")
         wanted = self._wanted(spec)
         label = {"all": "1", "filters": json.dumps({"label": [f"{_MADE_FOR}={spec.token}"]})}
-        for made in self._list("/containers/json", label):
-            return str(made["Id"])
+        with _sensible():
+            for made in self._list("/containers/json", label):
+                return str(made["Id"])
         answer = self._http.call("POST", "/containers/create", {"name": spec.name}, wanted)
         if answer.status == 404 and "image" in said(answer.body).lower():
             self._pull(spec.image)
             answer = self._http.call("POST", "/containers/create", {"name": spec.name}, wanted)
-        container = str(self._result(answer)["Id"])
+        with _sensible():
+            container = str(self._result(answer)["Id"])
         try:
             self._act(container, "start")
         except Exception:
@@ -216,12 +221,11 @@ class Docker(Provider):
             _senseless(found)
         return found
 
-    def _list(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[Row]:
-        with _sensible():
-            found = self._result(self._http.call("GET", path, query), reading=True)
-            if not isinstance(found, list):
-                _senseless(found)
-            yield from found
+    def _list(self, path: str, query: Mapping[str, str] | None = None) -> list[Row]:
+        found = self._result(self._http.call("GET", path, query), reading=True)
+        if not isinstance(found, list):
+            _senseless(found)
+        return found
 
     def _act(self, external_id: str, what: str, query: Mapping[str, str] | None = None) -> None:
         """A call on one container. That it is so already (304) is as good as done."""
@@ -289,7 +293,7 @@ class Docker(Provider):
             )
 
     def _containers(self, query: Mapping[str, str]) -> Iterator[MachineInfo]:
-        rows = list(self._list("/containers/json", query))
+        rows = self._list("/containers/json", query)
         with _sensible():
             for row in rows:
                 details: Row = {}

@@ -161,6 +161,9 @@ def _guard(folder: Path, tls_port: str) -> None:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
+        for line in Path("/proc/self/mounts").read_text().splitlines():  # dockerd leaves the mounts of its network namespaces
+            if line.split()[1].startswith(f"{folder}/"):
+                subprocess.run(["umount", "--lazy", line.split()[1]], check=False)
         for name in ("data", "exec", "busybox"):
             shutil.rmtree(folder / name, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Docker against a real engine, plain, over TLS and through its socket. What it makes is named after the test."""
+"""Docker against a real engine, plain, over TLS and through its socket."""
 
 from __future__ import annotations
 
@@ -56,19 +56,16 @@ def cloud(connect: Callable[..., Docker]) -> Docker:
 
 @pytest.fixture
 def spec(witness: docker.DockerClient) -> Iterator[Callable[..., MachineSpec]]:
-    """Makes wishes for containers; those that came true are removed."""
-    names: list[str] = []
+    """Makes wishes for containers; whatever there is afterwards is removed."""
 
     def _spec(**changes: Any) -> MachineSpec:
-        name = changes.pop("name", f"t-{uuid.uuid4().hex[:12]}")
-        names.append(name)
         extra = {"command": LOOP} | changes.pop("extra", {})
-        return MachineSpec(**({"name": name, "token": uuid.uuid4().hex, "image": IMAGE, "extra": extra} | changes))
+        wish = {"name": f"t-{uuid.uuid4().hex[:12]}", "token": uuid.uuid4().hex, "image": IMAGE}
+        return MachineSpec(**(wish | changes), extra=extra)
 
     yield _spec
     for container in witness.containers.list(all=True):
-        if container.name in names or container.labels.get("of") == "test":
-            container.remove(force=True, v=True)
+        container.remove(force=True, v=True)
 
 
 @pytest.fixture
@@ -93,8 +90,9 @@ class TestContract(ProviderContract):
         }
 
     @pytest.fixture(autouse=True)
-    def _something_is_there(self, container: str) -> None:
-        pass
+    def _something_is_there(self, witness: docker.DockerClient) -> None:
+        if not witness.containers.list():
+            witness.containers.run(IMAGE, ["sleep", "600"], detach=True)  # stays until a test of another kind clears up
 
 
 # -- the list
