@@ -7,6 +7,7 @@ seen is the poll's own time (`Poll.completed_at`), not a write a row.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,7 +15,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.utils import timezone
 
 from clouds.models import Cloud, Image, Inventory, Location, Size
@@ -222,7 +223,7 @@ def _write(
             known[info.external_id] = (row.pk, print_, None)
             facts += _observed(way, row, before, after, actor)
         if new:
-            way.model.objects.bulk_create(new, batch_size=BATCH)
+            insert(way.model, new)
             outcome.inserted += len(new)
             if way.tells:
                 facts += _first_seen(way, cloud, new, actor, now)
@@ -236,6 +237,29 @@ def _write(
         touched = [row.pk for row in (*new, *changed)]
         outcome.changed_ids += touched
         live.changed(cloud.org_id, way.kind, touched)
+
+
+def insert(model: type[models.Model], rows: list[Any]) -> None:
+    """Insert by COPY: a quarter of what bulk_create costs for wide rows. Each row has its id already; no model's save is asked."""
+    columns = [f for f in model._meta.concrete_fields if not f.generated]
+    names = [f.attname for f in columns]
+    documents = [isinstance(f, models.JSONField) for f in columns]
+    now = timezone.now()
+    for row in rows:
+        row.updated_at = now
+    quote = connection.ops.quote_name
+    into = f"COPY {quote(model._meta.db_table)} ({', '.join(quote(f.column) for f in columns)}) FROM STDIN"
+    with connection.cursor() as cursor, cursor.copy(into) as copy:
+        for row in rows:
+            values = row.__dict__
+            copy.write_row(
+                [
+                    json.dumps(values[name], ensure_ascii=False) if document and values[name] is not None else values[name]
+                    for name, document in zip(names, documents, strict=True)
+                ]
+            )
+    for row in rows:
+        row._state.adding = False
 
 
 def _being_created(way: InventoryKind, cloud: Cloud, infos: list[Any]) -> dict[str, Any]:

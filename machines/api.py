@@ -103,7 +103,7 @@ class MachineSerializer(InventorySerializer):
 
 
 class CreateMachineRequest(CreateParams):
-    """The contract's body: `net` is `network`, `disks` the size of the disk, `quantity` makes name-1 … name-n, `dry` answers the plan alone."""
+    """The contract's body: `net` is `network`, `disks` the size of the disk, `quantity` makes name-1 …, `dry` answers the plan alone."""
 
     net = serializers.JSONField(required=False)
     quantity = serializers.IntegerField(required=False, min_value=1, max_value=MOST_AT_ONCE, default=1)

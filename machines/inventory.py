@@ -11,6 +11,7 @@ from machines.models import Machine
 from networks.models import Network, Subnet
 
 HOURS_A_MONTH = 730
+STATES, TYPES = frozenset(Machine.State.values), frozenset(Machine.Type.values)  # the enum makes them anew at each asking
 
 
 @register
@@ -53,8 +54,8 @@ class Machines(InventoryKind):
         cost: Decimal | None = info.cost_hour
         return {
             "name": (info.name or info.external_id)[:255],
-            "state": info.state if info.state in Machine.State.values else Machine.State.UNKNOWN,
-            "type": info.type if info.type in Machine.Type.values else Machine.Type.MACHINE,
+            "state": info.state if info.state in STATES else Machine.State.UNKNOWN,
+            "type": info.type if info.type in TYPES else Machine.Type.MACHINE,
             "hostname": info.hostname[:255],
             "public_ips": list(info.public_ips),
             "private_ips": list(info.private_ips),

@@ -24,7 +24,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     request_id = getattr(request, "request_id", None) or getattr(getattr(request, "_request", None), "request_id", "")
     status, body, headers = _answer(error)
     if status == 500:
-        log.exception("request failed", exc_info=error)
+        log.error("request failed", exc_info=error)
     body["request_id"] = request_id
     return Response(body, status=status, headers=headers)
 
