@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from clouds import credentials, polling
 from clouds.connection import account_of, open_provider
-from clouds.models import Cloud
+from clouds.models import Cloud, Image
 from clouds.providers import provider
 from core import vault
 from core.actions import Action, Call, register
@@ -204,3 +204,23 @@ class Remove(Action):
         vault_id = call.target.vault_id
         call.target.delete()
         vault.delete(vault_id)
+
+
+class StarParams(serializers.Serializer[Any]):
+    """Starred images are offered first."""
+
+    starred = serializers.BooleanField(required=False, default=True)
+
+
+@register
+class Star(Action):
+    """Offer an image first, or no longer."""
+
+    model = Image
+    name = "star"
+    params = StarParams
+    exclusive = False
+
+    def run(self, call: Call) -> None:
+        call.target.starred = call.params["starred"]
+        call.target.save(update_fields=["starred", "updated_at"])

@@ -101,6 +101,8 @@ class Location(Inventory):
 class Size(Inventory):
     """A size machines come in."""
 
+    sorts = {"name": "name", "cores": "cores", "ram_mib": "ram_mib", "disk_gib": "disk_gib", "cost": "cost_hour"}  # noqa: RUF012
+
     cores = models.FloatField(null=True)
     ram_mib = models.PositiveIntegerField(null=True)
     disk_gib = models.PositiveIntegerField(null=True)

@@ -86,6 +86,15 @@ class Job(models.Model):
         UNDONE = "undone"
         LOST = "lost"  # its worker died; never silently run again
 
+    sorts: ClassVar[dict[str, str]] = {
+        "created": "created_at",
+        "started": "started_at",
+        "finished": "finished_at",
+        "state": "state",
+        "action": "action",
+        "target": "target_name",
+    }
+    default_sort: ClassVar[str] = "-created"
     ACTIVE: ClassVar[tuple[str, ...]] = (State.WAITING, State.QUEUED, State.RUNNING)
     has_history: ClassVar[bool] = False
     cloud_path: ClassVar[str] = "cloud_id"
@@ -183,6 +192,9 @@ class Job(models.Model):
 
 class Event(models.Model):
     """A fact, appended and never changed: the audit log. See core/events.py. Partitioned by month of `at`."""
+
+    sorts: ClassVar[dict[str, str]] = {"at": "at", "type": "type", "target": "target_name"}
+    default_sort: ClassVar[str] = "-at"
 
     has_history: ClassVar[bool] = False
     cloud_path: ClassVar[str] = "cloud_id"

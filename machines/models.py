@@ -43,6 +43,21 @@ class Machine(Inventory):
         CONTAINER_HOST = "container-host"
         MACHINE = "machine"
 
+    sorts = {  # noqa: RUF012 - a constant
+        "name": "name",
+        "state": "state",
+        "type": "type",
+        "cost": "cost_month",
+        "created": "machine_created_at",
+        "expiration": "expires_at",
+        "cores": "cores",
+        "ram_mib": "ram_mib",
+        "disk_gib": "disk_gib",
+        "cloud": "cloud__name",
+        "location": "location__name",
+        "size": "size__name",
+    }
+
     state = models.CharField(max_length=16, choices=State.choices, default=State.UNKNOWN)
     type = models.CharField(max_length=16, choices=Type.choices, default=Type.VM)
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children")

@@ -12,7 +12,7 @@ from core.actor import Actor
 from machines.models import Machine
 from tests.core.test_doors import make_org
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def cloud(actor: Actor) -> Cloud:
     return cloud
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_a_cloud_is_added_polled_and_its_machines_are_seen(actor: Actor, cloud: Cloud) -> None:
@@ -110,6 +110,7 @@ def test_unchanged_rows_are_not_written_again(actor: Actor, cloud: Cloud) -> Non
     assert outcome.complete
 
 
+@pytest.mark.django_db(transaction=True)  # a version begins when its transaction did
 def test_lists_can_be_asked_as_they_were(actor: Actor, cloud: Cloud) -> None:
     machine = Machine.objects.filter(state="running", type="vm").first()
     before = timezone.now()
