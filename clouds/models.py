@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
@@ -11,7 +12,33 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from clouds.providers import all_providers
 from core.models import Resource, ResourceQuerySet
+from core.search import (
+    RESOURCE_ALIASES,
+    RESOURCE_FIELDS,
+    Bool,
+    Choice,
+    Date,
+    Either,
+    Field,
+    GiB,
+    MiB,
+    Number,
+    Present,
+    Ref,
+    SearchSpec,
+    Text,
+    Through,
+)
+from core.search import Size as SizeKey
+
+
+def _provider_aliases() -> dict[str, str]:
+    return {alias: name for name, cls in all_providers().items() for alias in cls.aliases}
+
+
+_PROVIDER = Choice("provider", lambda: tuple(all_providers()), _provider_aliases)
 
 
 class Cloud(Resource):
@@ -28,11 +55,32 @@ class Cloud(Resource):
     features = models.JSONField(default=dict)  # {compute, dns, container, objectstorage}
     extra = models.JSONField(default=dict)
 
+    search = SearchSpec(
+        kind="cloud",
+        fields={**RESOURCE_FIELDS, "provider": _PROVIDER, "enabled": Bool("enabled")},
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "tag", "provider"),
+    )
+
     objects = ResourceQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint("org", Lower("name"), name="cloud_unique_name")]
         indexes = [GinIndex(fields=["tags"], name="cloud_tags")]
+
+
+# The keys of every row that lives in a cloud.
+INVENTORY_FIELDS: Mapping[str, Field] = {
+    **RESOURCE_FIELDS,
+    "cloud": Ref("cloud", "clouds.Cloud", closed=True),
+    "provider": Through("cloud", "clouds.Cloud", _PROVIDER),
+    "external_id": Text("external_id"),
+    "first_seen": Date("first_seen_at"),
+    "last_seen": Date("last_seen_at"),
+    "missing_since": Date("missing_since"),
+    "missing": Present("missing_since"),
+}
+LOCATION = Ref("location", "clouds.Location", by=("name", "external_id"), parent="parent")
 
 
 class Poll(models.Model):
@@ -92,6 +140,18 @@ class Location(Inventory):
     location_type = models.CharField(max_length=20, default="zone")
     country = models.CharField(max_length=2, blank=True)
 
+    search = SearchSpec(
+        kind="location",
+        fields={
+            **INVENTORY_FIELDS,
+            "parent": Ref("parent", "clouds.Location", by=("name", "external_id"), parent="parent"),
+            "type": Text("location_type", closed=True),
+            "country": Text("country", closed=True),
+        },
+        aliases={**RESOURCE_ALIASES, "location_type": "type"},
+        bare=("name", "id", "external_id", "tag"),
+    )
+
     objects = ResourceQuerySet.as_manager()
 
     class Meta:
@@ -111,6 +171,20 @@ class Size(Inventory):
     currency = models.CharField(max_length=3, default="USD")
     locations = ArrayField(models.CharField(max_length=200), null=True)  # external ids; null: everywhere
 
+    search = SearchSpec(
+        kind="size",
+        fields={
+            **INVENTORY_FIELDS,
+            "cores": Number("cores"),
+            "ram_mib": SizeKey("ram_mib", MiB),
+            "disk_gib": SizeKey("disk_gib", GiB),
+            "architecture": Text("architecture"),
+            "cost_hour": Number("cost_hour"),
+        },
+        aliases={**RESOURCE_ALIASES, "cpu": "cores", "mem": "ram_mib", "ram": "ram_mib", "disk": "disk_gib", "arch": "architecture"},
+        bare=("name", "id", "external_id", "tag"),
+    )
+
     objects = ResourceQuerySet.as_manager()
 
     class Meta:
@@ -128,6 +202,22 @@ class Image(Inventory):
     image_created_at = models.DateTimeField(null=True)
     starred = models.BooleanField(default=False)
     locations = ArrayField(models.CharField(max_length=200), null=True)
+
+    search = SearchSpec(
+        kind="image",
+        fields={
+            **INVENTORY_FIELDS,
+            "os": Either((Text("os_type"), Text("os_distro"))),
+            "architecture": Text("architecture"),
+            "starred": Bool("starred"),
+            "created": Date("image_created_at"),
+            "age": Date("image_created_at", durations="ago"),
+            "min_disk": SizeKey("min_disk_gib", GiB),
+            "min_ram": SizeKey("min_ram_mib", MiB),
+        },
+        aliases={**RESOURCE_ALIASES, "os_type": "os", "arch": "architecture"},
+        bare=("name", "id", "external_id", "os", "tag"),
+    )
 
     objects = ResourceQuerySet.as_manager()
 

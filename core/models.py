@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Func, Q, Value
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from core import guard, history
 from core.actor import Actor
+from core.search import Choice, Date, Either, Id, Ref, Searched, SearchSpec, Tags, Text, Words, person
 
 
 def new_id() -> UUID:
@@ -33,7 +34,7 @@ class ResourceQuerySet(models.QuerySet["Any"]):
         return history.as_of(self, when)
 
 
-class Resource(models.Model):
+class Resource(Searched, models.Model):
     """A row an organization owns."""
 
     # Path to the id of the cloud it lives in, for policies and `cloud=`; "" where it lives in none.
@@ -73,7 +74,7 @@ class Resource(models.Model):
         return getattr(self, self.cloud_path) if self.cloud_path else None
 
 
-class Job(models.Model):
+class Job(Searched, models.Model):
     """One action on one resource, from asked to done; or a bulk, whose children are those."""
 
     class State(models.TextChoices):
@@ -139,6 +140,30 @@ class Job(models.Model):
     error_detail = models.TextField(blank=True)
     retry_of = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="retries")
 
+    search = SearchSpec(
+        kind="job",
+        fields={
+            "id": Id(),
+            "action": Text("action"),
+            "state": Choice("state", tuple(State.values)),
+            "target": Either((Text("target_name"), Id("target_id"))),
+            "kind": Text("target_kind", closed=True),
+            "tag": Tags("target_tags"),
+            "cloud": Ref("cloud_id", "clouds.Cloud", closed=True),
+            "user": person("user"),
+            "via": Text("via"),
+            "request": Text("request_id", closed=True),
+            "parent": Id("parent_id"),
+            "created": Date("created_at"),
+            "age": Date("created_at", durations="ago"),
+            "started": Date("started_at"),
+            "finished": Date("finished_at"),
+            "error": Either((Text("error_detail"), Text("error_code"))),
+        },
+        aliases={"owner": "user", "created_by": "user", "started_at": "started", "finished_at": "finished", "tags": "tag"},
+        bare=("action", "target", "id", "request"),
+    )
+
     objects = ResourceQuerySet.as_manager()
 
     class Meta:
@@ -190,7 +215,7 @@ class Job(models.Model):
         )
 
 
-class Event(models.Model):
+class Event(Searched, models.Model):
     """A fact, appended and never changed: the audit log. See core/events.py. Partitioned by month of `at`."""
 
     sorts: ClassVar[dict[str, str]] = {"at": "at", "type": "type", "target": "target_name"}
@@ -221,7 +246,35 @@ class Event(models.Model):
     personal = models.BinaryField(null=True)  # {"email", "address", "su_by"…} under a key of that person
     digest = models.BinaryField()  # SHA-256 of the canonical JSON of all of the above but `sequence`
     hash = models.BinaryField(null=True)  # SHA-256(hash of the one before + digest), once sealed
-    search = models.GeneratedField(expression=models.Value(""), output_field=SearchVectorField(), db_persist=True)  # see the migration
+    # Whole words of type, target and detail; see the migration.
+    words = models.GeneratedField(expression=models.Value(""), output_field=SearchVectorField(), db_persist=True, db_column="search")
+
+    search = SearchSpec(
+        kind="event",
+        fields={
+            "id": Id(),
+            "at": Date("at"),
+            "age": Date("at", durations="ago"),
+            "type": Text("type"),
+            # type is <kind>.<verb>.<outcome>; a kind and a verb hold no dot
+            "action": Text(Func(F("type"), Value(r"\.[^.]*$"), Value(""), function="regexp_replace", output_field=models.TextField())),
+            "outcome": Choice(
+                Func(F("type"), Value("."), Value(-1), function="split_part", output_field=models.TextField()),
+                ("requested", "succeeded", "failed", "refused", "observed"),
+            ),
+            "actor": person("actor_id"),
+            "via": Text("via"),
+            "target": Either((Text("target_name"), Id("target_id"))),
+            "kind": Text("target_kind", closed=True),
+            "request": Text("request_id", closed=True),
+            "cloud": Ref("cloud_id", "clouds.Cloud", closed=True),
+            "job": Id("job_id"),
+            "tag": Tags("target_tags"),
+            "text": Words("words"),
+        },
+        aliases={"user": "actor", "tags": "tag", "time": "at"},
+        bare=("text", "id", "request", "job"),  # `text` holds the words of type, target and detail
+    )
 
     objects = ResourceQuerySet.as_manager()
 

@@ -8,6 +8,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from core.models import Resource, ResourceQuerySet, new_id
+from core.search import RESOURCE_ALIASES, RESOURCE_FIELDS, Bool, SearchSpec, Text
 
 
 class Key(Resource):
@@ -19,6 +20,18 @@ class Key(Resource):
     certificate = models.TextField(blank=True)
     is_default = models.BooleanField(default=False)
     vault = models.ForeignKey("core.VaultEntry", null=True, on_delete=models.PROTECT, related_name="+")
+
+    search = SearchSpec(
+        kind="key",
+        fields={
+            **RESOURCE_FIELDS,
+            "fingerprint": Text("fingerprint"),
+            "algorithm": Text("algorithm"),
+            "default": Bool("is_default"),
+        },
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "fingerprint", "tag"),
+    )
 
     objects = ResourceQuerySet.as_manager()
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
+from django.db.models.functions import Coalesce
 
-from clouds.models import Image, Inventory, Location, Size, inventory_constraints
+from clouds.models import INVENTORY_FIELDS, LOCATION, Image, Inventory, Location, Size, inventory_constraints
 from core.models import ResourceQuerySet
+from core.search import RESOURCE_ALIASES, Addresses, Bool, Choice, Date, GiB, Many, MiB, Number, Ref, SearchSpec, Text
+from core.search import Size as SizeKey
 from networks.models import Network, Subnet
+
+CREATED = Coalesce("machine_created_at", "created_at")  # by its cloud, else when we met it
 
 
 class Machine(Inventory):
@@ -87,6 +92,52 @@ class Machine(Inventory):
     remind_message = models.TextField(blank=True)
     reminded_at = models.DateTimeField(null=True)
 
+    search = SearchSpec(
+        kind="machine",
+        fields={
+            **INVENTORY_FIELDS,
+            "state": Choice("state", tuple(State.values)),
+            "type": Choice("type", tuple(Type.values)),
+            "hostname": Text("hostname"),
+            "ip": Addresses(("public_ips", "private_ips")),
+            "public_ips": Addresses(("public_ips",)),
+            "private_ips": Addresses(("private_ips",)),
+            "cores": Number("cores"),
+            "ram_mib": SizeKey("ram_mib", MiB),
+            "disk": SizeKey("disk_gib", GiB),
+            "os": Text("os_type"),
+            "architecture": Text("architecture"),
+            "location": LOCATION,
+            "size": Ref("size", "clouds.Size", by=("name", "external_id")),
+            "image": Ref("image", "clouds.Image", by=("name", "external_id")),
+            "network": Ref("network", "networks.Network", by=("name", "external_id")),
+            "subnet": Ref("subnet", "networks.Subnet", by=("name", "external_id")),
+            "parent": Ref("parent", "machines.Machine", by=("name", "external_id")),
+            "key_associations": Many("pk", "keys.KeyAssociation", Ref("key", "keys.Key"), target="machine"),
+            "created": Date(CREATED),
+            "age": Date(CREATED, durations="ago"),
+            "expiration": Date("expires_at", durations="ahead"),
+            "expire_action": Choice("expire_action", ("stop", "destroy")),
+            "monthly": Number("cost_month"),
+            "hourly": Number("cost_hour"),
+            "currency": Text("currency", closed=True),
+        },
+        aliases={
+            **RESOURCE_ALIASES,
+            "cpu": "cores",
+            "mem": "ram_mib",
+            "ram": "ram_mib",
+            "ends": "expiration",
+            "expires": "expiration",
+            "cost": "monthly",
+            "key": "key_associations",
+            "address": "ip",
+            "os_type": "os",
+            "arch": "architecture",
+        },
+        bare=("name", "id", "ip", "tag"),
+    )
+
     objects = ResourceQuerySet.as_manager()
 
     class Meta:
@@ -106,6 +157,20 @@ class Snapshot(Inventory):
     description = models.TextField(blank=True)
     taken_at = models.DateTimeField(null=True)
     active = models.BooleanField(default=False)
+
+    search = SearchSpec(
+        kind="snapshot",
+        fields={
+            **INVENTORY_FIELDS,
+            "machine": Ref("machine", "machines.Machine"),
+            "description": Text("description"),
+            "active": Bool("active"),
+            "created": Date("taken_at"),
+            "age": Date("taken_at", durations="ago"),
+        },
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "description", "tag"),
+    )
 
     objects = ResourceQuerySet.as_manager()
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from django.db import models
 
-from clouds.models import Inventory, Location, inventory_constraints
+from clouds.models import INVENTORY_FIELDS, LOCATION, Inventory, Location, inventory_constraints
 from core.models import ResourceQuerySet
+from core.search import RESOURCE_ALIASES, Number, Ref, SearchSpec, Text
+
+_NETWORK = Ref("network", "networks.Network", by=("name", "external_id"))
 
 
 class Network(Inventory):
@@ -13,6 +16,13 @@ class Network(Inventory):
 
     cidr = models.CharField(max_length=64, blank=True)
     location = models.ForeignKey(Location, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    search = SearchSpec(
+        kind="network",
+        fields={**INVENTORY_FIELDS, "cidr": Text("cidr"), "location": LOCATION},
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "cidr", "external_id", "tag"),
+    )
 
     objects = ResourceQuerySet.as_manager()
 
@@ -28,6 +38,19 @@ class Subnet(Inventory):
     location = models.ForeignKey(Location, null=True, on_delete=models.SET_NULL, related_name="+")
     free_addresses = models.PositiveIntegerField(null=True)
 
+    search = SearchSpec(
+        kind="subnet",
+        fields={
+            **INVENTORY_FIELDS,
+            "network": _NETWORK,
+            "cidr": Text("cidr"),
+            "location": LOCATION,
+            "free_addresses": Number("free_addresses"),
+        },
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "cidr", "external_id", "tag"),
+    )
+
     objects = ResourceQuerySet.as_manager()
 
     class Meta:
@@ -42,6 +65,13 @@ class SecurityGroup(Inventory):
     network = models.ForeignKey(Network, null=True, on_delete=models.SET_NULL, related_name="security_groups")
     description = models.TextField(blank=True)
     rules = models.JSONField(default=list)
+
+    search = SearchSpec(
+        kind="security_group",
+        fields={**INVENTORY_FIELDS, "network": _NETWORK, "description": Text("description")},
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "description", "external_id", "tag"),
+    )
 
     objects = ResourceQuerySet.as_manager()
 

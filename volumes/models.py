@@ -5,8 +5,9 @@ from __future__ import annotations
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from clouds.models import Inventory, Location, inventory_constraints
+from clouds.models import INVENTORY_FIELDS, LOCATION, Inventory, Location, inventory_constraints
 from core.models import ResourceQuerySet
+from core.search import RESOURCE_ALIASES, Date, GiB, Refs, SearchSpec, Size, Text
 
 
 class Volume(Inventory):
@@ -19,6 +20,22 @@ class Volume(Inventory):
     attached_to = ArrayField(models.UUIDField(), default=list)  # ids of machines
     cloud_tags = models.JSONField(null=True)
     volume_created_at = models.DateTimeField(null=True)
+
+    search = SearchSpec(
+        kind="volume",
+        fields={
+            **INVENTORY_FIELDS,
+            "size": Size("size_gib", GiB),
+            "state": Text("state", closed=True),
+            "type": Text("volume_type"),
+            "location": LOCATION,
+            "attached_to": Refs("attached_to", "machines.Machine"),
+            "created": Date("volume_created_at"),
+            "age": Date("volume_created_at", durations="ago"),
+        },
+        aliases={**RESOURCE_ALIASES, "volume_type": "type", "machine": "attached_to"},
+        bare=("name", "id", "external_id", "tag"),
+    )
 
     objects = ResourceQuerySet.as_manager()
 

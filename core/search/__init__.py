@@ -5,15 +5,19 @@
 
 `grammar`: text ⇄ tree. `predicates`, `fields`, `references`: what a key can be.
 `spec`: which keys a kind has, tree → predicate, completions.
+`searched`: as whom; `Model.search_q(text, actor)` is what lists, selectors and sockets call.
 """
 
 from core.search.fields import Addresses, Bool, Choice, Date, GiB, Id, MiB, Number, Present, Size, Tags, Text, Words
 from core.search.grammar import All, And, Node, Not, Or, Term, Token, Value, all_of, any_of, parse, terms, tokens, uses_regex
 from core.search.predicates import Field, SearchContext
-from core.search.references import Either, Many, Ref, Through
+from core.search.references import Either, Many, Ref, Refs, Through
+from core.search.searched import RESOURCE_ALIASES, RESOURCE_FIELDS, Searched, context_of, person, time_limited
 from core.search.spec import Completion, Lookup, SearchSpec, compile, complete
 
 __all__ = [
+    "RESOURCE_ALIASES",
+    "RESOURCE_FIELDS",
     "Addresses",
     "All",
     "And",
@@ -34,8 +38,10 @@ __all__ = [
     "Or",
     "Present",
     "Ref",
+    "Refs",
     "SearchContext",
     "SearchSpec",
+    "Searched",
     "Size",
     "Tags",
     "Term",
@@ -48,8 +54,11 @@ __all__ = [
     "any_of",
     "compile",
     "complete",
+    "context_of",
     "parse",
+    "person",
     "terms",
+    "time_limited",
     "tokens",
     "uses_regex",
 ]

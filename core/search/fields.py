@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -19,7 +19,7 @@ from django.db.models import Value as Literal
 from core.errors import BadSearch
 from core.search import values
 from core.search.grammar import Value
-from core.search.predicates import EVERYTHING, NOTHING, Field, SearchContext, any_q, condition, text
+from core.search.predicates import EVERYTHING, NOTHING, Column, Field, SearchContext, any_q, condition, text
 
 MiB, GiB = 1024**2, 1024**3  # for Size.unit
 _HEX = re.compile(r"[0-9a-f]{1,32}")
@@ -32,15 +32,17 @@ _IPV4 = rf"^{_OCTET}(\.{_OCTET}){{3}}$"
 class Text(Field):
     """Words of people and clouds. `:` contains, without case; `=` is exact. An empty text is none.
 
-    A trigram index on the column (`gin_trgm_ops`) serves `:`, wildcards and `~`.
+    A trigram index on the column (`gin_trgm_ops`) serves `:`, wildcards and `~`. `closed`: `:` is equal, as for the names of a
+    closed set, and an ordinary index serves it.
     """
 
-    column: str
+    column: Column
+    closed: bool = False
     title: ClassVar[str] = "text"
     operators: ClassVar[tuple[str, ...]] = (":", "=", "!=", "~")
 
     def match(self, value: Value, *, exact: bool, context: SearchContext) -> Q:
-        if exact:
+        if exact or (self.closed and not value.wild):
             return condition("{0} = {1} AND {0} IS NOT NULL", self.column, text(value.text))
         return condition("{0} ILIKE {1} AND {0} IS NOT NULL", self.column, text(values.like(value, contains=True)))
 
@@ -78,9 +80,9 @@ class Words(Field):
 class Choice(Field):
     """One of a closed set; `:` is equal, without case, wildcards pick from the set. `aliases`: other words for a value."""
 
-    column: str
+    column: Column
     values: tuple[str, ...] | Callable[[], Iterable[str]]
-    aliases: tuple[tuple[str, str], ...] = ()
+    aliases: Callable[[], Mapping[str, str]] | None = None
     title: ClassVar[str] = "choice"
 
     def choices(self) -> tuple[str, ...]:
@@ -91,7 +93,8 @@ class Choice(Field):
         if value.wild:
             glob = re.compile(".*".join(re.escape(part) for part in value.parts), re.IGNORECASE | re.DOTALL)
             return [choice for choice in known if glob.fullmatch(choice)]
-        wanted = dict(self.aliases).get(value.text.lower(), value.text).lower()
+        aliases = self.aliases() if self.aliases is not None else {}
+        wanted = aliases.get(value.text.lower(), value.text).lower()
         return [choice for choice in known if choice.lower() == wanted]
 
     def match(self, value: Value, *, exact: bool, context: SearchContext) -> Q:
@@ -104,7 +107,10 @@ class Choice(Field):
         return self._is(chosen)
 
     def _is(self, chosen: list[str]) -> Q:
-        return Q(**{f"{self.column}__in": chosen}) & condition("{0} IS NOT NULL", self.column) if chosen else NOTHING
+        if not chosen:
+            return NOTHING
+        slots = ", ".join(f"{{{n}}}" for n in range(1, len(chosen) + 1))
+        return condition(f"{{0}} IN ({slots}) AND {{0}} IS NOT NULL", self.column, *map(text, chosen))
 
     def none(self, *, context: SearchContext) -> Q:
         return condition("{0} IS NULL OR {0} = ''", self.column)
@@ -117,7 +123,7 @@ class Choice(Field):
 class _Ordered(Field):
     """Compares with one column: numbers and sizes."""
 
-    column: str
+    column: Column
     operators: ClassVar[tuple[str, ...]] = (":", "=", "!=", ">", ">=", "<", "<=")
 
     def amount(self, value: Value) -> Decimal:
@@ -167,7 +173,7 @@ class Date(Field):
     than that; "": not taken, `-7d` and `+7d` are.
     """
 
-    column: str
+    column: Column
     durations: str = ""
     operators: ClassVar[tuple[str, ...]] = (":", "=", "!=", ">", ">=", "<", "<=")
     title: ClassVar[str] = "time"

@@ -30,12 +30,15 @@ class SearchContext:
     visible: Callable[[type[Model]], QuerySet[Any]]
 
 
+Column = str | Expression  # a column of the row, or what is made of some
+
+
 class Condition(Expression):
     """A boolean written in SQL: `{0}`, `{1}` … stand for the expressions, `%%` for a percent sign."""
 
     output_field = BooleanField()
     conditional = True
-    _SLOT = re.compile(r"\{(\d)\}")
+    _SLOT = re.compile(r"\{(\d+)\}")
 
     def __init__(self, template: str, *expressions: Any) -> None:
         super().__init__(output_field=BooleanField())

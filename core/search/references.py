@@ -70,13 +70,25 @@ class Ref(Field):
 
 
 @dataclass(frozen=True)
+class Refs(Ref):
+    """An array of ids, by what any of its rows is called."""
+
+    def _within(self, found: Q, context: SearchContext) -> Q:
+        rows = context.visible(apps.get_model(self.model)).filter(found).order_by().values("pk")
+        return Q(**{f"{self.column}__overlap": rows}) & condition("{0} IS NOT NULL", self.column)
+
+    def none(self, *, context: SearchContext) -> Q:
+        return condition("COALESCE(cardinality({0}), 0) = 0", self.column)
+
+
+@dataclass(frozen=True)
 class Through(Field):
     """A key of the row that a foreign key points at: a machine's `provider` is its cloud's."""
 
     column: str
     model: str
     field: Field
-    target: str = "pk"  # the column there that `column` holds
+    target: str = "pk"  # what of that row `column` holds
 
     def describe(self) -> str:
         return self.field.describe()
@@ -85,7 +97,7 @@ class Through(Field):
         return self.field.takes()
 
     def _within(self, found: Q, context: SearchContext) -> Q:
-        rows = context.visible(apps.get_model(self.model)).filter(found).order_by().values(self.target)
+        rows = context.visible(apps.get_model(self.model)).filter(found, **{f"{self.target}__isnull": False}).order_by().values(self.target)
         return Q(**{f"{self.column}__in": rows}) & condition("{0} IS NOT NULL", self.column)
 
     def match(self, value: Value, *, exact: bool, context: SearchContext) -> Q:
@@ -126,7 +138,8 @@ class Many(Through):
 
 @dataclass(frozen=True)
 class Either(Field):
-    """One key that looks in several places."""
+    """One key that looks in several places. The first says which operators and values there are; in the others a value
+    looks where it could be one of theirs."""
 
     fields: tuple[Field, ...]
 
@@ -134,16 +147,24 @@ class Either(Field):
         return self.fields[0].describe()
 
     def takes(self) -> tuple[str, ...]:
-        return tuple(op for op in self.fields[0].takes() if all(op in field.takes() for field in self.fields))
+        return self.fields[0].takes()
+
+    def choices(self) -> tuple[str, ...]:
+        return tuple(choice for field in self.fields for choice in field.choices())
 
     def match(self, value: Value, *, exact: bool, context: SearchContext) -> Q:
-        return any_q(field.match(value, exact=exact, context=context) for field in self.fields)
+        found = self.fields[0].match(value, exact=exact, context=context)
+        for field in self.fields[1:]:
+            more = field.word(value, context=context)
+            if more is not None:
+                found |= field.match(value, exact=True, context=context) if exact else more
+        return found
 
     def compare(self, op: str, value: Value, *, context: SearchContext) -> Q:
-        return any_q(field.compare(op, value, context=context) for field in self.fields)
+        return any_q(field.compare(op, value, context=context) for field in self.fields if op in field.takes())
 
     def regex(self, pattern: str, *, context: SearchContext) -> Q:
-        return any_q(field.regex(pattern, context=context) for field in self.fields)
+        return any_q(field.regex(pattern, context=context) for field in self.fields if "~" in field.takes())
 
     def none(self, *, context: SearchContext) -> Q:
         return ~any_q(~field.none(context=context) for field in self.fields)
@@ -151,6 +172,3 @@ class Either(Field):
     def word(self, value: Value, *, context: SearchContext) -> Q | None:
         found = [q for q in (field.word(value, context=context) for field in self.fields) if q is not None]
         return any_q(found) if found else None
-
-    def choices(self) -> tuple[str, ...]:
-        return tuple(choice for field in self.fields for choice in field.choices())

@@ -140,17 +140,17 @@ class _Reader:
                 return
             if char == "]":
                 raise self._bad("has nothing between [ and ]; write \\] for the character")
-            first = False
+            leading, first = first, False
             if char == "[":
                 name = re.compile(r"\[:(\w+):\]").match(self.pattern, self.at)
                 if name is None or name[1] not in _CLASSES:
                     raise self._bad("has a [ inside brackets that is no class such as [:alpha:]; write \\[ for the character")
                 self.at, low = name.end(), ""
             elif char == "-":
-                if self.pattern.startswith("-]", self.at):
-                    self.at += 1  # at the end it is itself
+                if leading or self.pattern.startswith("-]", self.at):
+                    self.at, low = self.at + 1, ""  # at either end it is itself
                 elif not low:
-                    raise self._bad("has a - inside brackets that is no range; write it last")
+                    raise self._bad("has a - inside brackets that is no range; write it first or last")
                 else:
                     self.at += 1
                     high = self._bracket_character()
