@@ -29,7 +29,7 @@ lint: development
 
 # Each benchmark prints its figure, its bar and their ratio, and fails above the bar.
 bench: development
-	@failed=0; for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || failed=1; done; exit $$failed
+	@failed=0; for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python -m tests.bench.$$(basename $$file .py) || failed=1; done; exit $$failed
 
 screenshots: development
 	@exec $(BIN)/python -m tests.browser.screenshots $(ARGS)
