@@ -1,4 +1,4 @@
-"""Reasons to refuse that come from accounts: the statements of one's teams."""
+"""Reasons to refuse that come from accounts: the statements of one's teams, and shares."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 from django.db import models
 from django.db.models import Q
 
-from accounts.models import Team
-from core.actions import Call
+from accounts.statements import Decision, policy_of
+from core import guard
+from core.actions import Action, Call, actions_of
 from core.actor import Actor
 from core.errors import Denied
 from core.guard import Guard
@@ -17,19 +18,82 @@ from core.guard import Guard
 class StatementGuard(Guard):
     """Allowed = some statement allows and none denies; Owners are bound by none."""
 
-    def _is_owner(self, actor: Actor) -> bool:
-        if "is_owner" not in actor.cache:
-            actor.cache["is_owner"] = Team.objects.filter(org_id=actor.org_id, is_owners=True, members=actor.user_id).exists()
-        return bool(actor.cache["is_owner"])
-
     def narrow(self, actor: Actor, model: type[models.Model], verb: str) -> Q:
-        if actor.is_system or self._is_owner(actor):
-            return Q()
-        return Q(pk__in=[])
+        return Q() if actor.is_system else policy_of(actor).q(model, verb)
 
     def permits(self, actor: Actor, target: Any, verb: str) -> bool:
-        return actor.is_system or self._is_owner(actor)
+        return actor.is_system or policy_of(actor).decide(target, verb).allowed
 
     def check(self, call: Call) -> None:
-        if not self.permits(call.actor, call.target, call.action.rights or call.action.name):
-            raise Denied(f"You may not {call.action.verb} here. Ask an owner of the organization.", reason="no statement allows it")
+        actor, right = call.actor, right_of(call.action)
+        if actor.is_system or policy_of(actor).is_owner:
+            return
+        if call.is_new and call.job is None:
+            self._give_tags(call, right)
+        decision = policy_of(actor).decide(call.target, right)
+        if not decision.allowed:
+            raise Denied(f"You may not {call.action.verb} here. Ask an owner of the organization.", reason=decision.why)
+        if not call.is_new and not call.action.background and not call.action.deletes:
+            self._keep_reach(call)
+
+    def _give_tags(self, call: Call, right: str) -> None:
+        """A new row gets the tags its creator's allowing statement demands: of those that would do, the fewest."""
+        policy, row = policy_of(call.actor), call.target
+        if policy.decide(row, right).allowed:
+            return
+        lacking = (statement.missing_tags(row, right) for statement in policy.statements)
+        for tags in sorted((t for t in lacking if t), key=lambda t: (len(t), sorted(t.items()))):
+            asked = row.tags
+            row.tags = {**asked, **tags}
+            if policy.decide(row, right).allowed:
+                return
+            row.tags = asked
+
+    def _keep_reach(self, call: Call) -> None:
+        """An edit may not move a row into one's reach: rights on it that one did not have before are not to be had by editing it."""
+        policy, slot = policy_of(call.actor), f"reach:{call.target.pk}"
+        has = {right for right in rights_of(type(call.target)) if policy.decide(call.target, right).allowed}
+        if call.job is None:
+            call.actor.cache[slot] = has
+            return
+        gained = sorted(has - call.actor.cache.pop(slot, has))
+        if gained:
+            verbs = ", ".join(f"{call.target.kind()}.{right}" for right in gained[:5])
+            raise Denied(
+                f"That would give you {verbs} on {call.target}. Ask an owner of the organization.",
+                code="into_reach",
+                reason="an edit may not move a row into one's reach",
+            )
+        if "read" not in has:
+            raise Denied(
+                f"You could not see {call.target} any more.", code="out_of_reach", reason="an edit may not move a row out of one's reach"
+            )
+
+
+def right_of(action: Action) -> str:
+    """The right an action asks for."""
+    return action.rights or action.name
+
+
+def rights_of(model: type[Any]) -> set[str]:
+    """Every right there is on rows of a kind."""
+    return {"read", *(right_of(action) for action in actions_of(model) if not action.creates)}
+
+
+def explain(actor: Actor, target: Any, verb: str) -> Decision:
+    """Which guard, and which statement of which team, decides whether `actor` may `verb` this.
+
+    `verb`: the name of an action or right of the target's kind, without the kind.
+    """
+    decided = Decision(allowed=True, guard="none", why="nothing forbids it")
+    for one in guard.guards():
+        if isinstance(one, StatementGuard):
+            if actor.is_system:
+                continue
+            decided = policy_of(actor).decide(target, verb)
+        elif not one.permits(actor, target, verb):
+            name = type(one).__name__.removesuffix("Guard").lower()
+            decided = Decision(allowed=False, guard=name, why=f"{name} forbids it")
+        if not decided.allowed:
+            return decided
+    return decided

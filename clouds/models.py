@@ -136,6 +136,8 @@ def inventory_constraints(table: str) -> list[models.BaseConstraint]:
 class Location(Inventory):
     """A place a machine can be in."""
 
+    read_with: ClassVar[str] = "cloud"
+
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children")
     location_type = models.CharField(max_length=20, default="zone")
     country = models.CharField(max_length=2, blank=True)
@@ -161,6 +163,7 @@ class Location(Inventory):
 class Size(Inventory):
     """A size machines come in."""
 
+    read_with: ClassVar[str] = "cloud"
     sorts = {"name": "name", "cores": "cores", "ram_mib": "ram_mib", "disk_gib": "disk_gib", "cost": "cost_hour"}  # noqa: RUF012
 
     cores = models.FloatField(null=True)
@@ -193,6 +196,8 @@ class Size(Inventory):
 
 class Image(Inventory):
     """What a machine is made from."""
+
+    read_with: ClassVar[str] = "cloud"
 
     os_type = models.CharField(max_length=30, blank=True)
     os_distro = models.CharField(max_length=60, blank=True)

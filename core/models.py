@@ -43,6 +43,11 @@ class Resource(Searched, models.Model):
     has_history: ClassVar[bool] = True
     # The plural in paths, where it is not kind + "s".
     plural: ClassVar[str] = ""
+    # The foreign key to what it comes with: whoever may read that may read this too.
+    read_with: ClassVar[str] = ""
+    # The column of the person whose own it is, and what that person may do with it without a statement.
+    own_path: ClassVar[str] = ""
+    own_rights: ClassVar[frozenset[str]] = frozenset()
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     org = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+", db_index=False)
@@ -100,6 +105,8 @@ class Job(Searched, models.Model):
     has_history: ClassVar[bool] = False
     cloud_path: ClassVar[str] = "cloud_id"
     plural: ClassVar[str] = ""
+    own_path: ClassVar[str] = "user_id"
+    own_rights: ClassVar[frozenset[str]] = frozenset({"read"})
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     org = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+", db_index=False)
@@ -224,6 +231,8 @@ class Event(Searched, models.Model):
     has_history: ClassVar[bool] = False
     cloud_path: ClassVar[str] = "cloud_id"
     plural: ClassVar[str] = ""
+    own_path: ClassVar[str] = "actor_id"
+    own_rights: ClassVar[frozenset[str]] = frozenset({"read"})
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)  # in the database: (at, id)
     # None: the installation's own chain. No foreign key: an event outlives what it tells of.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
@@ -152,6 +154,8 @@ class Machine(Inventory):
 
 class Snapshot(Inventory):
     """A state of one machine that it can be put back into."""
+
+    read_with: ClassVar[str] = "machine"
 
     machine = models.ForeignKey(Machine, on_delete=models.CASCADE, related_name="snapshots")
     description = models.TextField(blank=True)

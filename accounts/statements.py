@@ -1,0 +1,316 @@
+"""A team's policy: statements, compiled to one SQL predicate and evaluated in Python. Allowed = some allow matches and no deny does.
+
+A statement as stored: {"effect": "allow" | "deny", "verbs": ["machine.*", "*.read", "machine.stop"],
+"what": {"kinds": ["machine"], "ids": [hex], "tags": {"env": "prod", "team": null}, "clouds": [hex]}}.
+What is given in `what` must all hold (one of the ids, one of the clouds, every tag; null: the key with any value); `what` empty
+is everything. Order never matters.
+
+A row may be read through more than itself: a size, image or location through its cloud, a snapshot through its machine, a job or
+event through its target (by the tags and cloud the target had then, so that this holds when it is gone). A statement that reads
+the one, or denies reading it, reads or denies the other. What a person asked for or holds (`own_path`) needs no allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.apps import apps
+from django.db import models
+from django.db.models import Q
+from guardian.models import UserObjectPermission
+
+from accounts.models import Team
+from core.actor import Actor
+
+NOTHING = Q(pk__in=[])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Face:
+    """One way a statement may look at a row: the kind it has there, and where its id, tags and cloud are (paths; "" has none)."""
+
+    kind: str = ""
+    kind_path: str = ""  # where the row itself says the kind: a job's target_kind
+    id: str = "pk"
+    tags: str = ""
+    cloud: str = ""
+
+
+def faces(model: type[Any], right: str) -> list[Face]:
+    """The faces that count for a right. The first is the row's own."""
+    names = {f.name for f in model._meta.concrete_fields}
+    tags = "tags" if "tags" in names else "target_tags" if "target_tags" in names else ""
+    found = [Face(kind=model.kind(), tags=tags, cloud=getattr(model, "cloud_path", ""))]
+    if right == "read" and "target_kind" in names:
+        found.append(Face(kind_path="target_kind", id="target_id", tags="target_tags", cloud="cloud_id"))
+    through = getattr(model, "read_with", "") if right == "read" else ""
+    if through:
+        other = model._meta.get_field(through).related_model
+        path = other.cloud_path
+        cloud = f"{through}_id" if path == "id" else f"{through}__{path}" if path else ""
+        found.append(Face(kind=other.kind(), id=f"{through}_id", tags=f"{through}__tags", cloud=cloud))
+    return found
+
+
+def value_at(row: Any, path: str) -> Any:
+    """`cloud__tags` of a row."""
+    for name in path.split("__"):
+        row = getattr(row, name)
+    return row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One statement, ready to be asked. `team` and `number` (from 1) say whose it is; a share has no team."""
+
+    allow: bool
+    verbs: frozenset[str]
+    kinds: frozenset[str] = frozenset()
+    ids: frozenset[UUID] = frozenset()
+    tags: tuple[tuple[str, str | None], ...] = ()
+    clouds: frozenset[UUID] = frozenset()
+    team: str = ""
+    number: int = 0
+    is_share: bool = False
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any], team: str = "", number: int = 0) -> Statement:
+        """From its stored form."""
+        what = stored.get("what") or {}
+        return cls(
+            allow=stored["effect"] == "allow",
+            verbs=frozenset(stored["verbs"]),
+            kinds=frozenset(what.get("kinds") or ()),
+            ids=frozenset(UUID(i) for i in what.get("ids") or ()),
+            tags=tuple(sorted((what.get("tags") or {}).items())),
+            clouds=frozenset(UUID(i) for i in what.get("clouds") or ()),
+            team=team,
+            number=number,
+        )
+
+    def kinds_for(self, right: str) -> frozenset[str] | None:
+        """The kinds of which it says something about a right; None: of all."""
+        if self.verbs & {"*", "*.*", f"*.{right}"}:
+            return self.kinds or None
+        named = frozenset(kind for kind, _, name in (verb.partition(".") for verb in self.verbs) if name in ("*", right))
+        return named & self.kinds if self.kinds else named
+
+    def speaks_of(self, kind: str, right: str) -> bool:
+        kinds = self.kinds_for(right)
+        return kinds is None or kind in kinds
+
+    def holds_for(self, pk: UUID | None, tags: Mapping[str, str], cloud: UUID | None) -> bool:
+        """Is a thing with this id, these tags, in this cloud among what it speaks of?"""
+        if self.ids and pk not in self.ids:
+            return False
+        if self.clouds and cloud not in self.clouds:
+            return False
+        return all(key in tags and (value is None or tags[key] == value) for key, value in self.tags)
+
+    def matches(self, row: Any, right: str) -> bool:
+        """Does it match this row, by any of its faces? A row here may be what is left of one (a job's gone target)."""
+        own_tags = getattr(row, "tags", None)
+        if own_tags is None:
+            own_tags = getattr(row, "target_tags", None) or {}
+        if self.speaks_of(row.kind(), right) and self.holds_for(row.pk, own_tags, row.cloud_ref):
+            return True
+        if not isinstance(row, models.Model):
+            return False
+        for face in faces(type(row), right)[1:]:
+            kind = value_at(row, face.kind_path) if face.kind_path else face.kind
+            if not self.speaks_of(kind, right):
+                continue
+            tags = value_at(row, face.tags) if self.tags else {}
+            cloud = value_at(row, face.cloud) if self.clouds and face.cloud else None
+            if self.holds_for(value_at(row, face.id), tags, cloud):
+                return True
+        return False
+
+    def q(self, model: type[Any], right: str) -> Q | None:
+        """The rows of a model it matches; Q(): all of them; None: none."""
+        found: Q | None = None
+        for face in faces(model, right):
+            one = self._face_q(face, right)
+            if one is None:
+                continue
+            if not one:
+                return one
+            found = one if found is None else found | one
+        return found
+
+    def _face_q(self, face: Face, right: str) -> Q | None:
+        q = Q()
+        kinds = self.kinds_for(right)
+        if face.kind_path:
+            if kinds is not None:
+                q &= Q(**{f"{face.kind_path}__in": sorted(kinds)}) if kinds else NOTHING
+        elif kinds is not None and face.kind not in kinds:
+            return None
+        if self.ids:
+            q &= Q(**{f"{face.id}__in": sorted(self.ids)})
+        if self.clouds:
+            if not face.cloud:
+                return None
+            q &= Q(**{f"{face.cloud}__in": sorted(self.clouds)})
+        for key, value in self.tags:
+            if not face.tags:
+                return None
+            q &= Q(**{f"{face.tags}__has_key": key}) if value is None else Q(**{f"{face.tags}__contains": {key: value}})
+        return q
+
+    def missing_tags(self, row: Any, right: str) -> dict[str, str] | None:
+        """The tags a new row lacks to be among what it allows; None: it cannot be."""
+        if not self.allow or self.is_share or not self.speaks_of(row.kind(), right):
+            return None
+        lacks = {key: value or "" for key, value in self.tags if key not in row.tags}
+        return lacks if self.holds_for(row.pk, {**row.tags, **lacks}, row.cloud_ref) else None
+
+    @property
+    def where(self) -> str:
+        """Whose it is, for `explain`."""
+        return "a share of this one" if self.is_share else f"statement {self.number} of team {self.team}"
+
+
+def own_q(model: type[Any], right: str, user_id: UUID | None) -> Q | None:
+    """The rows that are the person's own, where that gives the right."""
+    path = getattr(model, "own_path", "")
+    return Q(**{path: user_id}) if path and user_id and right in model.own_rights else None
+
+
+def is_own(row: Any, right: str, user_id: UUID | None) -> bool:
+    path = getattr(row, "own_path", "")
+    return bool(path and user_id and right in row.own_rights and getattr(row, path) == user_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """All that binds one person in one organization."""
+
+    is_owner: bool = False
+    user_id: UUID | None = None
+    team_ids: frozenset[UUID] = frozenset()
+    statements: tuple[Statement, ...] = ()
+
+    def speaking(self, kinds: Iterable[str], right: str) -> list[Statement]:
+        return [s for s in self.statements if any(s.speaks_of(kind, right) for kind in kinds)]
+
+    def q(self, model: type[Any], right: str) -> Q:
+        """The rows on which the right is held; Q(): all."""
+        if self.is_owner:
+            return Q()
+        allows: list[Q] = [q for q in [own_q(model, right, self.user_id)] if q is not None]
+        shared = getattr(model, "shared_q", None)
+        if right == "read" and shared is not None:
+            allows.append(shared(self.team_ids))
+        denies: list[Q] = []
+        for statement in self.statements:
+            q = statement.q(model, right)
+            if q is not None:
+                (allows if statement.allow else denies).append(q)
+        if not allows or any(not q for q in denies):
+            return NOTHING
+        if any(not q for q in allows):
+            found = Q()
+        else:
+            found = allows[0]
+            for q in allows[1:]:
+                found |= q
+        for q in denies:
+            found &= ~q
+        return found
+
+    def decide(self, row: Any, right: str) -> Decision:
+        """The same for one row, with what decided."""
+        if self.is_owner:
+            return Decision(allowed=True, guard="statements", why="Owners may do everything", team="Owners")
+        allow: Statement | None = None
+        for statement in self.statements:
+            if statement.allow and allow is not None:
+                continue
+            if statement.matches(row, right):
+                if not statement.allow:
+                    return Decision(allowed=False, guard="statements", why=f"{statement.where} denies it", statement=statement)
+                allow = statement
+        if allow is not None:
+            return Decision(allowed=True, guard="statements", why=f"{allow.where} allows it", statement=allow)
+        if is_own(row, right, self.user_id):
+            return Decision(allowed=True, guard="statements", why="it is one's own")
+        if right == "read" and hasattr(row, "is_shared_with") and row.is_shared_with(self.team_ids):
+            return Decision(allowed=True, guard="statements", why="it is shared with one's team or organization")
+        return Decision(allowed=False, guard="statements", why="no statement allows it")
+
+    def somewhere(self, model: type[Any], right: str) -> bool:
+        """Might there be a row on which the right is held? For pages and buttons, before there is a row."""
+        q = self.q(model, right)
+        return not q or q != NOTHING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What was decided, by which guard, and by whose statement."""
+
+    allowed: bool
+    guard: str
+    why: str
+    team: str = ""
+    statement: Statement | None = field(default=None)
+
+
+def statements_of(teams: Iterable[Mapping[str, Any]]) -> Iterator[Statement]:
+    """From rows with `name` and `statements`."""
+    for team in teams:
+        for number, stored in enumerate(team["statements"], start=1):
+            yield Statement.load(stored, team["name"], number)
+
+
+def shares_of(user_id: UUID) -> Iterator[Statement]:
+    """What was shared with a person, one thing at a time: one allow for each right."""
+    rows = UserObjectPermission.objects.filter(user_id=user_id)
+    found: dict[tuple[str, str], set[UUID]] = {}
+    for kind, right, pk in rows.values_list("content_type__model", "permission__codename", "object_pk"):
+        found.setdefault((kind, right), set()).add(UUID(pk))
+    for (kind, right), ids in sorted(found.items()):
+        name = kind_of(kind)
+        yield Statement(allow=True, verbs=frozenset({f"{name}.{right}"}), kinds=frozenset({name}), ids=frozenset(ids), is_share=True)
+
+
+def policy_of(actor: Actor) -> Policy:
+    """Everything that binds an actor: two queries, once a request or job."""
+    held = actor.cache.get("policy")
+    if held is None:
+        held = actor.cache["policy"] = load_policy(actor.org_id, actor.user_id)
+    policy: Policy = held
+    return policy
+
+
+def load_policy(org_id: UUID | None, user_id: UUID | None) -> Policy:
+    if org_id is None or user_id is None:
+        return Policy()
+    teams = list(Team.objects.filter(org_id=org_id, members=user_id).order_by("name").values("id", "name", "is_owners", "statements"))
+    team_ids = frozenset(team["id"] for team in teams)
+    if any(team["is_owners"] for team in teams):
+        return Policy(is_owner=True, user_id=user_id, team_ids=team_ids)
+    return Policy(user_id=user_id, team_ids=team_ids, statements=(*statements_of(teams), *shares_of(user_id)))
+
+
+def kind_of(model_name: str) -> str:
+    """Django's `securitygroup` → our `security_group`."""
+    for kind, model in kinds().items():
+        if model._meta.model_name == model_name:
+            return kind
+    return model_name
+
+
+_kinds: dict[str, type[Any]] = {}
+
+
+def kinds() -> dict[str, type[Any]]:
+    """Every kind a statement may speak of, and its model."""
+    if not _kinds:
+        for model in apps.get_models():
+            if hasattr(model, "kind") and hasattr(model._default_manager, "visible_to"):
+                _kinds[model.kind()] = model
+    return _kinds

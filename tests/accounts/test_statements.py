@@ -1,0 +1,224 @@
+"""Statements: SQL and Python agree, deny wins, order never matters, and nobody edits a row out of or into reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from accounts import policies
+from accounts.guards import explain
+from accounts.models import Team
+from accounts.statements import Policy, Statement
+from clouds.models import Cloud, Size
+from core import guard
+from core.actions import perform
+from core.actor import Actor
+from core.errors import Denied, Invalid, NotFound
+from core.models import Event, Job
+from keys.models import Key
+from machines.models import Machine
+from tests.accounts.conftest import allow, deny, make_member, make_org
+
+pytestmark = pytest.mark.django_db
+
+Rows = dict[type[Any], list[Any]]
+Member = Callable[..., Actor]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_policy_means_the_same_in_sql_and_in_python(rows: Rows, actor: Actor, data: st.DataObject) -> None:
+    every = [row for of_kind in rows.values() for row in of_kind]
+    kinds = sorted({row.kind() for row in every})
+    rights = ["read", "stop", "tag", "undo"]
+    verbs = st.sampled_from(["*", "*.*", *(f"*.{r}" for r in rights), *(f"{k}.{r}" for k in kinds for r in (*rights, "*"))])
+    what = st.fixed_dictionaries(
+        {},
+        optional={
+            "kinds": st.lists(st.sampled_from(kinds), max_size=2),
+            "ids": st.lists(st.sampled_from([row.pk.hex for row in every]), max_size=4),
+            "tags": st.dictionaries(
+                st.sampled_from(["env", "team", "ENV", "no"]), st.sampled_from([None, "prod", "dev", "red", ""]), max_size=2
+            ),
+            "clouds": st.lists(st.sampled_from([row.pk.hex for row in rows[Cloud]]), max_size=2),
+        },
+    )
+    one = st.fixed_dictionaries(
+        {"effect": st.sampled_from(["allow", "allow", "deny"]), "verbs": st.lists(verbs, min_size=1, max_size=3), "what": what}
+    )
+    stored = data.draw(st.lists(one, max_size=5))
+    user_id = data.draw(st.sampled_from([None, actor.user_id]))
+    policy = Policy(user_id=user_id, statements=tuple(Statement.load(s) for s in stored))
+    shuffled = Policy(user_id=user_id, statements=tuple(data.draw(st.permutations(policy.statements))))
+    for model, of_kind in rows.items():
+        for right in rights:
+            by_sql = set(model.objects.filter(policy.q(model, right)).values_list("pk", flat=True))
+            by_python = {row.pk for row in of_kind if policy.decide(row, right).allowed}
+            assert by_sql == by_python, (model, right)
+            assert by_python == {row.pk for row in of_kind if shuffled.decide(row, right).allowed}
+            if by_python:
+                assert policy.somewhere(model, right)
+
+
+def seen(actor: Actor, model: type[Any]) -> set[str]:
+    return {row.name for row in model.objects.visible_to(actor)}
+
+
+def test_a_member_without_a_statement_sees_nothing(rows: Rows, member: Member) -> None:
+    nobody = member()
+    assert [model for model in rows if model.objects.visible_to(nobody).exists()] == []
+
+
+def test_a_tag_statement_shows_its_rows_and_no_others(rows: Rows, member: Member) -> None:
+    assert seen(member(allow("machine.read", tags={"env": "prod"})), Machine) == {"m1", "m4", "m7", "m10"}
+
+
+def test_a_tag_without_a_value_matches_any_value(rows: Rows, member: Member) -> None:
+    assert seen(member(allow("machine.read", tags={"team": None})), Machine) == {"m4", "m10"}
+
+
+def test_a_deny_wins_over_every_allow(rows: Rows, member: Member) -> None:
+    reader = member(allow("*"), allow("machine.read"), deny("machine.*", tags={"env": "prod"}))
+    assert "m1" not in seen(reader, Machine)
+    assert "m2" in seen(reader, Machine)
+    with pytest.raises(NotFound):
+        perform(reader, rows[Machine][1], "tag", {"tags": {"a": "b"}})
+
+
+def test_whoever_may_read_a_machine_may_read_its_jobs_and_events(rows: Rows, member: Member) -> None:
+    reader = member(allow("machine.read", tags={"env": "prod"}))
+    targets = set(Job.objects.visible_to(reader).values_list("target_id", flat=True))
+    assert targets == {rows[Machine][1].pk, rows[Machine][4].pk}
+    assert set(Event.objects.visible_to(reader).values_list("target_id", flat=True)) == targets
+
+
+def test_sizes_are_read_with_their_cloud(rows: Rows, member: Member) -> None:
+    cloud = rows[Cloud][1]
+    reader = member(allow("cloud.read", tags={"env": "prod"}))
+    assert set(Size.objects.visible_to(reader).values_list("cloud", flat=True)) == {cloud.pk}
+
+
+def test_no_statement_reaches_into_another_organization(rows: Rows) -> None:
+    there = make_org("there")
+    stranger = make_member(there, "stranger@example.org", allow("*"))
+    other = Actor(org_id=there.pk, user_id=stranger.pk)
+    assert [model for model in rows if model is not Event and model.objects.visible_to(other).exists()] == []
+    with pytest.raises(NotFound):
+        perform(other, rows[Machine][0], "tag", {"tags": {"a": "b"}})
+
+
+def test_a_policy_costs_two_queries_a_request(rows: Rows, member: Member, django_assert_num_queries: Any) -> None:
+    reader = member(allow("machine.*", tags={"env": "prod"}))
+    with CaptureQueriesContext(connection) as queries:
+        found = list(Machine.objects.visible_to(reader))
+        for machine in found:
+            assert guard.permits(reader, machine, "stop")
+    assert len(queries) == 3
+
+
+def test_a_machine_cannot_be_tagged_out_of_reach(rows: Rows, member: Member) -> None:
+    tagger = member(allow("machine.tag", "machine.read", tags={"env": "dev"}))
+    machine = rows[Machine][2]
+    with pytest.raises((Denied, NotFound)):
+        perform(tagger, machine, "tag", {"tags": {"env": "prod"}})
+    machine.refresh_from_db()
+    assert machine.tags == {"env": "dev"}
+    assert Event.objects.filter(target_id=machine.pk, type="machine.tag.refused").exists()
+
+
+def test_a_machine_cannot_be_tagged_into_reach(rows: Rows, member: Member) -> None:
+    tagger = member(allow("machine.tag", "machine.read"), allow("machine.destroy", tags={"env": "dev"}))
+    machine = rows[Machine][1]
+    with pytest.raises(Denied) as refused:
+        perform(tagger, machine, "tag", {"tags": {"env": "dev"}})
+    assert refused.value.code == "into_reach"
+    assert "machine.destroy" in refused.value.detail
+    machine.refresh_from_db()
+    assert machine.tags == {"env": "prod"}
+    perform(tagger, machine, "tag", {"tags": {"note": "harmless"}})
+
+
+def test_a_new_row_gets_the_tags_its_creators_statement_demands(member: Member) -> None:
+    maker = member(allow("cloud.create", "cloud.read", tags={"env": "dev", "team": None}))
+    perform(maker, Cloud, "create", {"name": "mine", "provider": "demo", "credentials": {"machines": 1}})
+    assert Cloud.objects.get(name="mine").tags == {"env": "dev", "team": ""}
+
+
+def test_a_new_row_cannot_be_given_tags_beyond_ones_reach(member: Member) -> None:
+    maker = member(allow("cloud.create", tags={"env": "dev"}))
+    with pytest.raises(Denied):
+        perform(maker, Cloud, "create", {"name": "mine", "provider": "demo", "credentials": {"machines": 1}, "tags": {"env": "prod"}})
+    assert not Cloud.objects.filter(name="mine").exists()
+
+
+def test_explain_names_the_statement_that_decided(rows: Rows, member: Member) -> None:
+    reader = member(allow("machine.read"), deny("machine.read", tags={"env": "prod"}))
+    team = Team.objects.get(members=reader.user_id)
+    no = explain(reader, rows[Machine][1], "read")
+    assert (no.allowed, no.guard, no.why) == (False, "statements", f"statement 2 of team {team.name} denies it")
+    yes = explain(reader, rows[Machine][2], "read")
+    assert (yes.allowed, yes.why) == (True, f"statement 1 of team {team.name} allows it")
+    assert explain(reader, rows[Key][0], "read").why == "no statement allows it"
+
+
+def test_who_can_names_owners_and_those_allowed(rows: Rows, actor: Actor, member: Member) -> None:
+    member(allow("machine.stop", tags={"env": "dev"}))
+    stopper = member(allow("machine.stop", tags={"env": "prod"}))
+    able = [(one.user.email, one.decision.why) for one in policies.who_can(actor.org_id, rows[Machine][1], "stop")]
+    assert [email for email, _ in able] == [stopper.email, actor.email]
+
+
+def test_a_preview_says_who_gains_and_loses_what(rows: Rows, actor: Actor, member: Member) -> None:
+    reader = member(allow("machine.read", tags={"env": "prod"}))
+    team = Team.objects.get(members=reader.user_id)
+    [change] = policies.preview(actor, team, [allow("machine.read", "machine.stop", tags={"env": "dev"})])
+    assert change["email"] == reader.email
+    gains = {verb: one for one in change["gains"] for verb in one["verbs"]}
+    loses = {verb: one for one in change["loses"] for verb in one["verbs"]}
+    assert [example["name"] for example in gains["machine.read"]["examples"]] == ["m2", "m8"]
+    assert gains["machine.stop"]["count"] == 2
+    assert loses["machine.read"]["count"] == 4
+    assert "machine.stop" not in loses
+    assert Team.objects.get(pk=team.pk).statements == team.statements
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        (allow("machine.fly"), "machine.fly"),
+        (allow("machin.stop"), "Did you mean machine?"),
+        (allow("machine.untag"), "there is no verb"),
+        (allow("stop"), "kind.verb"),
+        (allow(), "names no verb"),
+        ({"effect": "maybe", "verbs": ["*"]}, "allow or deny"),
+        (allow("*", kinds=["unicorn"]), "unicorn"),
+        (allow("*", clouds=["nowhere"]), "nowhere"),
+        (allow("machine.read", ids=["not-an-id"]), "not-an-id"),
+        (allow("machine.read", ids=["0" * 32]), "not found"),
+        (allow("machine.read", tags={"a\x00": "b"}), "key"),
+        (allow("machine.read", colour="red"), "colour"),
+        ("allow everything", "object"),
+    ],
+)
+def test_a_wrong_statement_is_refused_and_named(actor: Actor, statement: Any, says: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        policies.validate([allow("*.read"), statement], actor)
+    [message] = refused.value.fields["statements"]
+    assert message.startswith("Statement 2: ")
+    assert says in message
+
+
+def test_clouds_are_named_and_stored_by_id(rows: Rows, actor: Actor) -> None:
+    cloud = rows[Cloud][0]
+    [stored] = policies.validate([allow("machine.*", clouds=["c0"], tags=["env=prod", "team"])], actor)
+    assert stored["what"] == {"clouds": [cloud.pk.hex], "tags": {"env": "prod", "team": None}}
+    assert (
+        policies.sentence(stored, policies.names_in([stored], actor))
+        == "May do everything with machine, tagged env=prod and team, in cloud c0."
+    )
