@@ -2,8 +2,6 @@
 
 One engine serves every test process of a run. Each holds a shared lock on the engine's folder; a small process beside
 the engine waits for the folder to be nobody's and then stops it, so that even a killed test run leaves nothing behind.
-
-    python -m tests.lab.dockerd install      # docker.io and busybox-static from Debian, when they may be had
 """
 
 from __future__ import annotations
@@ -27,7 +25,6 @@ import docker
 
 from .certificates import Authority, Pair
 
-PACKAGES = ("docker.io", "busybox-static")
 IMAGE = "local/busybox:latest"
 READY_S = 60
 
@@ -57,16 +54,7 @@ def why_not() -> str:
     if os.geteuid() != 0:
         return "dockerd needs root"
     missing = [program for program in ("dockerd", "containerd", "runc", "busybox") if shutil.which(program) is None]
-    return f"{', '.join(missing)} not installed (python -m tests.lab.dockerd install)" if missing else ""
-
-
-def install() -> None:
-    """Install what is missing, as root on Debian."""
-    subprocess.run(
-        ["apt-get", "-o", "DPkg::Lock::Timeout=500", "install", "-y", "--no-install-recommends", *PACKAGES],
-        check=True,
-        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-    )
+    return f"{', '.join(missing)} not installed (see tests/lab/install_debian.sh)" if missing else ""
 
 
 @contextmanager
@@ -103,7 +91,7 @@ def _start(folder: Path) -> None:
     tls_port = _free_port()
     with (folder / "log").open("w") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "tests.lab.dockerd", "guard", str(folder), str(tls_port)],
+            [sys.executable, "-m", "tests.lab.dockerd", str(folder), str(tls_port)],
             cwd=Path(__file__).parents[2],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -234,7 +222,4 @@ def _plain_port(path: Path) -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "install":
-        install()
-    else:
-        _guard(Path(sys.argv[2]), sys.argv[3])
+    _guard(Path(sys.argv[1]), sys.argv[2])
