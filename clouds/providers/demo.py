@@ -10,24 +10,19 @@ Faults on demand: `failure_rate` 1 fails every call, `slow_listing_s` above the 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
-import re
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
-
-from django.conf import settings
 
 from core.errors import Gone, ProviderError, RateLimited, Rejected, Unavailable
 
 from . import _demo_fleet as fleet
+from ._demo_state import Document, State
 from .base import (
     Context,
     Field,
@@ -48,17 +43,6 @@ from .base import (
 
 # How long a change of state takes, in calls: start with a latency of 100 ms takes 2 s, with 0 it is there at once.
 _CALLS = {"start": 20, "stop": 10, "reboot": 30, "power_cycle": 25, "suspend": 10, "resume": 10, "create": 40, "destroy": 10, "resize": 10}
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS change (machine TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS called (id INTEGER PRIMARY KEY CHECK (id = 1), times INTEGER NOT NULL);
-"""
-Document = dict[str, Any]
-
-
-def state_folder(cloud_id: str) -> Path:
-    """Where the cloud of that id keeps what was done to it. The id is made safe for a path."""
-    safe = cloud_id if re.fullmatch(r"[A-Za-z0-9-]{1,64}", cloud_id) else "x" + hashlib.sha256(cloud_id.encode()).hexdigest()[:32]
-    return Path(settings.MIST_HOME) / "demo" / safe
 
 
 @register
@@ -109,7 +93,7 @@ class Demo(Provider):
         self._slow_s = self._number("slow_listing_s", 0)
         self._seed = int(self._number("seed", 0))
         self._fleet = fleet.Fleet(f"{self.context.cloud_id}/{self._seed}", min(int(self._number("machines", 60)), fleet.MAX_MACHINES))
-        self._connection: sqlite3.Connection | None = None
+        self._state = State(self.context.cloud_id, self.context.deadline)
 
     def check(self) -> None:
         self._call("check")
@@ -118,15 +102,13 @@ class Demo(Provider):
         return [PermissionCheck(name="demo:*", purpose="see and change every demo machine", ok=True)]
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._state.close()
 
     # -- listings
 
     def list_machines(self) -> Iterator[MachineInfo]:
         self._call("list")
-        changes, now = self._changes(), self.clock()
+        changes, now = self._state.changes(), self.clock()
         hosts_down: set[str] = set()  # a container is gone or stopped with its host, which comes before it
         for info in self._everything(changes):
             change = changes.get(info.external_id)
@@ -169,7 +151,7 @@ class Demo(Provider):
 
     def list_volumes(self) -> Iterator[VolumeInfo]:
         self._call("list")
-        changes, now = self._changes(), self.clock()
+        changes, now = self._state.changes(), self.clock()
         for volume in self._fleet.volumes():
             if any(_is_gone(changes.get(machine), now) for machine in volume.attached_to):
                 volume = replace(volume, state="available", attached_to=())  # outlives its machine, as real ones do
@@ -194,7 +176,7 @@ class Demo(Provider):
 
     def get_machine(self, external_id: str) -> MachineInfo:
         self._call("get")
-        return self._see(external_id, self._changes(external_id))
+        return self._see(external_id, self._state.changes(external_id))
 
     def create_machine(self, spec: MachineSpec) -> str:
         self._call("create")
@@ -282,7 +264,7 @@ class Demo(Provider):
 
     def clone_machine(self, external_id: str, name: str) -> str:
         self._call("create")
-        info = self._see(external_id, self._changes(external_id))
+        info = self._see(external_id, self._state.changes(external_id))
         if info.type == "container":
             _refuse("A container is made from its image, not cloned.", "OperationNotPermitted")
         born = {key: getattr(info, key) for key in ("size", "image", "location", "network", "subnet", "os_type")}
@@ -300,7 +282,7 @@ class Demo(Provider):
 
     def list_snapshots(self, external_id: str) -> Sequence[SnapshotInfo]:
         self._call("list")
-        change = self._changes(external_id)
+        change = self._state.changes(external_id)
         self._see(external_id, change)
         return [_snapshot(row) for row in change.get(external_id, {}).get("snapshots", ())]
 
@@ -351,7 +333,7 @@ class Demo(Provider):
         if change is not None:
             info = _changed(info, change, now)
         if info.parent is not None:
-            host = self._see(info.parent, self._changes(info.parent))  # Gone with its host
+            host = self._see(info.parent, self._state.changes(info.parent))  # Gone with its host
             info = info if host.state == "running" else replace(info, state="stopped")
         return info
 
@@ -368,8 +350,7 @@ class Demo(Provider):
             "until": self._later("create"),
             "volumes": [row | {"id": f"vol-{external_id[2:]}-{number}"} for number, row in enumerate(volumes, 1)],
         }
-        with self._store() as store:
-            store.execute("INSERT OR IGNORE INTO change VALUES (?, ?)", (external_id, json.dumps(change)))
+        self._state.add(external_id, change)
         return external_id
 
     def _move(self, external_id: str, verb: str, states: set[str], via: str, state: str) -> None:
@@ -386,47 +367,12 @@ class Demo(Provider):
     @contextmanager
     def _changing(self, external_id: str) -> Iterator[tuple[MachineInfo, Document]]:
         """The machine as it is, and its document to change, alone: others wait. Nothing is kept when the body raises."""
-        with self._store() as store:
-            store.execute("BEGIN IMMEDIATE")
-            changes = self._changes(external_id)
+        with self._state.alone():
+            changes = self._state.changes(external_id)
             info = self._see(external_id, changes)
             change = changes.get(external_id, {})
             yield info, change
-            store.execute("INSERT OR REPLACE INTO change VALUES (?, ?)", (external_id, json.dumps(change)))
-
-    def _changes(self, external_id: str | None = None) -> dict[str, Document]:
-        """{external id: document} of all changed machines, or of the one."""
-        with self._store() as store:
-            if external_id is None:
-                rows = store.execute("SELECT machine, document FROM change").fetchall()
-            else:
-                rows = store.execute("SELECT machine, document FROM change WHERE machine = ?", (external_id,)).fetchall()
-        return {machine: json.loads(document) for machine, document in rows}
-
-    @contextmanager
-    def _store(self) -> Iterator[sqlite3.Connection]:
-        """The open file. The outermost block commits, or rolls back.  Raises: Unavailable when it cannot be used."""
-        try:
-            if self._connection is None:
-                folder = state_folder(self.context.cloud_id)
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._connection = sqlite3.connect(
-                    folder / "state.sqlite3", isolation_level=None, timeout=self.context.deadline.remaining(20)
-                )
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = NORMAL")
-                self._connection.executescript(_SCHEMA)
-            connection, inside = self._connection, self._connection.in_transaction
-            try:
-                yield connection
-            except BaseException:
-                if connection.in_transaction and not inside:
-                    connection.execute("ROLLBACK")
-                raise
-            if connection.in_transaction and not inside:
-                connection.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            raise Unavailable("The demo cloud cannot keep its state. Is the disk full?", words=str(error)) from error
+            self._state.put(external_id, change)
 
     # -- knobs
 
@@ -448,10 +394,7 @@ class Demo(Provider):
 
     def _luck(self) -> float:
         """The next of a row of even random numbers in [0, 1): the same row for a seed, whichever processes draw from it."""
-        with self._store() as store:
-            times = store.execute(
-                "INSERT INTO called VALUES (1, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times"
-            ).fetchone()[0]
+        times = self._state.count()
         return random.Random(f"{self._seed}/{times}").random()  # noqa: S311 — repeatable is the point
 
     def _fault(self, verb: str) -> ProviderError:
