@@ -10,9 +10,9 @@ Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from urllib.parse import urlsplit
 
 from clouds.providers.base import (
@@ -41,6 +41,8 @@ from .regions import REGIONS
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
+
+Info = TypeVar("Info")
 
 PAGE = 1000  # rows; what most of EC2's listings give at most
 SIZES_PAGE = 100  # DescribeInstanceTypes refuses more
@@ -114,6 +116,11 @@ class Amazon(Provider):
                 while items:
                     yield items.pop()
 
+    def _infos(self, make: Callable[[dict[str, Any]], Info], operation: str, key: str, page: int = PAGE) -> Iterator[Info]:
+        with self._asking():
+            for item in self._rows(operation, key, page):
+                yield make(item)
+
     # -- connection
 
     def check(self) -> None:
@@ -136,47 +143,51 @@ class Amazon(Provider):
     # -- listings
 
     def list_machines(self) -> Iterator[MachineInfo]:
-        for reservation in self._rows("describe_instances", "Reservations"):
-            for item in reservation["Instances"]:
-                yield rows.machine(item)
+        with self._asking():
+            for reservation in self._rows("describe_instances", "Reservations"):
+                for item in reservation["Instances"]:
+                    yield rows.machine(item)
 
     def list_locations(self) -> Iterator[LocationInfo]:
         """The region, and its zones that are enabled for the account."""
         region = self._clients.region
-        with self._asking():
-            zones = self._ec2.describe_availability_zones()["AvailabilityZones"]
         title, country = REGIONS.get(region, (region, ""))
+        with self._asking():
+            zones = [rows.location(item, country) for item in self._ec2.describe_availability_zones()["AvailabilityZones"]]
         yield LocationInfo(external_id=region, name=title, location_type="region", country=country)
-        for item in zones:
-            yield rows.location(item, country)
+        yield from zones
 
     def list_sizes(self) -> Iterator[SizeInfo]:
         zones: dict[str, set[str]] = {}
-        for offer in self._rows("describe_instance_type_offerings", "InstanceTypeOfferings", LocationType="availability-zone"):
-            zones.setdefault(offer["InstanceType"], set()).add(offer["Location"])
-        for item in self._rows("describe_instance_types", "InstanceTypes", SIZES_PAGE):
-            yield rows.size(item, zones.get(item["InstanceType"]))
+        with self._asking():
+            for offer in self._rows("describe_instance_type_offerings", "InstanceTypeOfferings", LocationType="availability-zone"):
+                zones.setdefault(offer["InstanceType"], set()).add(offer["Location"])
+        yield from self._infos(
+            lambda item: rows.size(item, zones.get(item["InstanceType"])), "describe_instance_types", "InstanceTypes", SIZES_PAGE
+        )
 
     def list_images(self) -> Iterator[ImageInfo]:
         """The account's own, the newest of some well-known public ones; of a compatible cloud, what it offers to all."""
-        return images.listing(self._rows, is_aws=endpoint_of(self.credentials) is None)
+        with self._asking():
+            yield from images.listing(self._rows, is_aws=endpoint_of(self.credentials) is None)
 
     def list_networks(self) -> Iterator[NetworkInfo]:
-        return map(rows.network, self._rows("describe_vpcs", "Vpcs"))
+        return self._infos(rows.network, "describe_vpcs", "Vpcs")
 
     def list_subnets(self) -> Iterator[SubnetInfo]:
-        return map(rows.subnet, self._rows("describe_subnets", "Subnets"))
+        return self._infos(rows.subnet, "describe_subnets", "Subnets")
 
     def list_security_groups(self) -> Iterator[SecurityGroupInfo]:
-        return map(rows.security_group, self._rows("describe_security_groups", "SecurityGroups"))
+        return self._infos(rows.security_group, "describe_security_groups", "SecurityGroups")
 
     def list_volumes(self) -> Iterator[VolumeInfo]:
-        return map(rows.volume, self._rows("describe_volumes", "Volumes", 500))
+        return self._infos(rows.volume, "describe_volumes", "Volumes", 500)
 
     # -- one machine
 
     def get_machine(self, external_id: str) -> MachineInfo:
-        return rows.machine(self._instance(external_id))
+        with self._asking():
+            return rows.machine(self._instance(external_id))
 
     def _instance(self, external_id: str) -> dict[str, Any]:
         with self._asking():
@@ -230,7 +241,9 @@ class Amazon(Provider):
     # -- snapshots: EBS snapshots of all its volumes, taken at one moment
 
     def list_snapshots(self, external_id: str) -> list[SnapshotInfo]:
-        return snapshots.listing(self._rows, self._instance(external_id))
+        instance = self._instance(external_id)
+        with self._asking():
+            return snapshots.listing(self._rows, instance)
 
     def create_snapshot(self, external_id: str, name: str, description: str = "") -> str:
         instance = self._instance(external_id)

@@ -6,14 +6,18 @@ Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.h
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, InvalidRegionError, ParamValidationError
+from botocore.parsers import ResponseParserError
 
 from core.errors import AuthFailed, Gone, NotSupported, ProviderError, RateLimited, Rejected, Unavailable
+
+log = logging.getLogger(__name__)
 
 WORDS_LENGTH = 300
 
@@ -106,7 +110,9 @@ def translated(secrets: Callable[[], tuple[str, ...]]) -> Iterator[None]:
         ours, cause = Rejected("This is no AWS region. Regions look like eu-west-1.", code="cloud_bad_region"), error
     except ParamValidationError as error:
         ours, cause = Rejected("AWS cannot be asked for that.", words=words(str(error), secrets())), error
-    except BotoCoreError as error:  # an answer that cannot be parsed, pages that go in circles
+    except (BotoCoreError, ResponseParserError, LookupError, TypeError, ValueError) as error:
+        # What cannot be parsed, pages that go in circles, items without an id: botocore checks no answer against its model.
+        log.warning("EC2 answered what makes no sense to us: %s", type(error).__name__)
         ours, cause = Unavailable("The cloud's answer makes no sense. It will be asked again.", code="cloud_garbage"), error
     else:
         return

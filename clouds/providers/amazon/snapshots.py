@@ -10,7 +10,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/replace-root.html
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clouds.providers.base import SnapshotInfo
@@ -94,7 +94,9 @@ def _info(items: list[dict[str, Any]], origin: str) -> SnapshotInfo:
 
 
 def _root_volume(instance: Mapping[str, Any]) -> str:
-    disks: Iterable[Mapping[str, Any]] = instance.get("BlockDeviceMappings", ())
+    disks: list[Mapping[str, Any]] = instance.get("BlockDeviceMappings", [])
+    if len(disks) == 1 and "Ebs" in disks[0]:  # some compatible clouds name another device than they attach
+        return str(disks[0]["Ebs"]["VolumeId"])
     return next(
         (disk["Ebs"]["VolumeId"] for disk in disks if disk.get("DeviceName") == instance.get("RootDeviceName") and "Ebs" in disk), ""
     )

@@ -11,6 +11,7 @@ from clouds.providers import amazon
 from clouds.providers.amazon import Amazon, rows
 from tests.clouds.providers.contract import LISTINGS, ProviderContract
 from tests.lab.ec2_front import Front, error
+from tests.lab.moto import PUBLIC_IMAGES
 
 Run = Callable[..., list[str]]
 
@@ -94,20 +95,28 @@ def test_images_are_the_account_s_own_and_the_newest_well_known_ones(
     cloud: Amazon, ec2: Front, boto: Any, furnished: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(amazon, "PAGE", 2)
-    monkeypatch.setattr("clouds.providers.amazon.images.CATALOGUE", 20)
     found = list(cloud.list_images())
     own = {item["ImageId"] for item in boto.describe_images(Owners=["self"])["Images"]}
     assert {info.external_id for info in found[: len(own)]} == own
     assert len(own) == 3
-    known = [info for info in found if info.starred]
-    assert {(info.os_distro, info.architecture, info.extra["user"]) for info in known} >= {("amazon", "x86_64", "ec2-user")}
-    assert len(known) <= len(amazon.images.FAMILIES)
-    newest = max(
-        boto.describe_images(Owners=["amazon"], Filters=[{"Name": "name", "Values": ["al2023-ami-2023.*-x86_64"]}])["Images"],
-        key=lambda item: item["CreationDate"],
-    )
-    assert newest["CreationDate"] == max(item.created_at for item in known).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    assert len(found) <= 3 + len(known) + 20
+    known = {info.name: info for info in found if info.starred}
+    assert list(known) == [
+        "debian-13-amd64-20261001-2100",
+        "debian-12-arm64-20260901-2050",
+        "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20261010",
+        "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-arm64-server-20260910",
+        "al2023-ami-2023.9.20261015.0-kernel-6.12-x86_64",
+    ]
+    assert [(info.os_distro, info.architecture, info.extra["user"]) for info in known.values()] == [
+        ("debian", "x86_64", "admin"),
+        ("debian", "arm64", "admin"),
+        ("ubuntu", "x86_64", "ubuntu"),
+        ("ubuntu", "arm64", "ubuntu"),
+        ("amazon", "x86_64", "ec2-user"),
+    ]
+    windows = next(info for info in found if info.os_type == "windows")
+    assert (windows.os_distro, windows.starred) == ("windows", False)
+    assert len(found) == 3 + len(PUBLIC_IMAGES), "of a compatible cloud, what it offers to all"
 
 
 def test_on_aws_itself_nobody_else_s_images_are_listed(ec2: Front, cloud: Amazon, furnished: list[str]) -> None:
