@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -17,7 +18,12 @@ from django.conf import settings  # noqa: E402
 
 from mist.sockets import routes  # noqa: E402
 
-# Another site's page would send our cookie along: its Origin is refused. Programs send one too, or use a token elsewhere.
-application = ProtocolTypeRouter(
-    {"http": http, "websocket": OriginValidator(AuthMiddlewareStack(URLRouter(routes)), settings.SOCKET_ORIGINS)}
-)
+
+class _Origin(OriginValidator):
+    """Another site's page would send our cookie along: its Origin is refused. Browsers always send one; programs need not."""
+
+    def valid_origin(self, parsed_origin: Any) -> bool:
+        return parsed_origin is None or bool(super().valid_origin(parsed_origin))
+
+
+application = ProtocolTypeRouter({"http": http, "websocket": _Origin(AuthMiddlewareStack(URLRouter(routes)), settings.SOCKET_ORIGINS)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-routes: list[URLPattern] = []
+from core.consumers import LiveConsumer
+
+routes: list[URLPattern] = [path("ws/live", LiveConsumer.as_asgi())]

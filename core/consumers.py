@@ -1,0 +1,172 @@
+"""Sockets. `/ws/live` tells a client what changed (API.md §6):
+
+→ {"sub": {"kind": "machine", "search": "state:running", "scope": "mine", "version": 1790000000123}}
+← {"scope": "mine", "kind": "machine", "since": 1790000000123, "version": 1790000000130, "ids": ["0198…"], "gone": ["0197…"]}
+← {"scope": "mine", "kind": "machine", "since": …, "version": …, "resync": true}         too much, or unknown: read again
+→ {"unsub": "mine"}        → {"ping": true}  ← {"pong": true, "versions": {"mine": 1790000000130}}
+← {"error": {"code": "bad_search", "detail": "…"}, "scope": "mine"}
+
+`scope` is the client's own name of the subscription (by default the kind). The first note confirms it; `version`, when sent, is
+the last the client has, and that note then holds the rest. `gone`: deleted, out of sight, or no match of the search any more.
+Close codes: 4401 sign in (again), 1008 too many or unreadable messages, 1012 connect again now (planned), 1013 full: later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import UUID
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from core.actor import Actor
+from core.errors import BadRequest, MistError, Refused, TooMany, Unauthenticated
+from core.hub import Note, Reader, hop, hub
+
+log = logging.getLogger(__name__)
+
+MESSAGE_MAX = 8192  # characters
+MESSAGES_A_S = 10.0
+MESSAGES_AT_ONCE = 60.0  # a page's subscriptions when it opens
+LIFE_S = 12 * 3600  # then a planned reconnect: nothing lives for ever
+
+Identify = Callable[[Mapping[str, Any]], Actor]
+
+
+def _by_session(scope: Mapping[str, Any]) -> Actor:
+    """The signed-in person, in the organization that `?org=<id>` names."""
+    user = scope.get("user")
+    asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("org", [""])[0]
+    try:
+        org_id = UUID(asked)
+    except ValueError:
+        raise Unauthenticated("Name the organization: ?org=<id>.") from None
+    if user is None or not user.is_authenticated or not user.is_active or not user.memberships.filter(org_id=org_id).exists():
+        raise Unauthenticated("Sign in.")
+    return Actor(org_id=org_id, user_id=user.pk, email=user.email, via="console", is_admin=user.is_superuser)
+
+
+_identify: list[Identify] = [_by_session]
+
+
+def identifies(function: Identify) -> Identify:
+    """Decorator: accounts says who opens a socket (session, or token in the Authorization header).  Raises: Unauthenticated."""
+    _identify[:] = [function]
+    return function
+
+
+class ActorConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """A socket of somebody: identified, throttled, ended when the right to look ends, planned to reconnect.
+
+    Give it `on_message(message)` and `on_notes(notes)`; `self.reader` (core/hub.py) is its subscriptions.
+    """
+
+    channel_layer_alias = ""  # none: the hub reads for all
+    reader: Reader
+
+    async def connect(self) -> None:
+        await self.accept()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._budget, self._asked_at = MESSAGES_AT_ONCE, asyncio.get_running_loop().time()
+        try:
+            actor = await hop(_identify[0], self.scope)
+            session = self.scope.get("session")
+            by_session = actor.token_id is None and session is not None
+            self.reader = await hub().join(actor, session_key=(session.session_key or "") if by_session else "")
+        except TooMany as refusal:
+            await self.close(1013, refusal.detail)
+        except Refused as refusal:
+            await self.close(4401, refusal.detail)
+        else:
+            self._tasks = [asyncio.create_task(self._forward()), asyncio.create_task(self._expire())]
+
+    async def disconnect(self, code: int) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if hasattr(self, "reader"):
+            self.reader.leave()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if not hasattr(self, "reader"):
+            return
+        now = asyncio.get_running_loop().time()
+        self._budget = min(MESSAGES_AT_ONCE, self._budget + (now - self._asked_at) * MESSAGES_A_S) - 1
+        self._asked_at = now
+        if self._budget < 0:
+            await self.close(1008, "Too many messages.")
+            return
+        try:
+            message = json.loads(text_data or "") if len(text_data or "") <= MESSAGE_MAX else None
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            await self.close(1008, "Send a JSON object of at most 8192 characters.")
+        elif message.get("ping"):
+            await self.send_json({"pong": True, "versions": self.reader.versions()})
+        else:
+            await self.on_message(message)
+
+    async def send_json(self, content: Mapping[str, Any]) -> None:
+        await self.send(json.dumps(content, separators=(",", ":")))
+
+    async def on_message(self, message: dict[str, Any]) -> None:
+        """A message of the client other than a ping."""
+        raise NotImplementedError
+
+    async def on_notes(self, notes: list[Note]) -> None:
+        """What changed. While it is awaited, later notes are merged: send what the client can take."""
+        raise NotImplementedError
+
+    async def _forward(self) -> None:
+        async for notes in self.reader:
+            await self.on_notes(notes)
+        await self.close(4401, self.reader.ended)
+
+    async def _expire(self) -> None:
+        await asyncio.sleep(LIFE_S * random.uniform(0.9, 1.1))  # noqa: S311 - so that not all come back at once
+        await self.close(1012, "Connect again.")
+
+
+class LiveConsumer(ActorConsumer):
+    """`/ws/live`."""
+
+    async def on_message(self, message: dict[str, Any]) -> None:
+        name = ""
+        try:
+            if "unsub" in message:
+                self.reader.unsubscribe(_text(message, "unsub"))
+                return
+            asked = message.get("sub")
+            if not isinstance(asked, dict):
+                raise BadRequest("Send sub, unsub or ping.")
+            kind, version = _text(asked, "kind"), asked.get("version")
+            name = _text(asked, "scope", kind)
+            if version is not None and (not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < 2**53):
+                raise BadRequest("`version` is the number of a note you got.")
+            await self.reader.subscribe(name, kind=kind, search=_text(asked, "search", ""), version=version)
+        except MistError as error:
+            await self.send_json({"error": {"code": error.code, "detail": error.detail, **error.extra}, "scope": name})
+
+    async def on_notes(self, notes: list[Note]) -> None:
+        for note in notes:
+            answer: dict[str, Any] = {"scope": note.name, "kind": note.kind, "since": note.since, "version": note.version}
+            if note.resync:
+                answer["resync"] = True
+            else:
+                answer["ids"] = [pk.hex for pk in note.ids]
+                if note.gone:
+                    answer["gone"] = [pk.hex for pk in note.gone]
+            await self.send_json(answer)
+
+
+def _text(message: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    """Raises: BadRequest."""
+    value = message.get(key, default)
+    if not isinstance(value, str) or (not value and default is None) or "\x00" in value or (key in ("scope", "unsub") and len(value) > 100):
+        raise BadRequest(f"`{key}` is a text.")
+    return value

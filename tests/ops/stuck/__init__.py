@@ -1,1 +1,0 @@
-"""An app of the tests: tasks that misbehave, in the real workers."""
