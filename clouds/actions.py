@@ -82,6 +82,7 @@ class Create(Action):
             config=public,
             features={"compute": True, "dns": False, "container": False, "objectstorage": False} | params["features"],
             tags=params["tags"],
+            extra={"loopback": actor.is_admin},
             owner_id=actor.user_id,
             created_by_id=actor.user_id,
         )
@@ -150,6 +151,7 @@ class Rotate(Action):
         cloud.config = public
         cloud.account = account_of(cls, call.params["checked"], cloud)
         cloud.credentials_version += 1
+        cloud.extra = {**cloud.extra, "loopback": call.actor.is_admin}
         if secret and cloud.vault_id:
             vault.replace(cloud.vault_id, secret)
         elif secret:

@@ -164,7 +164,7 @@ class Size(Inventory):
     """A size machines come in."""
 
     read_with: ClassVar[str] = "cloud"
-    sorts = {"name": "name", "cores": "cores", "ram_mib": "ram_mib", "disk_gib": "disk_gib", "cost": "cost_hour"}  # noqa: RUF012
+    sorts = {"name": "name", "cores": "cores", "ram_mib": "ram_mib", "disk_gib": "disk_gib", "cost": "cost_hour"}
 
     cores = models.FloatField(null=True)
     ram_mib = models.PositiveIntegerField(null=True)

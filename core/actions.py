@@ -195,8 +195,8 @@ def perform(
             if call.is_new:
                 call.target.save(force_insert=True)
             wait_s = _wait(call, undo_s)
-            job = _record(call, params, wait_s, not_before, parent, retry_of, queue)
-            call.job = job
+            job = _new_job(call, params, wait_s, not_before, parent, retry_of, queue)
+            job.save(force_insert=True)
             _tell(call, "requested")
             if action.background:
                 if job.state == Job.State.QUEUED:
@@ -230,12 +230,19 @@ def _hold(call: Call) -> None:
     if call.is_new:
         call.target = call.action.build(call.actor, call.params)
         return
-    model = type(call.target)
     try:
-        call.target = model.objects.select_for_update(of=("self",)).get(pk=call.target.pk)
+        call.target = _locked(type(call.target)).get(pk=call.target.pk)
     except ObjectDoesNotExist:
         raise NotFound from None
-    call.before = call.action.snapshot(call.target)
+    if not call.action.background:
+        call.before = call.action.snapshot(call.target)
+
+
+def _locked(model: type[Any]) -> Any:
+    """The model's rows, locked and with their clouds: actions ask the cloud what it can."""
+    cloud = model.cloud_path.removesuffix("_id")
+    rows = model.objects.select_for_update(of=("self",))
+    return rows.select_related(cloud) if cloud not in ("", "id") and hasattr(model, cloud) else rows
 
 
 def _wait(call: Call, undo_s: float | None) -> float:
@@ -250,7 +257,7 @@ def _wait(call: Call, undo_s: float | None) -> float:
     return undo_s
 
 
-def _record(
+def _new_job(
     call: Call,
     sent: Mapping[str, Any] | None,
     wait_s: float,
@@ -262,7 +269,7 @@ def _record(
     now = timezone.now()
     due = max(filter(None, (not_before, now + timedelta(seconds=wait_s) if wait_s else None)), default=None)
     waiting = call.action.background and due is not None and due > now
-    return Job.objects.create(
+    job = Job(
         org_id=call.target.org_id,
         parent=parent,
         retry_of=retry_of,
@@ -287,6 +294,8 @@ def _record(
         queued_at=None if waiting else now,
         started_at=None if call.action.background else now,
     )
+    call.job = job
+    return job
 
 
 def _public_params(action: Action, sent: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -386,6 +395,53 @@ def perform_each(
             yield target, perform(actor, target, name, params, **how)
         except (Refused, Failed) as error:
             yield target, error
+
+
+def perform_batch(
+    actor: Actor, model: type[Any], ids: list[UUID], name: str, params: Mapping[str, Any] | None, *, parent: Job, undo_s: float | None
+) -> None:
+    """`perform` of a background action on many of one kind, for a bulk: the same questions and the same records, in a few statements.
+
+    What is refused becomes a failed child with the reason, and an event. One transaction: all of these ids or none.
+    """
+    action = get(f"{model.kind()}.{name}")
+    valid = _valid(action, actor, params, None)
+    children: list[Job] = []
+    facts: list[Any] = []
+    with transaction.atomic(durable=True):
+        rows = {row.pk: row for row in _locked(model).filter(pk__in=ids).order_by("pk")}  # one order: no two bulks lock each other out
+        busy = set(Job.objects.filter(target_id__in=ids, exclusive=True, state__in=Job.ACTIVE).values_list("target_id", flat=True))
+        for pk in ids:
+            call = Call(actor=actor, action=action, target=rows.get(pk), params=dict(valid))
+            try:
+                if call.target is None:
+                    raise NotFound("It is not there any more.", code="target_gone")
+                guard.check(call)
+                if action.exclusive and pk in busy:
+                    raise Conflict(f"Something else is being done to {call.target}. Wait for it, or cancel it.", code="busy")
+                action.check(call)
+                job = _new_job(call, params, _wait(call, undo_s), None, parent, None, "bulk")
+                children.append(job)
+                facts.append(events.build(f"{job.action}.requested", actor, target=call.target, job_id=job.pk))
+            except Refused as refusal:
+                children.append(_refused_child(call, pk, refusal, params, parent))
+                known = {"target": call.target} if call.target is not None else {"target_kind": model.kind(), "target_id": pk}
+                detail = {"code": refusal.code, "reason": refusal.detail}
+                facts.append(events.build(f"{action.verb}.refused", actor, org_id=parent.org_id, detail=detail, job_id=parent.pk, **known))
+        Job.objects.bulk_create(children)
+        events.record_all(facts)
+        live.changed(parent.org_id, "job", [parent.pk, *(job.pk for job in children)])
+        live.changed(parent.org_id, model.kind(), list(rows))
+        queued = [job for job in children if job.state == Job.State.QUEUED]
+        transaction.on_commit(lambda: [_enqueue(job) for job in queued])
+
+
+def _refused_child(call: Call, pk: UUID, refusal: Refused, params: Mapping[str, Any] | None, parent: Job) -> Job:
+    target = call.target or _Shadow(pk, parent.org_id, "", parent.target_kind, {}, None)
+    job = _new_job(Call(actor=call.actor, action=call.action, target=target), params, 0, None, parent, None, "bulk")
+    job.state, job.exclusive, job.queued_at, job.finished_at = Job.State.FAILED, False, None, timezone.now()
+    job.error_code, job.error_detail = refusal.code, refusal.detail
+    return job
 
 
 # --- the worker's half ----------------------------------------------------------------------------------------------

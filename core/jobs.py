@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from core import actions, events, guard, live
 from core.actor import Actor
-from core.errors import Conflict, Denied, Failed, Invalid, MistError, NotFound
+from core.errors import Conflict, Denied, Failed, Invalid, NotFound, Refused
 from core.models import Job, Worker
 from core.ticks import every
 
@@ -189,18 +189,13 @@ def expand(job: Job) -> None:
     selector = job.selector or {}
     done = set(job.children.values_list("target_id", flat=True))
     ids = [UUID(pk) for pk in selector.get("ids", []) if UUID(pk) not in done]
-    for batch in _batches(ids, 200):
+    for batch in _batches(ids, 100):
         if Job.objects.filter(pk=job.pk, cancel_requested=True).exists():
             break
-        rows = {row.pk: row for row in action.model.objects.visible_to(actor).filter(pk__in=batch)}
-        for pk in batch:
-            row = rows.get(pk)
-            try:
-                if row is None:
-                    raise NotFound("It is not there any more.", code="target_gone")
-                actions.perform(actor, row, action.name, job.params, parent=job, undo_s=selector.get("undo_s"), queue="bulk")
-            except MistError as refusal:
-                _refused_child(job, action, pk, row, refusal)
+        if action.background:
+            actions.perform_batch(actor, action.model, batch, action.name, job.params, parent=job, undo_s=selector.get("undo_s"))
+        else:
+            _one_by_one(actor, action, batch, job)
     with transaction.atomic():
         held = Job.objects.select_for_update().get(pk=job.pk)
         held.steps = [*held.steps, {"name": "expanded", "at": timezone.now().isoformat(), "detail": ""}]
@@ -214,28 +209,16 @@ def _batches(ids: list[UUID], size: int) -> Iterator[list[UUID]]:
         yield batch
 
 
-def _refused_child(job: Job, action: actions.Action, pk: UUID, row: Any, refusal: MistError) -> None:
-    now = timezone.now()
-    Job.objects.create(
-        org_id=job.org_id,
-        parent=job,
-        action=job.action,
-        state=Job.State.FAILED,
-        target_kind=job.target_kind,
-        target_id=pk,
-        target_name=str(row or "")[:255],
-        target_tags=getattr(row, "tags", None) or {},
-        cloud_id=row.cloud_ref if row is not None else None,
-        exclusive=False,
-        params=job.params,
-        user_id=job.user_id,
-        via=job.via,
-        request_id=job.request_id,
-        queue="bulk",
-        finished_at=now,
-        error_code=refusal.code,
-        error_detail=refusal.detail,
-    )
+def _one_by_one(actor: Actor, action: actions.Action, batch: list[UUID], job: Job) -> None:
+    rows = {row.pk: row for row in action.model.objects.visible_to(actor).filter(pk__in=batch)}
+    for pk in batch:
+        row = rows.get(pk)
+        try:
+            if row is None:
+                raise NotFound("It is not there any more.", code="target_gone")
+            actions.perform(actor, row, action.name, job.params, parent=job)
+        except Refused as refusal:
+            actions._refused_child(actions.Call(actor=actor, action=action, target=row), pk, refusal, job.params, job).save()
 
 
 def counts(job: Job) -> dict[str, int]:

@@ -50,7 +50,7 @@ class Machine(Inventory):
         CONTAINER_HOST = "container-host"
         MACHINE = "machine"
 
-    sorts = {  # noqa: RUF012 - a constant
+    sorts = {
         "name": "name",
         "state": "state",
         "type": "type",

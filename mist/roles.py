@@ -21,7 +21,7 @@ from celery.apps.worker import Worker
 from celery.platforms import SecurityWarning
 from celery.worker import state
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import DatabaseError, OperationalError, close_old_connections, connections
 from django.urls import get_resolver
 
 from core import tasks, ticks, watch
@@ -211,6 +211,8 @@ class Scheduler:
         try:
             with self.board.working(tick.name, within_s=max(120, 10 * tick.every_s)):
                 tick.run()
+        except OperationalError as error:
+            log.warning("tick %s did not reach the database (%s); it is called again when due", tick.name, type(error).__name__)
         except Exception:  # one tick's fault is nobody else's
             log.exception("tick %s failed; it is called again when due", tick.name)
         finally:

@@ -101,6 +101,7 @@ ROOT_URLCONF = "mist.urls"
 ASGI_APPLICATION = "mist.asgi.application"
 APPEND_SLASH = False
 USE_TZ = True
+SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # e-mail addresses are unique, by lower case
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 USE_I18N = True
@@ -120,6 +121,7 @@ DATABASES = {"default": env.database("MIST_DATABASE_URL", SOCKET_DIR)}
 # CONN_MAX_AGE leaks connections under ASGI; the pool does not. Roles in the whole × max_size stays below max_connections
 # (mist/embedded.py); min_size 0, since an idle backend is memory. A starved pool fails after `timeout` and says so.
 DATABASES["default"]["CONN_MAX_AGE"] = 0
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # the pool asks before it lends: a restarted server fails no request
 DATABASES["default"]["OPTIONS"] |= {
     "pool": {"min_size": 0, "max_size": 10, "timeout": 10, "max_idle": 60, "max_lifetime": 1800, "num_workers": 1},
     "connect_timeout": 5,
@@ -182,6 +184,14 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_LOGOUT_ON_GET = False
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Mist"
 GUARDIAN_RAISE_403 = False
 ANONYMOUS_USER_NAME = None  # guardian: a missing user is nobody
 LOGIN_URL = "/sign-in"
@@ -254,6 +264,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": MIST_LOG_LEVEL},
     "loggers": {
         "uvicorn": {"level": "WARNING"},
+        "psycopg.pool": {"level": "ERROR"},  # it tries again, and whoever waits in vain says so
         "django.server": {"handlers": ["stderr"], "propagate": False},
         "django.request": {"level": "ERROR"},
         "httpx": {"level": "WARNING"},

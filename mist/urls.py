@@ -11,4 +11,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", health.readyz),
     path("metrics", health.metrics_page),
     path("api/v2/", include("mist.api")),
+    path("", include("frontend.urls")),
 ]

@@ -43,7 +43,7 @@ async function sprite() {
     }
   }
   for await (const path of files(front, /\.py$/)) {
-    for (const match of (await readFile(path, "utf8")).matchAll(/\bicon[=_a-z]*=?"([a-z0-9-]+)"/g)) names.add(match[1]);
+    for (const match of (await readFile(path, "utf8")).matchAll(/\bicon="([a-z0-9-]+)"/g)) names.add(match[1]);
   }
   const symbols = [];
   for (const name of [...names].sort()) {

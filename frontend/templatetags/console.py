@@ -17,6 +17,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from clouds.providers import all_providers
+from core.actions import slug
+from core.models import Job
+from frontend import rows, words
 
 register = template.Library()
 
@@ -35,13 +38,17 @@ MARKS = {
     "error": _TRIANGLE,
     "crit": _TRIANGLE,
     "warn": (
-        '<path d="M6 .6 11.4 6 6 11.4.6 6Z" fill="currentColor"/><path class="on" d="M6 3.6v3M6 8.3v.1" stroke-width="1.3" stroke-linecap="round"/>'
+        '<path d="M6 .6 11.4 6 6 11.4.6 6Z" fill="currentColor"/>'
+        '<path class="on" d="M6 3.6v3M6 8.3v.1" stroke-width="1.3" stroke-linecap="round"/>'
     ),
     "ok": (
         '<circle cx="6" cy="6" r="5.5" fill="currentColor"/>'
         '<path class="on" d="m3.6 6.2 1.6 1.6 3.2-3.5" fill="none" stroke-width="1.5" stroke-linecap="round" stroke-linejoin="round"/>'
     ),
-    "info": '<circle cx="6" cy="6" r="5.4" fill="currentColor"/><path class="on" d="M6 5.4v3.1M6 3.4v.1" stroke-width="1.4" stroke-linecap="round"/>',
+    "info": (
+        '<circle cx="6" cy="6" r="5.4" fill="currentColor"/>'
+        '<path class="on" d="M6 5.4v3.1M6 3.4v.1" stroke-width="1.4" stroke-linecap="round"/>'
+    ),
     "suspended": '<path d="M4 2v8M8 2v8" stroke="currentColor" stroke-width="2.2" stroke-linecap="round"/>',
     "queued": _DASHED,
     "unknown": _DASHED,
@@ -148,7 +155,7 @@ def state_tone(state: str) -> str:
 def tile(provider: str, size: str = "") -> SafeString:
     """A provider's tile: two or three letters on a tint."""
     known = all_providers().get(provider)
-    letters = (known.tile if known else "") or provider[:3]
+    letters = (known.tile if known else "") or provider[:2]
     return format_html('<span class="prov {} {}" aria-hidden="true">{}</span>', provider, size, letters)
 
 
@@ -280,8 +287,7 @@ def bar(parts: Iterable[tuple[str, float]], css: str = "", label: str = "") -> S
 def query(context: template.Context, **changes: Any) -> str:
     """This address with some parameters changed; None or "" drops one. Paging starts again unless it is what changes."""
     params = context["request"].GET.copy()
-    if not {"cursor", "page"} & changes.keys():
-        changes |= {"cursor": None, "page": None}
+    changes = {"cursor": None, "back": None, "from": None, **changes}
     for key, value in changes.items():
         if value in (None, ""):
             params.pop(key, None)
@@ -301,3 +307,30 @@ def control(field: BoundField) -> SafeString:
     elif isinstance(widget, RadioSelect):
         css = "rd"
     return field.as_widget(attrs={"class": f"{css} {widget.attrs.get('class', '')}".strip()})
+
+
+@register.filter
+def slug_id(row: Any) -> str:
+    """The last part of a detail page's path: the id, then the name as it is now."""
+    name = slug(row.name)
+    return f"{row.pk.hex}-{name}" if name else row.pk.hex
+
+
+@register.filter
+def act_words(verb: str) -> words.Act:
+    return words.act(verb)
+
+
+@register.filter
+def job_title(job: Job) -> str:
+    return words.job_title(job)
+
+
+@register.filter
+def state_parts(by_state: dict[str, int]) -> list[tuple[str, float]]:
+    return rows.state_parts(by_state)
+
+
+@register.filter
+def add_str(text: Any, more: Any) -> str:
+    return f"{text}{more}"

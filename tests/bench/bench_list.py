@@ -17,15 +17,15 @@ SEARCH = "state:running tag:env=prod name:a"
 
 def main() -> None:
     with harness.database():
-        from django.db import connection  # noqa: PLC0415
-        from django.test.utils import CaptureQueriesContext  # noqa: PLC0415
-        from rest_framework.test import APIClient  # noqa: PLC0415
+        from django.db import connection
+        from django.test.utils import CaptureQueriesContext
+        from rest_framework.test import APIClient
 
-        from accounts.models import Membership, Team, User  # noqa: PLC0415
-        from clouds.models import Cloud, Poll  # noqa: PLC0415
-        from clouds.polling import poll_once  # noqa: PLC0415
-        from core.actions import perform  # noqa: PLC0415
-        from core.actor import Actor  # noqa: PLC0415
+        from accounts.models import Membership, Team, User
+        from clouds.models import Cloud, Poll
+        from clouds.polling import poll_once
+        from core.actions import perform
+        from core.actor import Actor
 
         owner = harness.make_owner()
         perform(owner, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": N, "seed": 1}})

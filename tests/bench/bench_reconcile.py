@@ -11,13 +11,13 @@ N = 5000
 
 def main() -> None:
     with harness.database():
-        from clouds.inventory import reconcile  # noqa: PLC0415
-        from clouds.models import Cloud, Poll  # noqa: PLC0415
-        from clouds.polling import poll_once  # noqa: PLC0415
-        from clouds.providers.base import Context  # noqa: PLC0415
-        from clouds.providers.demo import Demo  # noqa: PLC0415
-        from core.actions import perform  # noqa: PLC0415
-        from machines.models import Machine  # noqa: PLC0415
+        from clouds.inventory import reconcile
+        from clouds.models import Cloud, Poll
+        from clouds.polling import poll_once
+        from clouds.providers.base import Context
+        from clouds.providers.demo import Demo
+        from core.actions import perform
+        from machines.models import Machine
 
         actor = harness.make_owner()
         perform(actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": N, "seed": 1}})

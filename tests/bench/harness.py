@@ -28,7 +28,7 @@ def setup(home: str | None = None) -> Path:
     """Settings of the product in a home of its own; servers are started by `database`."""
     folder = Path(home or tempfile.mkdtemp(prefix="mist-bench-"))
     os.environ["MIST_HOME"] = str(folder)
-    os.environ["DJANGO_SETTINGS_MODULE"] = "mist.settings"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.bench.settings"
     django.setup()
     return folder
 
@@ -37,11 +37,11 @@ def setup(home: str | None = None) -> Path:
 def database() -> Iterator[Path]:
     """PostgreSQL and Valkey with the product's own configuration, migrated; gone afterwards."""
     folder = setup()
-    from django.conf import settings  # noqa: PLC0415 - after setup
-    from django.core.management import call_command  # noqa: PLC0415
-    from django.db import connections  # noqa: PLC0415
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.db import connections
 
-    from mist.embedded import Postgres, Valkey  # noqa: PLC0415
+    from mist.embedded import Postgres, Valkey
 
     postgres = Postgres(data=folder / "pgdata18", sockets=settings.SOCKET_DIR, log_file=folder / "postgres.log")
     valkey = Valkey(data=folder / "valkey", sockets=settings.SOCKET_DIR, log_file=folder / "valkey.log")
@@ -63,8 +63,8 @@ def database() -> Iterator[Path]:
 
 def make_owner(name: str = "bench") -> Actor:
     """An organization with one owner."""
-    from accounts.models import Membership, Organization, Team, User  # noqa: PLC0415
-    from core.actor import Actor  # noqa: PLC0415
+    from accounts.models import Membership, Organization, Team, User
+    from core.actor import Actor
 
     org = Organization.objects.create(name=name, slug=name)
     user = User.objects.create_user(f"{name}@example.org", "a-long-password")

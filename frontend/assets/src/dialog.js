@@ -44,6 +44,21 @@ document.addEventListener("htmx:after:request", (event) => {
   if (pop?.matches(":popover-open")) pop.hidePopover();
 });
 
+/* What a form asked for arrives in the dialog: show it. */
+document.addEventListener("htmx:after:swap", () => {
+  const box = dialog();
+  if (!box || box.open || !box.querySelector("form")) return;
+  box.showModal();
+  (box.querySelector("[autofocus], input:not([type=hidden])") ?? box).focus();
+});
+document.addEventListener("close", (event) => event.target === dialog() && event.target.replaceChildren(), true);
+
+/* Forms that a live fragment brought have no token of their own; the cookie has it. */
+document.addEventListener("htmx:config:request", (event) => {
+  const token = /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie)?.[1];
+  if (token) event.detail.ctx.request.headers["X-CSRFToken"] = token;
+});
+
 class MistConfirm extends HTMLElement {
   connectedCallback() {
     const field = this.querySelector("input");

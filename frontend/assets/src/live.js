@@ -19,7 +19,9 @@ class MistLive extends HTMLElement {
       this.heard();
       this.applying = true;
     });
-    this.addEventListener("htmx:ws:after:message:incoming", () => {
+    this.addEventListener("htmx:ws:after:message:incoming", (event) => {
+      const text = event.detail.message.data;
+      if (typeof text === "string" && text.startsWith('{"gone"')) this.gone(JSON.parse(text).gone);
       /* the observer's records are delivered as a microtask: what it sees until then is the server's doing */
       setTimeout(() => (this.applying = false), 0);
       document.dispatchEvent(new CustomEvent("mist:live"));
@@ -38,15 +40,26 @@ class MistLive extends HTMLElement {
     this.observer?.disconnect();
   }
 
-  /* "machine.row:<id>" of everything on screen that can change. Sent whenever that set changes. */
+  /* {"machine.row": [ids], …} of everything on screen that can change. Sent whenever that set changes. */
   show() {
     if (this.connection?.socket?.readyState !== WebSocket.OPEN) return;
-    const shown = [...new Set([...document.querySelectorAll("[data-live]")].map((element) => element.dataset.live))];
+    const shown = {};
+    for (const element of document.querySelectorAll("[data-live]")) {
+      const [name, id] = element.dataset.live.split(":");
+      (shown[name] ??= []).push(id);
+    }
     const text = JSON.stringify({ show: shown });
     if (text === this.shown && this.shownOn === this.connection.socket) return;
     this.shown = text;
     this.shownOn = this.connection.socket;
     this.connection.socket.send(text);
+  }
+
+  /* Deleted, or out of sight: the row stays where it is, dimmed, until the page is read again. */
+  gone(names) {
+    for (const [name, ids] of Object.entries(names)) {
+      for (const id of ids) for (const element of document.querySelectorAll(`[data-live="${name}:${id}"]`)) element.classList.add("gone");
+    }
   }
 
   heard() {

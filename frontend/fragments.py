@@ -1,0 +1,132 @@
+"""Pieces of pages that change by themselves: a name, how to read the rows, the template. The socket and the pages share them.
+
+An element says `data-live="machine.row:<id>"`; when a machine changes, the consumer asks `render` for it and sends what it gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.template.loader import render_to_string
+
+from accounts.models import Organization, User
+from clouds.models import Cloud
+from core.actor import Actor
+from core.models import Job
+from frontend import acts, toasts
+from frontend.rows import cloud_rows, job_rows, machine_rows
+
+MOST = 500  # ids of one fragment that one page may show
+Render = Callable[["Viewer", Iterable[UUID]], Mapping[UUID, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Viewer:
+    """Who gets the piece, and in which organization."""
+
+    org: Organization
+    user: User
+    actor: Actor
+
+    @property
+    def base(self) -> str:
+        return f"/o/{self.org.slug}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fragment:
+    """`kind`: whose changes it follows. `whole`: it stands for the organization, not for one row."""
+
+    name: str
+    kind: str
+    render: Render
+    whole: bool = False
+
+
+_fragments: dict[str, Fragment] = {}
+
+
+def fragment(name: str, kind: str, *, whole: bool = False) -> Callable[[Render], Render]:
+    """Register a renderer: (viewer, ids) → {id: html} of those that may be seen."""
+
+    def keep(function: Render) -> Render:
+        _fragments[name] = Fragment(name=name, kind=kind, render=function, whole=whole)
+        return function
+
+    return keep
+
+
+def kind_of(name: str) -> str:
+    """Whose changes this fragment follows."""
+    return _fragments[name].kind
+
+
+def is_whole(name: str) -> bool:
+    """Does it stand for the organization, so that any change of its kind concerns it?"""
+    return _fragments[name].whole
+
+
+def parse(shown: Any) -> dict[str, set[UUID]]:
+    """{fragment name: ids} of what a page says it shows; what is no such thing is dropped."""
+    wanted: dict[str, set[UUID]] = {}
+    for name, texts in shown.items() if isinstance(shown, dict) else ():
+        if name not in _fragments or not isinstance(texts, list):
+            continue
+        for text in texts[:MOST]:
+            try:
+                wanted.setdefault(name, set()).add(UUID(text))
+            except (ValueError, AttributeError, TypeError):
+                continue
+    return wanted
+
+
+def render(viewer: Viewer, name: str, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    """The markup of these, as they are now; what is gone or not to be seen is left out."""
+    return _fragments[name].render(viewer, ids)
+
+
+def _each(template: str, variable: str, viewer: Viewer, rows: Iterable[Any], **more: Any) -> dict[UUID, str]:
+    context = {"base": viewer.base, "live": True, **more}
+    return {row.pk: render_to_string(template, {variable: row, **context}) for row in rows}
+
+
+@fragment("machine.row", "machine")
+def _machine_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    return _each("machines/_row.html", "machine", viewer, machine_rows(viewer.actor, ids))
+
+
+@fragment("machine.head", "machine")
+def _machine_heads(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    rows = [acts.with_offers(viewer.actor, machine) for machine in machine_rows(viewer.actor, ids)]
+    return _each("machines/_facts.html", "machine", viewer, rows)
+
+
+@fragment("cloud.row", "cloud")
+def _cloud_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    return _each("clouds/_row.html", "cloud", viewer, cloud_rows(viewer.actor, Cloud.objects.filter(pk__in=list(ids))))
+
+
+@fragment("job.row", "job")
+def _job_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    return _each("jobs/_row.html", "job", viewer, job_rows(viewer.actor, Job.objects.filter(pk__in=list(ids))))
+
+
+@fragment("job.page", "job")
+def _job_pages(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    return _each("jobs/_job.html", "job", viewer, job_rows(viewer.actor, Job.objects.filter(pk__in=list(ids))))
+
+
+@fragment("job.toast", "job")
+def _job_toasts(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    rows = Job.objects.visible_to(viewer.actor).filter(pk__in=list(ids))
+    return {job.pk: render_to_string("components/toast.html", {"toast": toasts.of_job(job, viewer.base), "live": True}) for job in rows}
+
+
+@fragment("jobs.button", "job", whole=True)
+def _jobs_button(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    running = Job.objects.visible_to(viewer.actor).filter(state__in=Job.ACTIVE, parent=None).count()
+    html = render_to_string("components/jobs_button.html", {"frame": {"org": viewer.org, "running": running}, "live": True})
+    return dict.fromkeys(ids, html)

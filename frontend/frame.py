@@ -1,0 +1,160 @@
+"""What stands around every page of an organization: who looks, from where to where one can go, what runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts.models import Organization, Team, User
+from clouds.models import Cloud
+from core.actor import Actor
+from core.models import Job
+from frontend import toasts
+from machines.models import Machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One line of the sidebar. `count`: a number beside it, None for none."""
+
+    title: str
+    url: str
+    icon: str
+    current: bool = False
+    count: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Some lines under a heading; "" has none."""
+
+    title: str
+    items: list[Item]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A page that the sidebar leads to."""
+
+    path: str
+    title: Promise
+    icon: str
+
+
+PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
+    ("", (Entry(path="", title=gettext_lazy("Dashboard"), icon="layout-dashboard"),)),
+    (gettext_lazy("Resources"), (Entry(path="machines", title=gettext_lazy("Machines"), icon="server"),)),
+    (
+        gettext_lazy("Observe"),
+        (
+            Entry(path="jobs", title=gettext_lazy("Jobs"), icon="list-checks"),
+            Entry(path="log", title=gettext_lazy("Audit log"), icon="scroll-text"),
+        ),
+    ),
+    (
+        gettext_lazy("Govern"),
+        (
+            Entry(path="clouds", title=gettext_lazy("Clouds"), icon="cloud"),
+            Entry(path="keys", title=gettext_lazy("Keys"), icon="key-round"),
+            Entry(path="teams", title=gettext_lazy("Teams & policies"), icon="users"),
+        ),
+    ),
+)
+
+
+class Frame:
+    """Made once a request; asks the database only for what the template draws."""
+
+    def __init__(self, request: HttpRequest, org: Organization, user: User, actor: Actor, section: str = "") -> None:
+        self.request, self.org, self.user, self.actor, self.section = request, org, user, actor, section
+        self.base = f"/o/{org.slug}"
+        self.jobs_url = f"{self.base}/jobs"
+
+    @cached_property
+    def orgs(self) -> list[Organization]:
+        return list(self.user.orgs.order_by("name"))
+
+    @cached_property
+    def nav(self) -> list[Group]:
+        counts = {"machines": self.machine_count}
+        return [
+            Group(
+                title=str(title),
+                items=[
+                    Item(
+                        title=str(entry.title),
+                        url=f"{self.base}/{entry.path}",
+                        icon=entry.icon,
+                        current=entry.path == self.section,
+                        count=counts.get(entry.path),
+                    )
+                    for entry in pages
+                ],
+            )
+            for title, pages in PAGES
+        ]
+
+    @cached_property
+    def machine_count(self) -> int:
+        return Machine.objects.visible_to(self.actor).filter(missing_since=None).count()
+
+    @cached_property
+    def is_owner(self) -> bool:
+        return Team.objects.filter(org=self.org, is_owners=True, members=self.user).exists()
+
+    @cached_property
+    def has_no_rights(self) -> bool:
+        """In the organization, but in no team that allows anything."""
+        return not self.is_owner and not Team.objects.filter(org=self.org, members=self.user).exclude(statements=[]).exists()
+
+    @cached_property
+    def owners(self) -> list[User]:
+        """Whom to ask."""
+        return list(User.objects.filter(teams__org=self.org, teams__is_owners=True).order_by("email")[:3])
+
+    @cached_property
+    def role(self) -> str:
+        if self.is_owner:
+            return _("Owner")
+        names = Team.objects.filter(org=self.org, members=self.user).order_by("name").values_list("name", flat=True)[:2]
+        return ", ".join(names) or _("Member")
+
+    @cached_property
+    def running(self) -> int:
+        """Jobs at work, bulks as one."""
+        return Job.objects.visible_to(self.actor).filter(state__in=Job.ACTIVE, parent=None).count()
+
+    @cached_property
+    def clouds(self) -> list[Cloud]:
+        return list(Cloud.objects.visible_to(self.actor).order_by("name")[:30])
+
+    @cached_property
+    def scope(self) -> Cloud | None:
+        """The one cloud a list is kept to by ?cloud=."""
+        wanted = self.request.GET.get("cloud", "")
+        return next((cloud for cloud in self.clouds if wanted in (cloud.pk.hex, str(cloud.pk), cloud.name)), None) if wanted else None
+
+    @property
+    def scope_title(self) -> str:
+        return self.scope.name if self.scope else _("All clouds")
+
+    @cached_property
+    def toasts(self) -> list[dict[str, Any]]:
+        """Kept from the last request; a job's as the job is now."""
+        kept = toasts.take(self.request)
+        ids = [UUID(toast["job"]) for toast in kept if "job" in toast]
+        jobs = {job.pk.hex: job for job in Job.objects.visible_to(self.actor).filter(pk__in=ids)} if ids else {}
+        shown = []
+        for toast in kept:
+            if "job" not in toast:
+                shown.append(toast)
+            elif toast["job"] in jobs:
+                shown.append(toasts.of_job(jobs[toast["job"]], self.base))
+        return shown

@@ -1,0 +1,31 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django import template
+
+register = template.Library()
+SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
+
+
+@register.filter
+def thousands(value: int | float | None) -> str:
+    """12418 → 12,418"""
+    return "" if value is None else f"{value:,}"
+
+
+@register.filter
+def money(value: Decimal | float | None, currency: str = "USD") -> str:
+    """148.92 → $148.92; unknown is a dash, never 0."""
+    if value is None:
+        return "–"
+    sign = SIGNS.get(currency)
+    return f"{sign}{value:,.2f}" if sign else f"{value:,.2f} {currency}"
+
+
+@register.filter
+def plain(value: float | None) -> str:
+    """4.0 → 4, 0.5 → 0.5"""
+    return "" if value is None else f"{value:g}"

@@ -1,0 +1,75 @@
+"""Short notes at the corner of a page: in the answer where htmx asked, on the next page otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from core.errors import MistError
+from core.models import Job
+from frontend import words
+
+SESSION_KEY = "toasts"
+MARKS = {"waiting": "warn", "queued": "queued", "running": "pending", "succeeded": "ok", "failed": "crit", "lost": "crit"}
+Toast = dict[str, Any]
+
+
+def note(title: str, *, mark: str = "ok", detail: str = "", stay: bool = False, request_id: str = "") -> Toast:
+    """A plain note."""
+    return {"id": uuid4().hex, "mark": mark, "title": title, "detail": detail, "stay": stay, "request": request_id}
+
+
+def of_job(job: Job, base: str) -> Toast:
+    """The note of a job; it changes as the job does. `base`: the organization's path."""
+    waiting = job.state == Job.State.WAITING
+    detail: str = ""
+    until: datetime | None = None
+    if waiting and job.not_before:
+        detail, until = _("starts in"), job.not_before
+    elif job.state in (Job.State.FAILED, Job.State.LOST):
+        detail = job.error_detail
+    elif job.state == Job.State.UNDONE:
+        detail = _("undone: nothing was done")
+    elif job.state == Job.State.CANCELLED:
+        detail = _("cancelled")
+    elif job.steps and job.is_active:
+        detail = job.steps[-1]["name"]
+    return {
+        "id": f"job-{job.pk.hex}",
+        "mark": MARKS.get(job.state, "stopped"),
+        "title": words.job_title(job),
+        "detail": detail,
+        "until": until,
+        "undo": f"{base}/jobs/{job.pk.hex}/undo" if waiting else "",
+        "link": f"{base}/jobs/{job.pk.hex}",
+        "link_text": _("Open job"),
+        "stay": job.is_active or job.state in (Job.State.FAILED, Job.State.LOST),
+        "live": f"job.toast:{job.pk.hex}",
+    }
+
+
+def of_error(title: str, error: MistError, request_id: str) -> Toast:
+    """What was not done, and why."""
+    said = [error.detail] + ([f"“{error.extra['words']}”"] if error.extra.get("words") else [])
+    fields: Mapping[str, Any] = error.extra.get("fields") or {}
+    for name, wrong in fields.items():
+        said.append(f"{name}: {wrong[0] if isinstance(wrong, list) and wrong else wrong}")
+    return note(title, mark="crit", detail=" ".join(said), stay=True, request_id=request_id)
+
+
+def keep(request: HttpRequest, toast: Toast) -> None:
+    """For the next page. Of a job its id alone: what it has become by then is read then."""
+    kept = request.session.get(SESSION_KEY, [])
+    kept.append({"job": toast["live"].partition(":")[2]} if toast.get("live") else toast)
+    request.session[SESSION_KEY] = kept[-3:]
+
+
+def take(request: HttpRequest) -> list[Toast]:
+    """Those kept for this page, once."""
+    kept: list[Toast] = request.session.pop(SESSION_KEY, []) if SESSION_KEY in request.session else []
+    return kept

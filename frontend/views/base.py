@@ -1,0 +1,157 @@
+"""What every page inside an organization does: who is it, may they see it, how do errors look."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views import View
+
+from accounts.models import Organization, User
+from core.actor import Actor
+from core.errors import BadRequest, Denied, Invalid, MistError, NotFound, TooMany
+from core.models import Job
+from frontend import forms, toasts
+from frontend.frame import Frame
+
+log = logging.getLogger(__name__)
+Row = TypeVar("Row")
+
+
+class ConsoleView(View):
+    """A page under /o/<slug>/. `section` marks the sidebar's line."""
+
+    section = ""
+    request: HttpRequest
+    org: Organization
+    actor: Actor
+    frame: Frame
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        user = request.user
+        if not isinstance(user, User):
+            return self._sign_in(request)
+        if user.must_change_password:
+            return HttpResponseRedirect("/first-run")
+        org = Organization.objects.filter(slug=kwargs.pop("slug"), memberships__user=user).first()
+        if org is None:
+            raise Http404
+        self.org, self.actor = org, actor_of(request, org)
+        self.frame = Frame(request, org, user, self.actor, self.section)
+        request.frame = self.frame  # type: ignore[attr-defined]
+        if user.last_org_id != org.pk:
+            User.objects.filter(pk=user.pk).update(last_org=org)
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except MistError as error:
+            return self.refused(error)
+
+    def _sign_in(self, request: HttpRequest) -> HttpResponse:
+        if self.is_htmx:
+            response = HttpResponse(status=401)
+            response["HX-Redirect"] = settings.LOGIN_URL
+            return response
+        return redirect_to_login(request.get_full_path(), settings.LOGIN_URL)
+
+    @property
+    def is_htmx(self) -> bool:
+        return self.request.headers.get("HX-Request") == "true"
+
+    @property
+    def in_dialog(self) -> bool:
+        return "HX-Dialog" in self.request.headers
+
+    def page(self, template: str, context: dict[str, Any] | None = None, *, status: int = 200) -> HttpResponse:
+        return render(self.request, template, {"frame": self.frame, "base": self.frame.base, **(context or {})}, status=status)
+
+    def find(self, model: type[Row], identity: str) -> Row:
+        """The row of that id among what may be seen.  Raises: Http404."""
+        try:
+            pk = UUID(identity[:32])
+        except ValueError:
+            raise Http404 from None
+        row = model.objects.visible_to(self.actor).filter(pk=pk).first()  # type: ignore[attr-defined]
+        if row is None:
+            raise Http404
+        return row  # type: ignore[no-any-return]
+
+    # -- what came of it
+
+    def done(self, toast: toasts.Toast, to: str = "") -> HttpResponse:
+        """After an act: the note in place where htmx asked, else back with the note on the next page."""
+        if self.is_htmx:
+            html = render_to_string("components/toast.html", {"toast": toast}, request=self.request)
+            response = HttpResponse(f'<div hx-swap-oob="beforeend:#toasts">{html}</div>')
+            if to:
+                toasts.keep(self.request, toast)
+                response["HX-Redirect"] = to
+            return response
+        toasts.keep(self.request, toast)
+        return HttpResponseRedirect(to or self.back())
+
+    def job_done(self, job: Job, to: str = "") -> HttpResponse:
+        return self.done(toasts.of_job(job, self.frame.base), to)
+
+    def back(self) -> str:
+        """Where the act was asked from, when that is one of our pages."""
+        wanted = self.request.POST.get("next") or urlsplit(self.request.headers.get("Referer", "")).path
+        mine = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) and wanted.startswith("/o/")
+        return wanted if mine else f"{self.frame.base}/"
+
+    def failed(self, title: str, error: MistError, to: str = "") -> HttpResponse:
+        """An act that was refused, as a note that stays."""
+        if isinstance(error, NotFound):
+            raise error
+        toast = toasts.of_error(title, error, self.actor.request_id)
+        if self.is_htmx:
+            html = render_to_string("components/toast.html", {"toast": toast}, request=self.request)
+            return HttpResponse(f'<div hx-swap-oob="beforeend:#toasts">{html}</div>', status=error.status)
+        toasts.keep(self.request, toast)
+        return HttpResponseRedirect(to or self.back())
+
+    def refused(self, error: MistError) -> HttpResponse:
+        """A page that cannot be shown."""
+        context: dict[str, Any] = {"reason": error.detail, "request_id": self.actor.request_id}
+        if isinstance(error, NotFound):
+            return self.page("404.html", context, status=404)
+        if isinstance(error, Denied):
+            return self.page("403.html", {**context, "owners": ", ".join(owner.full_name for owner in self.frame.owners)}, status=403)
+        if isinstance(error, TooMany):
+            response = self.page("429.html", {**context, "retry_after_s": round(error.retry_after_s)}, status=429)
+            response["Retry-After"] = str(round(error.retry_after_s))
+            return response
+        if isinstance(error, BadRequest):
+            return self.page("400.html", context, status=400)
+        return self.page("500.html" if error.status == 500 else "503.html", context, status=error.status)
+
+
+def actor_of(request: HttpRequest, org: Organization) -> Actor:
+    """Whoever is signed in, acting through the console in this organization."""
+    user = request.user
+    assert isinstance(user, User)
+    return Actor(
+        org_id=org.pk,
+        user_id=user.pk,
+        email=user.email,
+        via="console",
+        request_id=getattr(request, "request_id", ""),
+        address=request.META.get("REMOTE_ADDR", ""),
+        is_admin=user.is_superuser,
+    )
+
+
+def problem(title: str, error: MistError, fields: list[Any] | tuple[Any, ...] = ()) -> dict[str, Any]:
+    """An error for the top of a form: what did not happen, why, in whose words, and what belongs to no field."""
+    others = forms.leftover(fields, error.fields) if isinstance(error, Invalid) else []
+    detail = _("Some fields are wrong; they say what.") if isinstance(error, Invalid) and error.fields and not others else error.detail
+    return {"title": title, "detail": detail, "words": error.extra.get("words", ""), "others": others}

@@ -1,0 +1,135 @@
+"""Acts on many machines at once: the bar, the question, the parent job."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from core import guard, jobs
+from core.actions import action_offered, get
+from core.errors import BadSearch, Invalid, MistError
+from frontend import acts, forms, words
+from frontend.rows import machine_queryset
+from frontend.views.base import ConsoleView, problem
+from machines.models import Machine
+
+BAR = ("start", "stop", "reboot", "tag")
+MORE = ("suspend", "resume", "power_cycle", "set_owner", "set_expiration", "create_snapshot")
+COUNTED = 1000  # of a selection are asked what they can do
+
+
+class Selection:
+    """The machines meant by `ids` (a comma list) or by `q` (everything that matches)."""
+
+    def __init__(self, view: ConsoleView, data: Any) -> None:
+        self.q = data.get("q")
+        self.ids: list[UUID] | None = None
+        if self.q is None:
+            try:
+                self.ids = [UUID(part) for part in data.get("ids", "").split(",") if part]
+            except ValueError:
+                raise Http404 from None
+        rows = jobs.select(view.actor, Machine, ids=self.ids, search=self.q)
+        self.count = rows.count()
+        self.rows = list(
+            machine_queryset().visible_to(view.actor).filter(pk__in=rows.order_by("name").values("pk")).order_by("name")[:COUNTED]
+        )
+
+    @property
+    def hidden(self) -> dict[str, str]:
+        return {"q": self.q} if self.q is not None else {"ids": ",".join(pk.hex for pk in self.ids or [])}
+
+    def offer(self, view: ConsoleView, name: str) -> acts.Offer | None:
+        """The verb with on how many it can be done now; None where it can be done on none for ever."""
+        action = get(f"machine.{name}")
+        offered = [row for row in self.rows if action_offered(action, row) and guard.permits(view.actor, row, action.rights or name)]
+        if not offered:
+            return None
+        made = acts.offer(action)
+        whys = [why for row in offered if (why := action.reason(row))]
+        made.able = len(offered) - len(whys)
+        made.why_not = whys[0] if not made.able and whys else ""
+        return made
+
+
+class BulkBarView(ConsoleView):
+    """What the bar offers for a selection."""
+
+    section = "machines"
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        try:
+            selection = Selection(self, request.POST)
+        except BadSearch:
+            raise Http404 from None
+        if not selection.count:
+            return HttpResponse("")
+        groups = {key: [offer for name in names if (offer := selection.offer(self, name))] for key, names in (("bar", BAR), ("more", MORE))}
+        return self.page("machines/_bulk.html", {"selection": selection, "destroy": selection.offer(self, "destroy"), **groups})
+
+
+class BulkActView(ConsoleView):
+    """POST with `ask`: the question. POST without: do it."""
+
+    section = "machines"
+
+    def post(self, request: HttpRequest, verb: str) -> HttpResponse:
+        if verb not in acts.names_of(Machine) or get(f"machine.{verb}").creates:
+            raise Http404
+        selection = Selection(self, request.POST)
+        specs = acts.fields(self.actor, verb, None)
+        if "ask" in request.POST:
+            return self.form(selection, verb, specs)
+        action = get(f"machine.{verb}")
+        typed = forms.read(specs, request.POST)
+        if action.tier >= 2 and request.POST.get("confirm", "").strip() != self.word(verb, selection):
+            return self.form(selection, verb, specs, values=typed, wrong_name=True, status=422)
+        try:
+            job = jobs.bulk(self.actor, Machine, verb, acts.params(verb, typed, None), ids=selection.ids, search=selection.q)
+        except Invalid as error:
+            return self.form(selection, verb, specs, values=typed, error=error, status=422)
+        except MistError as error:
+            return self.failed(_("Nothing was done."), error)
+        return self.job_done(job, "" if self.is_htmx else f"{self.frame.base}/machines")
+
+    def word(self, verb: str, selection: Selection) -> str:
+        return f"{verb} {selection.count}"
+
+    def form(
+        self,
+        selection: Selection,
+        verb: str,
+        specs: Any,
+        *,
+        values: dict[str, Any] | None = None,
+        error: Invalid | None = None,
+        wrong_name: bool = False,
+        status: int = 200,
+    ) -> HttpResponse:
+        offer = selection.offer(self, verb)
+        if offer is None:
+            raise Http404
+        many = ngettext("%(n)d machine", "%(n)d machines", selection.count) % {"n": selection.count}
+        said = words.act(f"machine.{verb}")
+        skipped = len(selection.rows) - (offer.able or 0)
+        context = {
+            "targets": selection.rows[:100],
+            "hidden_targets": max(0, selection.count - 100),
+            "selection": selection,
+            "offer": offer,
+            "title": f"{said.label} {many}?",
+            "url": f"{self.frame.base}/machines/bulk/{verb}",
+            "button": f"{said.label} {many}",
+            "word": self.word(verb, selection) if offer.action.tier >= 2 else "",
+            "wrong_name": wrong_name,
+            "undo_s": offer.action.undo_s,
+            "skipped": skipped if len(selection.rows) == selection.count else 0,
+            "fields": forms.bind(specs, values, error.fields if error else None),
+            "problem": problem(_("Nothing was done."), error, specs) if error else None,
+            "bulk": True,
+        }
+        return self.page("machines/_act.html" if self.is_htmx else "machines/act.html", context, status=status)

@@ -1,0 +1,220 @@
+"""Clouds: the list, the gallery and form of adding one, one cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from clouds.models import Cloud
+from clouds.providers import all_providers
+from clouds.providers.base import Field, Provider
+from core.actions import allowed, get, perform
+from core.errors import Invalid, MistError
+from core.models import Event
+from frontend import forms, listing, toasts, words
+from frontend.rows import cloud_rows, event_rows
+from frontend.views.base import ConsoleView, problem
+from keys.models import Key
+
+CATEGORIES = (
+    ("public", gettext_lazy("Public")),
+    ("private", gettext_lazy("Private")),
+    ("hypervisor", gettext_lazy("Hypervisors")),
+    ("container-host", gettext_lazy("Containers")),
+    ("other", gettext_lazy("Anything with SSH")),
+)
+
+
+class CloudForm(ConsoleView):
+    """What adding a cloud and changing its credentials share."""
+
+    section = "clouds"
+
+    def choices(self, spec: Field) -> Sequence[tuple[str, str]]:
+        """Keys come from the organization; everything else from the provider."""
+        if spec.kind != "key":
+            return spec.choices if spec.required else (("", ""), *spec.choices)
+        return [(key.pk.hex, key.name) for key in Key.objects.visible_to(self.actor).order_by("-is_default", "name")[:500]]
+
+    def credential_fields(self, provider: type[Provider], **how: Any) -> list[forms.Bound]:
+        return forms.bind(provider.credential_fields, prefix="c-", choices=self.choices, more=self.request.POST.get("_more", ""), **how)
+
+    def typed(self, provider: type[Provider]) -> dict[str, Any]:
+        return forms.read(provider.credential_fields, self.request.POST, "c-")
+
+
+class CloudsView(ConsoleView):
+    """The list."""
+
+    section = "clouds"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        page = listing.page(Cloud.objects.all(), request.GET, self.actor, default="name")
+        found = {cloud.pk: cloud for cloud in cloud_rows(self.actor, Cloud.objects.filter(pk__in=[cloud.pk for cloud in page.rows]))}
+        page.rows = [found[cloud.pk] for cloud in page.rows if cloud.pk in found]
+        return self.page("clouds/list.html", {"page": page}, status=400 if page.error else 200)
+
+
+class AddCloudView(CloudForm):
+    """The gallery; with a provider chosen, its form."""
+
+    def get(self, request: HttpRequest, provider: str = "") -> HttpResponse:
+        if not provider:
+            return self.page("clouds/gallery.html", {"groups": grouped()})
+        return self.form(self.known(provider))
+
+    def post(self, request: HttpRequest, provider: str) -> HttpResponse:
+        cls = self.known(provider)
+        name, typed = request.POST.get("name", "").strip(), self.typed(cls)
+        if "_more" in request.POST:
+            return self.form(cls, name=name, typed=typed)
+        try:
+            job = perform(self.actor, Cloud, "create", {"name": name, "provider": cls.name, "credentials": typed})
+        except MistError as error:
+            return self.form(cls, name=name, typed=typed, error=error)
+        to = f"{self.frame.base}/clouds/{job.target_id.hex if job.target_id else ''}"
+        return self.done(toasts.note(_("%(name)s added") % {"name": name}, detail=_("Its machines appear as they are read.")), to)
+
+    def known(self, name: str) -> type[Provider]:
+        found = all_providers().get(name)
+        if found is None:
+            raise Http404
+        return found
+
+    def form(
+        self, cls: type[Provider], *, name: str = "", typed: dict[str, Any] | None = None, error: MistError | None = None
+    ) -> HttpResponse:
+        wrong: dict[str, Any] = error.fields if isinstance(error, Invalid) else {}
+        of_credentials = wrong.get("credentials")
+        by_field = of_credentials if isinstance(of_credentials, dict) else {}
+        known = [spec.name for spec in cls.credential_fields]
+        summary = None
+        if error is not None:
+            summary = problem(_("The cloud was not added."), error, ())
+            inner = {key: value for key, value in by_field.items() if key not in known}
+            outer = {key: value for key, value in wrong.items() if key not in ("name", "credentials")}
+            summary["others"] = forms.flat(inner) + forms.flat(outer)
+            if of_credentials and not isinstance(of_credentials, dict):
+                summary["detail"] = error.detail
+        return self.page(
+            "clouds/add.html",
+            {
+                "groups": grouped(),
+                "provider": shown(cls),
+                "name": forms.bind((forms.NAME,), {"name": name or default_name(self, cls)}, wrong)[0],
+                "fields": self.credential_fields(cls, values=typed, errors=by_field),
+                "problem": summary,
+            },
+            status=error.status if error else 200,
+        )
+
+
+def default_name(view: ConsoleView, cls: type[Provider]) -> str:
+    """The provider's title, numbered when it is taken."""
+    taken = set(Cloud.objects.visible_to(view.actor).filter(name__istartswith=cls.title).values_list("name", flat=True))
+    if cls.title not in taken:
+        return cls.title
+    return next(name for n in range(2, 10_000) if (name := f"{cls.title} {n}") not in taken)
+
+
+def shown(cls: type[Provider]) -> dict[str, str]:
+    """What templates draw of a provider: they would call the class itself."""
+    return {"name": cls.name, "title": cls.title, "doc": cls.doc}
+
+
+def grouped() -> list[dict[str, Any]]:
+    """Every provider under its category."""
+    by_category: dict[str, list[dict[str, str]]] = {}
+    for cls in all_providers().values():
+        by_category.setdefault(cls.category, []).append(shown(cls))
+    return [{"title": title, "providers": by_category[key]} for key, title in CATEGORIES if key in by_category]
+
+
+class OneCloud(CloudForm):
+    """What the views of one cloud share."""
+
+    def cloud(self, identity: str) -> Any:
+        found = self.find(Cloud, identity)
+        return cloud_rows(self.actor, Cloud.objects.filter(pk=found.pk))[0]
+
+    def show(self, cloud: Any, *, error: MistError | None = None, typed: dict[str, Any] | None = None) -> HttpResponse:
+        cls = all_providers().get(cloud.provider)
+        wrong: dict[str, Any] = error.fields if isinstance(error, Invalid) else {}
+        by_field = wrong["credentials"] if isinstance(wrong.get("credentials"), dict) else {}
+        recent = Event.objects.visible_to(self.actor).filter(cloud_id=cloud.pk, target_kind="cloud").order_by("-at", "-id")[:10]
+        values = typed if typed is not None else {key: value for key, value in cloud.config.items() if value is not None}
+        return self.page(
+            "clouds/cloud.html",
+            {
+                "cloud": cloud,
+                "can": allowed(self.actor, cloud),
+                "fields": self.credential_fields(cls, values=values, errors=by_field, stored=True) if cls else [],
+                "name": forms.bind((forms.NAME,), {"name": cloud.name}, {})[0],
+                "problem": problem(_("The credentials were not changed."), error) if error else None,
+                "rotating": error is not None or typed is not None,
+                "recent": event_rows(list(recent)),
+            },
+            status=error.status if error else 200,
+        )
+
+
+class CloudView(OneCloud):
+    """How it is, and how reading it goes."""
+
+    def get(self, request: HttpRequest, identity: str) -> HttpResponse:
+        return self.show(self.cloud(identity))
+
+
+class CloudActView(OneCloud):
+    """Rename, disable, enable, rotate, refresh, remove."""
+
+    def get(self, request: HttpRequest, identity: str, verb: str) -> HttpResponse:
+        cloud = self.cloud(identity)
+        if verb != "remove":
+            raise Http404
+        return self.ask(cloud)
+
+    def ask(self, cloud: Any, *, wrong_name: bool = False) -> HttpResponse:
+        said = words.act("cloud.remove")
+        context = {
+            "cloud": cloud,
+            "act": said,
+            "url": f"{self.frame.base}/clouds/{cloud.pk.hex}/do/remove",
+            "wrong_name": wrong_name,
+        }
+        inside = self.in_dialog or self.is_htmx
+        return self.page("clouds/_remove.html" if inside else "clouds/remove.html", context, status=422 if wrong_name else 200)
+
+    def post(self, request: HttpRequest, identity: str, verb: str) -> HttpResponse:
+        cloud = self.cloud(identity)
+        cls = all_providers().get(cloud.provider)
+        path = f"{self.frame.base}/clouds/{cloud.pk.hex}"
+        if verb == "rotate" and cls:
+            typed = self.typed(cls)
+            if "_more" in request.POST:
+                return self.show(cloud, typed=typed)
+            try:
+                perform(self.actor, cloud, "rotate", {"credentials": typed})
+            except Invalid as error:
+                return self.show(cloud, error=error, typed=typed)
+            except MistError as error:
+                return self.show(cloud, error=error, typed=typed)
+            return self.done(toasts.note(_("%(name)s has other credentials") % {"name": cloud.name}), path)
+        if verb == "remove" and request.POST.get("confirm", "").strip() != cloud.name:
+            return self.ask(cloud, wrong_name=True)
+        params: dict[str, Any] = {}
+        if verb == "edit" and "name" in request.POST:
+            params["name"] = request.POST["name"]
+        if verb == "edit" and "enabled" in request.POST:
+            params["enabled"] = request.POST["enabled"] == "1"
+        try:
+            get(f"cloud.{verb}")
+            perform(self.actor, cloud, verb, params)
+        except MistError as error:
+            return self.failed(_("%(name)s was not changed.") % {"name": cloud.name}, error, path)
+        said = words.say(words.act(f"cloud.{verb}").done, params.get("name") or cloud.name)
+        return self.done(toasts.note(said), f"{self.frame.base}/clouds" if verb == "remove" else path)

@@ -1,0 +1,185 @@
+"""The words of acts: what a button says, what is happening, what has happened. CONSOLE.md §12."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.functional import Promise
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+
+from core.models import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """One verb. `label`: on the button; `doing`, `done`: with the thing's name. `effect`: what it means, in a confirmation."""
+
+    label: Promise | str
+    doing: Promise | str
+    done: Promise | str
+    icon: str = "zap"
+    effect: Promise | str = ""
+    critical: bool = False
+
+
+ACTS: dict[str, Act] = {
+    "machine.start": Act(label=_("Start"), doing=_("Starting {}"), done=_("{} started"), icon="play"),
+    "machine.stop": Act(
+        label=_("Stop"), doing=_("Stopping {}"), done=_("{} stopped"), icon="square", effect=_("It is shut down. Start brings it back.")
+    ),
+    "machine.reboot": Act(
+        label=_("Reboot"), doing=_("Rebooting {}"), done=_("{} rebooted"), icon="rotate-cw", effect=_("What runs on it is interrupted.")
+    ),
+    "machine.power_cycle": Act(
+        label=_("Power cycle"),
+        doing=_("Power cycling {}"),
+        done=_("{} power cycled"),
+        icon="power",
+        effect=_("Its power is cut and given back. What was not written to disk is lost."),
+    ),
+    "machine.suspend": Act(
+        label=_("Suspend"),
+        doing=_("Suspending {}"),
+        done=_("{} suspended"),
+        icon="pause",
+        effect=_("It is frozen in memory. Resume lets it go on."),
+    ),
+    "machine.resume": Act(label=_("Resume"), doing=_("Resuming {}"), done=_("{} resumed"), icon="play"),
+    "machine.resize": Act(
+        label=_("Resize"),
+        doing=_("Resizing {}"),
+        done=_("{} resized"),
+        icon="scaling",
+        effect=_("Many clouds resize stopped machines only."),
+    ),
+    "machine.rename": Act(label=_("Rename"), doing=_("Renaming {}"), done=_("{} renamed"), icon="pencil"),
+    "machine.clone": Act(label=_("Clone"), doing=_("Cloning {}"), done=_("{} cloned"), icon="copy"),
+    "machine.create_snapshot": Act(
+        label=_("Take snapshot"), doing=_("Taking a snapshot of {}"), done=_("Snapshot of {} taken"), icon="camera"
+    ),
+    "machine.remove_snapshot": Act(
+        label=_("Remove snapshot"),
+        doing=_("Removing a snapshot of {}"),
+        done=_("Snapshot of {} removed"),
+        icon="trash-2",
+        effect=_("The snapshot cannot be brought back. The machine stays as it is."),
+        critical=True,
+    ),
+    "machine.revert_to_snapshot": Act(
+        label=_("Revert"),
+        doing=_("Reverting {}"),
+        done=_("{} reverted"),
+        icon="undo-2",
+        effect=_("What happened on it since the snapshot is lost."),
+        critical=True,
+    ),
+    "machine.list_snapshots": Act(
+        label=_("Look again"), doing=_("Reading the snapshots of {}"), done=_("Snapshots of {} read"), icon="refresh-cw"
+    ),
+    "machine.destroy": Act(
+        label=_("Destroy"),
+        doing=_("Destroying {}"),
+        done=_("{} destroyed"),
+        icon="trash-2",
+        effect=_("It stops at once and cannot be brought back."),
+        critical=True,
+    ),
+    "machine.undefine": Act(
+        label=_("Undefine"),
+        doing=_("Undefining {}"),
+        done=_("{} undefined"),
+        icon="eraser",
+        effect=_("It leaves its hypervisor’s books. Its disk images stay unless you say otherwise."),
+        critical=True,
+    ),
+    "machine.remove": Act(
+        label=_("Forget"),
+        doing=_("Forgetting {}"),
+        done=_("{} forgotten"),
+        icon="eye-off",
+        effect=_("It leaves this list. Nothing at the provider is touched."),
+    ),
+    "machine.tag": Act(label=_("Tag"), doing=_("Tagging {}"), done=_("{} tagged"), icon="tag"),
+    "machine.set_owner": Act(label=_("Set owner"), doing=_("Giving {} an owner"), done=_("{} has another owner"), icon="user"),
+    "machine.set_expiration": Act(label=_("Set end date"), doing=_("Dating {}"), done=_("{} has another end date"), icon="calendar-clock"),
+    "machine.extend": Act(label=_("Extend by a day"), doing=_("Extending {}"), done=_("{} extended"), icon="calendar-plus"),
+    "machine.edit": Act(label=_("Set address"), doing=_("Editing {}"), done=_("{} edited"), icon="map-pin"),
+    "machine.associate_key": Act(
+        label=_("Associate key"), doing=_("Associating a key with {}"), done=_("{} has another key"), icon="key-round"
+    ),
+    "machine.disassociate_key": Act(label=_("Disassociate"), doing=_("Taking a key from {}"), done=_("{} has a key less"), icon="x"),
+    "machine.create": Act(label=_("Create"), doing=_("Creating {}"), done=_("{} created"), icon="plus"),
+    "cloud.create": Act(label=_("Add cloud"), doing=_("Adding {}"), done=_("{} added"), icon="plus"),
+    "cloud.edit": Act(label=_("Edit"), doing=_("Editing {}"), done=_("{} edited"), icon="pencil"),
+    "cloud.rotate": Act(
+        label=_("Change credentials"), doing=_("Changing credentials of {}"), done=_("{} has other credentials"), icon="key-round"
+    ),
+    "cloud.refresh": Act(label=_("Read again"), doing=_("Reading {}"), done=_("{} is being read again"), icon="refresh-cw"),
+    "cloud.tag": Act(label=_("Tag"), doing=_("Tagging {}"), done=_("{} tagged"), icon="tag"),
+    "cloud.remove": Act(
+        label=_("Remove cloud"),
+        doing=_("Removing {}"),
+        done=_("{} removed"),
+        icon="trash-2",
+        effect=_("Mist forgets the cloud, its credentials and what it listed. Nothing at the provider is touched."),
+        critical=True,
+    ),
+    "key.create": Act(label=_("Add key"), doing=_("Adding {}"), done=_("{} added"), icon="plus"),
+    "key.edit": Act(label=_("Edit"), doing=_("Editing {}"), done=_("{} edited"), icon="pencil"),
+    "key.delete": Act(
+        label=_("Delete"),
+        doing=_("Deleting {}"),
+        done=_("{} deleted"),
+        icon="trash-2",
+        effect=_("Machines keep it in their authorized_keys; Mist can no longer use it."),
+        critical=True,
+    ),
+}
+
+
+def act(verb: str) -> Act:
+    """The words of a verb; for those without any, made from its name."""
+    known = ACTS.get(verb)
+    if known:
+        return known
+    name = verb.rpartition(".")[2].replace("_", " ")
+    return Act(label=capfirst(name), doing=capfirst(name) + " {}", done="{}: " + name)
+
+
+def say(pattern: Promise | str, name: str) -> str:
+    """The name goes in as it is: braces in it are no placeholders."""
+    before, sep, after = str(pattern).partition("{}")
+    return f"{before}{name}{after}" if sep else before
+
+
+def job_title(job: Job) -> str:
+    """“Stopping web-1” while it runs, “web-1 stopped” when it has, “Stop web-1” otherwise."""
+    words = act(job.action)
+    if job.state in (Job.State.QUEUED, Job.State.RUNNING):
+        return say(words.doing, job.target_name)
+    if job.state == Job.State.SUCCEEDED:
+        return say(words.done, job.target_name)
+    return f"{words.label} {job.target_name}"
+
+
+# What polls see, by the fact in `<kind>.<fact>.observed`.
+SEEN: dict[str, Promise] = {
+    "found": _("Found"),
+    "missing": _("Lost sight of"),
+    "returned": _("Found again"),
+    "state": _("Changed state:"),
+    "size": _("Changed size:"),
+    "name": _("Changed name:"),
+}
+
+
+def event_label(type_: str) -> str:
+    """The few words before the thing's name in a line of activity: “Stop”, “Found”, “Changed state:”."""
+    verb, _dot, outcome = type_.rpartition(".")
+    if verb in ACTS:
+        return str(ACTS[verb].label)
+    name = verb.rpartition(".")[2]
+    if outcome == "observed":
+        return str(SEEN.get(name) or capfirst(name.replace("_", " ")))
+    return capfirst(verb.replace(".", " ").replace("_", " "))

@@ -1,0 +1,1 @@
+"""An app of the tests: tasks that misbehave, in the real workers."""
