@@ -17,7 +17,10 @@ METADATA = {ipaddress.ip_address(a) for a in ("169.254.169.254", "fd00:ec2::254"
 
 
 def resolve(host: str, port: int, *, loopback: bool = True) -> list[str]:
-    """The IP literals to dial for host:port. `loopback`: may it be this very machine?  Raises: Rejected: not to be dialled. Unavailable: the name does not resolve."""
+    """The IP literals to dial for host:port. `loopback`: may it be this very machine?
+
+    Raises: Rejected: not to be dialled. Unavailable: the name does not resolve.
+    """
     host = host.strip().strip("[]")
     if not host or len(host) > 253 or any(c.isspace() or ord(c) < 33 for c in host) or "/" in host or "@" in host:
         raise Rejected("That is no host name or address.", code="bad_host")

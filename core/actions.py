@@ -176,7 +176,7 @@ def perform(
     `skip_undo`. `not_before`: when it falls due.  Returns: the job, finished where the action is inline.
     Raises: Refused: then nothing was done, and an event says who was stopped and why. Failed: a provider's fault while preparing.
     """
-    model = target if isinstance(target, type) else type(target)
+    model: Any = target if isinstance(target, type) else type(target)
     action = get(f"{model.kind()}.{name}")
     call = Call(actor=actor, action=action, target=target, is_new=isinstance(target, type))
     if call.is_new != action.creates:
@@ -221,7 +221,7 @@ def perform(
 def _valid(action: Action, actor: Actor, params: Mapping[str, Any] | None, target: Any) -> dict[str, Any]:
     form = action.params(data=dict(params or {}), context={"actor": actor, "target": target, "action": action})
     if not form.is_valid():
-        raise Invalid(fields=form.errors)
+        raise Invalid(fields=dict(form.errors))
     return dict(form.validated_data)
 
 
@@ -433,7 +433,7 @@ def perform_batch(
         live.changed(parent.org_id, "job", [parent.pk, *(job.pk for job in children)])
         live.changed(parent.org_id, model.kind(), list(rows))
         queued = [job for job in children if job.state == Job.State.QUEUED]
-        transaction.on_commit(lambda: [_enqueue(job) for job in queued])
+        transaction.on_commit(lambda: enqueue_all(queued))
 
 
 def _refused_child(call: Call, pk: UUID, refusal: Refused, params: Mapping[str, Any] | None, parent: Job) -> Job:
@@ -460,10 +460,16 @@ def _enqueue(job: Job) -> None:
         function(job)
 
 
+def enqueue_all(jobs: list[Job]) -> None:
+    """Ring for each; after the commit."""
+    for job in jobs:
+        _enqueue(job)
+
+
 def claim(job_id: UUID, worker: str) -> Job | None:
     """Take a queued job, once: two deliveries, one claim."""
     now = timezone.now()
-    job = Job.objects.filter(pk=job_id).first()
+    job: Job | None = Job.objects.filter(pk=job_id).first()
     if job is None or job.state != Job.State.QUEUED:
         return None
     seconds = get(job.action).deadline_s
@@ -508,7 +514,7 @@ def run(job: Job) -> None:
             return
         state = Job.State.SUCCEEDED if error is None else Job.State.CANCELLED if error.code == "cancelled" else Job.State.FAILED
         _finish(call, state, error)
-        if call.target.pk and isinstance(call.target, models.Model):
+        if job.target_id is not None:
             live.changed(job.org_id, job.target_kind, [job.target_id])
 
 

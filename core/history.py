@@ -52,7 +52,7 @@ class _PastTable(BaseTable):
         super().__init__(table_name, alias)
         self.when = when
 
-    def as_sql(self, compiler: Any, conn: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, conn: Any) -> Any:
         quote = conn.ops.quote_name
         sql = (
             f'(SELECT past.* FROM core_revision r, jsonb_populate_record(NULL::{quote(self.table_name)}, r."row") past '  # noqa: S608 - the names are the model's own, quoted
@@ -60,8 +60,9 @@ class _PastTable(BaseTable):
         )
         return sql, [self.table_name, self.when, self.when]
 
-    def relabeled_clone(self, change_map: dict[str, str]) -> _PastTable:
-        return type(self)(self.table_name, change_map.get(self.table_alias, self.table_alias), self.when)
+    def relabeled_clone(self, change_map: dict[Any, str]) -> _PastTable:
+        alias = str(self.table_alias)
+        return type(self)(self.table_name, change_map.get(alias, alias), self.when)
 
     @property
     def identity(self) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from core import actions, events, guard, live
+from core import actions, events, guard, listing, live
 from core.actor import Actor
 from core.errors import Conflict, Denied, Failed, Invalid, NotFound, Refused
 from core.models import Job, Worker
@@ -40,7 +41,7 @@ def undo(actor: Actor, job: Job) -> Job:
     """Take a job back while it waits.  Raises: Conflict when its window has closed."""
     _may(actor, job, "undo")
     with transaction.atomic(durable=True):
-        held = Job.objects.select_for_update().get(pk=job.pk)
+        held: Job = Job.objects.select_for_update().get(pk=job.pk)
         if held.state != Job.State.WAITING:
             raise Conflict(f"This job is {held.state}: only a waiting one can be undone.", code="window_closed")
         for child in held.children.select_for_update().filter(state=Job.State.WAITING):
@@ -101,17 +102,18 @@ def retry(actor: Actor, job: Job) -> Job:
 
 def select(actor: Actor, model: type[Any], *, ids: Sequence[UUID] | None = None, search: str | None = None) -> QuerySet[Any]:
     """What a selector means for this actor."""
-    rows = model.objects.visible_to(actor)
+    rows: QuerySet[Any] = model.objects.visible_to(actor)
     if ids is not None:
         return rows.filter(pk__in=ids)
-    return rows.filter(model.search_q(search or "", actor))
+    return rows.filter(listing.search_q(model, search or "", actor))
 
 
 def preview(actor: Actor, model: type[Any], name: str, *, ids: Sequence[UUID] | None = None, search: str | None = None) -> dict[str, Any]:
     """{"count", "able", "reasons": {why not: how many}} for the first 1,000."""
     rows = select(actor, model, ids=ids, search=search)
     action = actions.get(f"{model.kind()}.{name}")
-    able, reasons = 0, {}
+    able = 0
+    reasons: dict[str, int] = {}
     count = rows.count()
     for row in rows[:1000]:
         why = None
@@ -146,6 +148,8 @@ def bulk(
         raise Invalid(f"{action.verb} cannot be done in bulk.", fields={"action": ["Not for many at once."]})
     if actor.read_only:
         raise Denied("This token is read-only. Use one that may act.", code="read_only_token", reason="token scope")
+    if actor.org_id is None:
+        raise NotFound
     actions._valid(action, actor, params, None)
     chosen = list(select(actor, model, ids=ids, search=search).values_list("pk", flat=True)[: BULK_CAP + 1])
     if ids is not None and len(set(ids)) > len(chosen):
@@ -270,7 +274,7 @@ def release_due() -> int:
         Job.objects.bulk_update(due, ["state", "queued_at"])
         for job in due:
             live.changed(job.org_id, "job", [job.pk])
-        transaction.on_commit(lambda: [actions._enqueue(job) for job in due])
+        transaction.on_commit(lambda: actions.enqueue_all(due))
     return len(due)
 
 
@@ -282,7 +286,7 @@ def announce_again() -> int:
             Job.objects.select_for_update(skip_locked=True).filter(state=Job.State.QUEUED, queued_at__lt=late).order_by("queued_at")[:500]
         )
         Job.objects.filter(pk__in=[job.pk for job in jobs]).update(queued_at=timezone.now())
-        transaction.on_commit(lambda: [actions._enqueue(job) for job in jobs])
+        transaction.on_commit(lambda: actions.enqueue_all(jobs))
     return len(jobs)
 
 
@@ -305,7 +309,7 @@ def give_up_lost() -> int:
                 if "expanded" not in steps:
                     held.state, held.queued_at, held.worker = Job.State.QUEUED, now, ""
                     held.save(update_fields=["state", "queued_at", "worker"])
-                    transaction.on_commit(lambda job=held: actions._enqueue(job))
+                    transaction.on_commit(partial(actions._enqueue, held))
                 continue
             error = Failed(
                 "The process that ran this died before it ended. It was not tried again: look at the target first.", code="job_lost"

@@ -56,7 +56,10 @@ def search_q(model: type[Any], text: str, actor: Actor) -> Q:
     if not text.strip():
         return Q()
     context = search.SearchContext(
-        now=timezone.now(), org_id=actor.org_id, user_id=actor.user_id, visible=lambda other: other.objects.visible_to(actor)
+        now=timezone.now(),
+        org_id=actor.org_id,
+        user_id=actor.user_id,
+        visible=lambda other: other._default_manager.visible_to(actor),  # type: ignore[attr-defined]
     )
     return search.compile(text, model.search, context=context)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -24,7 +24,7 @@ def new_id() -> UUID:
     return uuid7()
 
 
-class ResourceQuerySet(models.QuerySet["Any"]):
+class ResourceQuerySet(models.QuerySet[Any]):
     def visible_to(self, actor: Actor, verb: str = "read") -> Self:
         """The rows on which `actor` may do `verb`. The only way a row reaches a response, page or socket."""
         return guard.narrow(self, actor, verb)

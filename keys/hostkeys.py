@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 from uuid import UUID
 
 import asyncssh
@@ -12,9 +12,6 @@ from core import events, vault
 from core.actor import Actor
 from core.errors import HostKeyChanged, HostKeyUnknown, Rejected
 from keys.models import HostKey, Key
-
-if TYPE_CHECKING:
-    from clouds.models import Cloud
 
 
 def fingerprint(line: str) -> str:
@@ -30,7 +27,7 @@ def pinned(org_id: UUID, host: str, port: int) -> list[str]:
     return list(HostKey.objects.filter(org_id=org_id, host=host, port=port).values_list("public", flat=True))
 
 
-def trust_first(actor: Actor, cloud: Cloud, host: str, port: int, line: str) -> None:
+def trust_first(actor: Actor, cloud: Any, host: str, port: int, line: str) -> None:
     """Pin the first key a host shows, and record it.
 
     Raises: HostKeyChanged when another was pinned meanwhile; HostKeyUnknown where the organization wants a person to look first.
