@@ -153,7 +153,11 @@ class Wire:
     def _dial(self, host: str, port: int) -> socket.socket:
         """A socket to the first of the permitted addresses that answers."""
         failure: OSError | None = None
-        for address in self._context.resolve(host, port):
+        try:
+            addresses = self._context.resolve(host, port)
+        except Unavailable as error:  # so it says that a name does not resolve: a region that is none has no other sign
+            raise Unavailable(error.detail, words=error.words, code="cloud_no_address") from error
+        for address in addresses:
             try:
                 sock = socket.create_connection((address, port), timeout=self._context.deadline.remaining(CONNECT_TIMEOUT_S))
             except OSError as error:
