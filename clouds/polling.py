@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 DEADLINE_S = 60
 FAST_S = 3  # between polls after an action, while something changes, or while somebody looks
 FAST_FOR_S = 60
+LOOK_S = 10  # between polls while somebody looks
 AUTH_RETRY_S = 3600
 LONGEST_BACKOFF_S = 900
 SUSPECTS = 3
@@ -52,6 +55,20 @@ def hasten(cloud_id: object, kind: str = "machine", *, for_s: int = FAST_FOR_S) 
     Poll.objects.filter(cloud_id=cloud_id, kind=kind).exclude(error_code=AuthFailed.code).update(
         due_at=now, fast_until=now + timedelta(seconds=for_s)
     )
+
+
+def look(org_ids: Iterable[UUID], now: datetime | None = None) -> int:
+    """Somebody looks at these organizations' machines: poll them every few seconds, the longer a listing takes the less often.
+
+    Clouds that fail keep their back-off.  Returns: how many polls come sooner.
+    """
+    now = now or timezone.now()
+    sooner = 0
+    for poll in Poll.objects.filter(cloud__org_id__in=list(org_ids), cloud__enabled=True, kind="machine", failures=0, claimed_until=None):
+        wait = max(LOOK_S, 20 * (poll.took_ms or 0) / 1000)
+        due = max(now, (poll.finished_at or now) + timedelta(seconds=wait))
+        sooner += Poll.objects.filter(pk=poll.pk, due_at__gt=due, claimed_until=None).update(due_at=due)
+    return sooner
 
 
 def take_due(limit: int = 50, now: datetime | None = None) -> list[Poll]:
@@ -200,4 +217,4 @@ def mark_gone(row: Any, actor: Actor) -> None:
     inventory.reconcile(row.cloud, row.kind(), iter(()), actor=actor, only=[row.external_id])
 
 
-__all__ = ["hasten", "mark_gone", "observe", "poll_once", "schedule", "take_due"]
+__all__ = ["hasten", "look", "mark_gone", "observe", "poll_once", "schedule", "take_due"]

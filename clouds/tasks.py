@@ -7,6 +7,7 @@ import logging
 from celery import shared_task
 
 from clouds import polling
+from core import live
 from core.ticks import every
 
 log = logging.getLogger(__name__)
@@ -27,3 +28,11 @@ def start_polls() -> None:
         except Exception as error:  # noqa: BLE001 - the claim runs out by itself and the poll is taken again
             log.warning("poll %s could not be announced (%s)", due.pk, type(error).__name__)
             return
+
+
+@every(5)
+def poll_what_is_looked_at() -> None:
+    """Machines that somebody has on screen are polled sooner."""
+    watched = live.watched("machine")
+    if watched:
+        polling.look(watched)

@@ -424,7 +424,12 @@ class Hub:
             await self.recheck()
 
     async def recheck(self) -> None:
-        """Now."""
+        """Now. Says too what is looked at: the scheduler polls that sooner (core.live.watched)."""
+        try:
+            for org_id, kind in self._topics:
+                await self._client().set(live.watched_key((org_id, kind)), 1, ex=live.WATCHED_S)
+        except AWAY:
+            pass  # a poll comes later: nothing else is lost
         seats = [seat for seat in self._seats.values() if not seat.actor.is_system]
         try:
             fresh = await hop(_recheck[0], [replace(seat.actor, cache={}) for seat in seats])

@@ -70,6 +70,22 @@ def changed(org_id: UUID | None, kind: str, ids: Iterable[UUID]) -> None:
     telling.notes.setdefault((org_id, kind), set()).update(ids)
 
 
+WATCHED_S = 20  # how long a look counts
+
+
+def watched_key(scope: Scope) -> str:
+    return f"mist-live:watched:{scope[0].hex}:{scope[1]}"
+
+
+def watched(kind: str) -> list[UUID]:
+    """The organizations in which somebody has a list or thing of `kind` open now. None where Valkey is away."""
+    try:
+        keys = valkey.client().scan_iter(match=f"mist-live:watched:*:{kind}", count=1000)
+        return [UUID(key.decode().split(":")[2]) for key in keys]
+    except (redis.RedisError, OSError):
+        return []
+
+
 class _Telling:
     """What one transaction has to tell."""
 

@@ -37,7 +37,11 @@ def run_job(job_id: str) -> None:
     if job is None:
         return
     if job.target_id is None:
-        jobs.expand(job)
+        try:
+            jobs.expand(job)
+        except Exception:  # what it made so far goes on; the rest is announced again by `give_up_lost`
+            log.exception("bulk %s could not be expanded", job.pk)
+            Job.objects.filter(pk=job.pk, state=Job.State.RUNNING).update(worker="gone")
         return
     actions.run(job)
     if job.parent_id:

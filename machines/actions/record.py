@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.utils import timezone
 from rest_framework import serializers
 
 from clouds.actions import TagParams
 from clouds.providers.base import Provider
-from core.actions import Action, Call, register
-from core.errors import Conflict, Invalid
+from core.actions import Action, Call, perform, register
+from core.actor import Actor
+from core.errors import Conflict, Invalid, Refused
 from core.params import FutureField, clean_text
 from machines.actions.base import MachineAction, provider_of
 from machines.models import Machine
+
+log = logging.getLogger(__name__)
 
 
 @register
@@ -33,9 +39,19 @@ class Tag(MachineAction):
         machine = call.target
         machine.tags = {k: v for k, v in machine.tags.items() if k not in call.params["remove"]} | call.params["tags"]
         machine.save(update_fields=["tags", "updated_at"])
+        if PushTags().offered(machine) and machine.external_id and machine.missing_since is None:
+            transaction.on_commit(partial(_push, call.actor, machine), robust=True)
 
     def reason(self, machine: Machine) -> str | None:
         return None
+
+
+def _push(actor: Actor, machine: Machine) -> None:
+    """The cloud's own tags follow ours, with the same person's rights; where the cloud cannot now, its next tag brings all along."""
+    try:
+        perform(actor, machine, "push_tags")
+    except Refused as refusal:
+        log.info("the tags of machine %s were not pushed: %s", machine.pk, refusal.code)
 
 
 @register

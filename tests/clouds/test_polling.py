@@ -129,3 +129,15 @@ def test_a_removed_clouds_poll_does_nothing(actor: Actor) -> None:
     perform(actor, cloud, "remove")
     assert poll_once(pk) is None
     assert not Machine.objects.exists()
+
+
+def test_what_somebody_looks_at_is_polled_sooner_and_a_failing_cloud_is_not(actor: Actor) -> None:
+    cloud = demo(actor, "watched")
+    poll = cloud.polls.get(kind="machine")
+    later = timezone.now() + timedelta(minutes=10)
+    Poll.objects.filter(pk=poll.pk).update(due_at=later, finished_at=timezone.now(), took_ms=100)
+    assert polling.look([cloud.org_id]) == 1
+    poll.refresh_from_db()
+    assert poll.due_at < timezone.now() + timedelta(seconds=11)
+    Poll.objects.filter(pk=poll.pk).update(due_at=later, failures=2)
+    assert polling.look([cloud.org_id]) == 0
