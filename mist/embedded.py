@@ -303,6 +303,8 @@ class Postgres(Server):
             stale.unlink(missing_ok=True)
 
     def spawn(self, *, lock_wait_s: float = 15) -> subprocess.Popen[bytes]:
+        if self.data.is_symlink() or self.data.exists():
+            self.user.own(self.data)
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
         return super().spawn(lock_wait_s=lock_wait_s)
@@ -332,7 +334,10 @@ class Postgres(Server):
             )
             if initdb.wait(120) != 0:
                 raise CannotStart(f"initdb failed. Its last words: {self._last_words()}")
-        draft.rename(self.data)
+        try:
+            draft.rename(self.data)
+        except OSError as error:
+            raise CannotStart(f"{self.data} holds something that is no database. Move it away.") from error
 
     def is_ready(self) -> bool:
         return bool(self._query("SELECT 1"))

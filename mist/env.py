@@ -60,12 +60,13 @@ def database(name: str, socket_dir: Path) -> dict[str, Any]:
     if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
         # Never echoed: it holds a password.
         raise SystemExit(f"{name} cannot be read: write postgresql://user:password@host:5432/name[?sslmode=require].")
+    host = parts.netloc.rpartition("@")[2]  # %2Fvar%2Frun%2Fpostgresql is a folder with a socket; `hostname` writes it small
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.strip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
-        "HOST": unquote(parts.hostname or ""),  # %2Fvar%2Frun%2Fpostgresql is a folder with a socket
+        "HOST": unquote(host.partition(":")[0]) if "%" in host else parts.hostname or "",
         "PORT": str(parts.port or ""),
         "OPTIONS": dict(parse_qsl(parts.query)),
     }

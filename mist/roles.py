@@ -203,7 +203,8 @@ class Scheduler:
             if (former := self.at_work.get(name)) and not former.done():
                 lag = max(lag, now - due)
                 continue
-            self.due[name] = (max(due + tick.every_s, now), tick)
+            following = due + tick.every_s
+            self.due[name] = (following if following > now else now + tick.every_s, tick)  # missed times are not made up for
             self.at_work[name] = self.pool.submit(self._run, tick)
         return lag
 

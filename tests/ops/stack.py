@@ -29,8 +29,7 @@ class Stack:
             "DJANGO_SETTINGS_MODULE": "tests.ops.settings",
             "MIST_HOME": str(home),
             "MIST_PORT": str(self.port),
-            **environment,
-        }
+        } | environment
         self.process: subprocess.Popen[bytes] | None = None
 
     def launch(self, *arguments: str, prefix: tuple[str, ...] = ()) -> Stack:
@@ -69,6 +68,16 @@ class Stack:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
         try:
             connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: dict[str, Any], **headers: str) -> tuple[int, bytes]:
+        """A request with a JSON body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        try:
+            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **headers})
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

@@ -122,9 +122,9 @@ def test_a_database_that_stands_still_holds_nobody_for_good(stack: Stack) -> Non
     assert stack.pids() == before
 
 
-def refusal(stack: Stack) -> str:
+def refusal(stack: Stack, *arguments: str) -> str:
     """What it says when it does not start."""
-    command = [sys.executable, "manage.py", "up"]
+    command = [sys.executable, "manage.py", "up", *arguments]
     result = subprocess.run(command, cwd=ROOT, env=stack.environment, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     return result.stderr
