@@ -203,7 +203,9 @@ def perform(
                     transaction.on_commit(lambda: _enqueue(job))
             else:
                 job.result = action.run(call)
-                if not action.deletes and call.target.pk:
+                if action.deletes:
+                    call.target = _shadow(job)
+                else:
                     guard.check(call)  # as it is now: nobody edits a row out of their reach
                 _finish(call, Job.State.SUCCEEDED)
             if not (action.background and action.deletes):
