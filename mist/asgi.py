@@ -16,6 +16,7 @@ http = get_asgi_application()  # sets Django up: consumers may be imported after
 
 from django.conf import settings  # noqa: E402
 
+from core import metrics  # noqa: E402
 from mist.sockets import routes  # noqa: E402
 
 
@@ -26,4 +27,13 @@ class _Origin(OriginValidator):
         return parsed_origin is None or bool(super().valid_origin(parsed_origin))
 
 
-application = ProtocolTypeRouter({"http": http, "websocket": _Origin(AuthMiddlewareStack(URLRouter(routes)), settings.SOCKET_ORIGINS)})
+_sockets = _Origin(AuthMiddlewareStack(URLRouter(routes)), settings.SOCKET_ORIGINS)
+
+
+async def sockets(scope: Any, receive: Any, send: Any) -> None:
+    """Every WebSocket, counted while it is open."""
+    with metrics.SOCKETS.track_inprogress():
+        await _sockets(scope, receive, send)
+
+
+application = ProtocolTypeRouter({"http": http, "websocket": sockets})
