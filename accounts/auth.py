@@ -2,42 +2,128 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs
 from uuid import UUID
 
+from django.db.models import Exists, OuterRef, Q
 from django.middleware.csrf import CsrfViewMiddleware
+from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import PermissionDenied
 
-from accounts.models import Membership, User
-from core.actor import Actor
+from accounts.credentials import TOKEN_PREFIX, check_address, digest_of, tell
+from accounts.models import Membership, Organization, Token, User
+from core.actions import rights_source
+from core.actor import Actor, new_request_id
+from core.errors import Denied, NotFound, Unauthenticated
+
+USED_EVERY = timedelta(minutes=1)  # `last_used_at` is written no more often
+BAD_TOKEN = "This token is not valid any more. Make another."  # noqa: S105
 
 
-def session_actor(request: Any, wanted: str = "", via: str = "api") -> Actor | None:
-    """The actor of a live session, in the organization `wanted` (id), else the last used; None: not signed in."""
-    user: User | None = getattr(request, "user", None)
-    if user is None or not user.is_authenticated or not user.is_active:
-        return None
-    orgs = list(Membership.objects.filter(user=user).values_list("org_id", flat=True))
-    org_id = next((org for org in orgs if wanted and org == _uuid(wanted)), None) if wanted else None
-    if org_id is None and not wanted:
-        org_id = user.last_org_id if user.last_org_id in orgs else next(iter(orgs), None)
+def address_of(request: Any) -> str:
+    """Where a request comes from: the server has put the client's address here, believing trusted proxies alone."""
+    return str(request.META.get("REMOTE_ADDR", ""))[:45]
+
+
+def _actor(user: User, org_id: UUID | None, request: Any, **facts: Any) -> Actor:
     return Actor(
         org_id=org_id,
         user_id=user.pk,
         email=user.email,
-        via=via,
-        request_id=getattr(request, "request_id", ""),
-        address=request.META.get("REMOTE_ADDR", ""),
         is_admin=user.is_superuser,
+        request_id=getattr(request, "request_id", "") or new_request_id(),
+        address=address_of(request),
+        **facts,
     )
 
 
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
+# --- sessions -------------------------------------------------------------------------------------------------------
+
+
+def session_actor(request: Any, wanted: str = "", via: str = "api", *, one_time: bool = False) -> Actor | None:
+    """The actor of a live session, in the organization `wanted` (id or slug), else the last used, else the first; None: not signed in.
+
+    `one_time`: also of somebody who has yet to change a one-time password.
+    Raises: NotFound: no such organization for this person. Denied: a one-time password, or an address that is not allowed.
+    """
+    user: User | None = getattr(request, "user", None)
+    if user is None or not user.is_authenticated or not user.is_active:
         return None
+    check_address(user, address_of(request))
+    if user.must_change_password and not one_time:
+        raise Denied(
+            "Change your one-time password first (PUT /auth/password).", code="password_change_required", reason="one-time password"
+        )
+    org_id = _org_of(user, wanted)
+    su_by = request.session.get("su_by") if hasattr(request, "session") else None
+    return _actor(user, org_id, request, via=via, su_by=UUID(su_by) if su_by else None)
+
+
+def _org_of(user: User, wanted: str) -> UUID | None:
+    orgs = dict(Membership.objects.filter(user=user).order_by("created_at").values_list("org_id", "org__slug"))
+    if not wanted:
+        return user.last_org_id if user.last_org_id in orgs else next(iter(orgs), None)
+    found = next((pk for pk, slug in orgs.items() if wanted in (pk.hex, str(pk), slug)), None)
+    if found is None:
+        raise NotFound
+    if found != user.last_org_id:
+        User.objects.filter(pk=user.pk).update(last_org=found)
+        user.last_org_id = found
+    return found
+
+
+def console_actor(request: Any, slug: str = "") -> Actor:
+    """The actor of a page, in the organization its path names.  Raises: Unauthenticated, NotFound, Denied."""
+    actor = session_actor(request, slug, via="console")
+    if actor is None:
+        raise Unauthenticated("Sign in.")
+    return actor
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------
+
+
+def token_actor(secret: str, request: Any) -> Actor:
+    """The actor of a token: one query, and one write a minute.  Raises: Unauthenticated, Denied."""
+    member = Membership.objects.filter(org_id=OuterRef("org_id"), user_id=OuterRef("owner_id"))
+    token = (
+        Token.objects.select_related("owner").annotate(is_member=Exists(member)).filter(digest=digest_of(secret)).first()
+        if secret.startswith(TOKEN_PREFIX)
+        else None
+    )
+    if token is None:
+        raise Unauthenticated(BAD_TOKEN, code="bad_token")
+    user, now = token.owner, timezone.now()
+    why = _why_not(token, user, now, is_member=token.is_member)
+    if user is None or why:
+        tell(Actor(org_id=None, via="api", address=address_of(request)), "token.use.refused", user, reason=why, token=token.pk.hex)
+        raise Unauthenticated(BAD_TOKEN, code="bad_token")
+    check_address(user, address_of(request))
+    if token.last_used_at is None or token.last_used_at < now - USED_EVERY:
+        fresh = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - USED_EVERY)
+        Token.objects.filter(fresh, pk=token.pk).update(last_used_at=now)
+    via = "cli" if request.META.get("HTTP_USER_AGENT", "").startswith("mist-cli") else "api"
+    return _actor(user, token.org_id, request, via=via, token_id=token.pk, read_only=token.scope == Token.Scope.READ)
+
+
+def _why_not(token: Token, user: User | None, now: Any, *, is_member: bool) -> str:
+    if token.revoked_at is not None:
+        return "revoked"
+    if token.expires_at is not None and token.expires_at <= now:
+        return "expired"
+    if user is None or not user.is_active:
+        return "its person is gone"
+    if user.must_change_password:
+        return "one-time password"
+    return "" if is_member else "its person is no member any more"
+
+
+# --- doors ----------------------------------------------------------------------------------------------------------
 
 
 class _Csrf(CsrfViewMiddleware):
@@ -45,11 +131,28 @@ class _Csrf(CsrfViewMiddleware):
         return reason
 
 
+class TokenAuthentication(BaseAuthentication):
+    """`Authorization: <token>` or `Authorization: Bearer <token>`."""
+
+    def authenticate(self, request: Any) -> tuple[Any, Actor] | None:
+        header = request.headers.get("Authorization", "").strip()
+        if not header:
+            return None
+        kind, _, rest = header.partition(" ")
+        secret = rest.strip() if rest and kind.lower() in ("bearer", "token") else header
+        return None, token_actor(secret, request._request)
+
+    def authenticate_header(self, request: Any) -> str:
+        return "Bearer"
+
+
 class SessionAuthentication(BaseAuthentication):
     """The console's cookie, with Django's CSRF rules and `X-Org`."""
 
     def authenticate(self, request: Any) -> tuple[Any, Actor] | None:
-        actor = session_actor(request._request, request.headers.get("X-Org", ""))
+        view = (request.parser_context or {}).get("view")
+        one_time = getattr(view, "open_to_one_time", False)
+        actor = session_actor(request._request, request.headers.get("X-Org", ""), one_time=one_time)
         if actor is None:
             return None
         check = _Csrf(lambda _: None)  # type: ignore[arg-type, return-value]
@@ -61,3 +164,76 @@ class SessionAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Any) -> str:
         return "Bearer"
+
+
+class _ScopeRequest:
+    """A socket's scope, as far as the functions above ask a request."""
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
+        self.META = {"REMOTE_ADDR": (scope.get("client") or [""])[0], "HTTP_USER_AGENT": headers.get("user-agent", "")}
+        self.headers = headers
+        self.user = scope.get("user")
+        self.session = scope.get("session") or {}
+        self.request_id = new_request_id()
+
+
+def socket_actor(scope: Mapping[str, Any]) -> Actor:
+    """Who opens a socket: by its token, or its session (in the organization that `?org=<id or slug>` names). Asks the database.
+
+    An actor remembers its rights: take a new one (`again`) for what lives longer than a request.
+    Raises: Unauthenticated, NotFound, Denied.
+    """
+    request = _ScopeRequest(scope)
+    header = request.headers.get("authorization", "").strip()
+    if header:
+        return token_actor(header.split(" ")[-1], request)
+    asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("org", [""])[0]
+    actor = session_actor(request, asked, via="console")
+    if actor is None:
+        raise Unauthenticated("Sign in.")
+    return actor
+
+
+def again(actor: Actor) -> Actor:
+    """The same actor with the rights of now; for what lives longer than a request.  Raises: Unauthenticated."""
+    return todays_rights(actor)
+
+
+@rights_source
+def todays_rights(actor: Actor) -> Actor:
+    """An actor taken from a row (a job's, a schedule's), with what that person may do today.
+
+    Raises: Unauthenticated: the person left, or the token was revoked or has expired.
+    """
+    if actor.is_system:
+        return replace(actor, cache={})
+    gone = "The person who asked for this may not act here any more. Somebody else has to ask again."
+    user = User.objects.filter(pk=actor.user_id, is_active=True).first() if actor.user_id else None
+    if user is None or not Membership.objects.filter(org_id=actor.org_id, user=user).exists():
+        raise Unauthenticated(gone, code="actor_gone")
+    read_only = actor.read_only
+    if actor.token_id is not None:
+        now = timezone.now()
+        token = Token.objects.filter(pk=actor.token_id).first()
+        if token is None or _why_not(token, user, now, is_member=True):
+            raise Unauthenticated("The token that asked for this was revoked or has expired. Ask again with another.", code="token_gone")
+        read_only = token.scope == Token.Scope.READ
+    if actor.su_by is not None and not User.objects.filter(pk=actor.su_by, is_active=True, is_superuser=True).exists():
+        raise Unauthenticated(gone, code="actor_gone")
+    return replace(actor, email=user.email, is_admin=user.is_superuser, read_only=read_only, cache={})
+
+
+def org_named(actor: Actor, wanted: str) -> Organization:
+    """The organization a path names, if the actor's person is in it and its token is for it.  Raises: NotFound."""
+    try:
+        q = Q(pk=UUID(wanted))
+    except ValueError:
+        q = Q(slug=wanted) | Q(name=wanted)
+    rows = Organization.objects.filter(q, memberships__user_id=actor.user_id)
+    if actor.token_id is not None:
+        rows = rows.filter(pk=actor.org_id)
+    found = rows.first() if "\x00" not in wanted else None
+    if found is None:
+        raise NotFound
+    return found

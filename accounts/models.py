@@ -1,11 +1,13 @@
-"""Users, organizations, teams."""
+"""Users, organizations, teams and invitations, tokens, saved views."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
@@ -14,7 +16,17 @@ from core.models import Resource, ResourceQuerySet, new_id
 from core.search import RESOURCE_ALIASES, RESOURCE_FIELDS, Bool, Date, Either, Id, Many, Present, Searched, SearchSpec, Text, person
 
 
-class UserManager(BaseUserManager["User"]):
+class UserQuerySet(models.QuerySet["User"]):
+    def visible_to(self, actor: Actor, verb: str = "read") -> Self:
+        """The members of the actor's organization; everybody, for the installation itself."""
+        if actor.is_system and actor.org_id is None:
+            return self.all()
+        if actor.org_id is None or actor.is_nobody:
+            return self.none()
+        return self.filter(pk__in=Membership.objects.filter(org_id=actor.org_id).values("user"))
+
+
+class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
     """Makes users; e-mail addresses are compared without case."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
@@ -25,14 +37,6 @@ class UserManager(BaseUserManager["User"]):
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
         return self.create_user(email, password, is_superuser=True, **fields)
-
-    def visible_to(self, actor: Actor, verb: str = "read") -> models.QuerySet[User]:
-        """The members of the actor's organization; everybody, for the installation itself."""
-        if actor.is_system and actor.org_id is None:
-            return self.all()
-        if actor.org_id is None or actor.is_nobody:
-            return self.none()
-        return self.filter(pk__in=Membership.objects.filter(org_id=actor.org_id).values("user"))
 
     def get_by_natural_key(self, username: str | None) -> User:
         return self.get(email__iexact=username)
@@ -51,6 +55,7 @@ class User(Searched, AbstractBaseUser, PermissionsMixin):
     date_joined = models.DateTimeField(default=timezone.now)
     last_org = models.ForeignKey("Organization", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     settings = models.JSONField(default=dict, blank=True)  # theme, density, time zone, keys on …
+    allowed_addresses = models.JSONField(default=list, blank=True)  # networks ("10.0.0.0/8") one may come from; none: from anywhere
 
     search = SearchSpec(
         kind="user",
@@ -73,6 +78,9 @@ class User(Searched, AbstractBaseUser, PermissionsMixin):
     EMAIL_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
+    plural: ClassVar[str] = ""
+    sorts: ClassVar[dict[str, str]] = {"email": "email", "last_login": "last_login", "registered": "date_joined"}
+
     objects = UserManager()
 
     class Meta:
@@ -80,6 +88,10 @@ class User(Searched, AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    @classmethod
+    def kind(cls) -> str:
+        return "user"
 
     @property
     def is_staff(self) -> bool:
@@ -90,8 +102,36 @@ class User(Searched, AbstractBaseUser, PermissionsMixin):
         return f"{self.first_name} {self.last_name}".strip() or self.email
 
 
-class Organization(Searched, models.Model):
-    """Who owns everything below it. Its slug is the first part of every path of the console."""
+class _OfAll:
+    """What every member of an organization may read without a statement."""
+
+    plural: ClassVar[str] = ""
+    cloud_path: ClassVar[str] = ""
+    has_history: ClassVar[bool] = False
+    cloud_ref: ClassVar[None] = None
+
+    @classmethod
+    def shared_q(cls, team_ids: frozenset[UUID]) -> Q:
+        return Q()
+
+    def is_shared_with(self, team_ids: frozenset[UUID]) -> bool:
+        return True
+
+
+class OrganizationQuerySet(ResourceQuerySet):
+    def visible_to(self, actor: Actor, verb: str = "read") -> Self:
+        """Those the person is a member of; through a token, the token's alone."""
+        if actor.is_system:
+            return self.all() if actor.org_id is None else self.filter(pk=actor.org_id)
+        mine = self.filter(pk__in=Membership.objects.filter(user_id=actor.user_id).values("org"))
+        return mine.filter(pk=actor.org_id) if actor.token_id is not None else mine
+
+
+class Organization(_OfAll, Searched, models.Model):
+    """Who owns everything below it. Its slug is the first part of every path of the console. In verbs: `org`."""
+
+    org_path: ClassVar[str] = "id"
+    free_rights: ClassVar[frozenset[str]] = frozenset({"create"})  # everybody's who is signed in
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     name = models.CharField(max_length=100)
@@ -115,20 +155,42 @@ class Organization(Searched, models.Model):
         bare=("name", "slug", "id"),
     )
 
+    objects = OrganizationQuerySet.as_manager()
+
     def __str__(self) -> str:
         return self.name
 
+    @classmethod
+    def kind(cls) -> str:
+        return "org"
 
-class Membership(models.Model):
-    """A user in an organization."""
+    @property
+    def org_id(self) -> UUID:
+        return self.id
+
+
+class Membership(_OfAll, models.Model):
+    """A user in an organization. In verbs: `member`; everybody may remove themselves."""
+
+    own_path: ClassVar[str] = "user_id"
+    own_rights: ClassVar[frozenset[str]] = frozenset({"remove"})
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     org = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     created_at = models.DateTimeField(default=timezone.now)
 
+    objects = ResourceQuerySet.as_manager()
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["org", "user"], name="one_membership_an_org")]
+
+    def __str__(self) -> str:
+        return str(self.user)
+
+    @classmethod
+    def kind(cls) -> str:
+        return "member"
 
 
 class Team(Resource):
@@ -155,5 +217,105 @@ class Team(Resource):
     class Meta:
         constraints = [
             models.UniqueConstraint("org", Lower("name"), name="team_unique_name"),
-            models.UniqueConstraint(fields=["org"], condition=models.Q(is_owners=True), name="one_owners_team"),
+            models.UniqueConstraint(fields=["org"], condition=Q(is_owners=True), name="one_owners_team"),
         ]
+
+
+class Invitation(Resource):
+    """Somebody asked by e-mail to join, into these teams. The link's secret is kept as its digest."""
+
+    has_history: ClassVar[bool] = False
+
+    email = models.EmailField(max_length=254)  # `name` is the same
+    teams = models.ManyToManyField(Team, related_name="+", blank=True)
+    digest = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
+
+    search = SearchSpec(
+        kind="invitation", fields={**RESOURCE_FIELDS, "email": Text("email"), "expires": Date("expires_at")}, bare=("name", "id")
+    )
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint("org", Lower("email"), name="invitation_unique_name")]
+
+
+class Token(Resource):
+    """A key to the API, of one person in one organization; kept as its digest. A revoked one stays, so that its use is noticed."""
+
+    class Scope(models.TextChoices):
+        READ = "read"
+        ALL = "all"
+
+    has_history: ClassVar[bool] = False
+    own_path: ClassVar[str] = "owner_id"
+    own_rights: ClassVar[frozenset[str]] = frozenset({"read", "create", "delete"})
+
+    digest = models.CharField(max_length=64, unique=True)  # SHA-256, hex: the secret has 256 random bits
+    hint = models.CharField(max_length=16)  # how it begins, to know it by
+    scope = models.CharField(max_length=4, choices=Scope.choices, default=Scope.ALL)
+    expires_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)  # to the minute
+    revoked_at = models.DateTimeField(null=True)
+
+    search = SearchSpec(
+        kind="token",
+        fields={**RESOURCE_FIELDS, "hint": Text("hint"), "expires": Date("expires_at"), "used": Date("last_used_at")},
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "hint"),
+    )
+
+    objects = ResourceQuerySet.as_manager()
+
+
+class View(Resource):
+    """A saved way to look at a list. One's own; or its team's or the whole organization's to use."""
+
+    class Visibility(models.TextChoices):
+        PRIVATE = "private"
+        TEAM = "team"
+        ORG = "org"
+
+    has_history: ClassVar[bool] = False
+    own_path: ClassVar[str] = "owner_id"
+    own_rights: ClassVar[frozenset[str]] = frozenset({"read", "create", "edit", "delete"})
+
+    of_kind = models.CharField(max_length=40)  # machine
+    query = models.TextField(blank=True)
+    columns = models.JSONField(default=list, blank=True)
+    sort = models.CharField(max_length=60, blank=True)
+    grouping = models.CharField(max_length=60, blank=True)
+    visibility = models.CharField(max_length=7, choices=Visibility.choices, default=Visibility.PRIVATE)
+    team = models.ForeignKey(Team, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    is_default = models.BooleanField(default=False)  # its owner's first view of the kind
+
+    search = SearchSpec(
+        kind="view",
+        fields={**RESOURCE_FIELDS, "kind": Text("of_kind", closed=True), "query": Text("query"), "default": Bool("is_default")},
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id"),
+    )
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("owner", "org", "of_kind", Lower("name"), name="view_unique_name"),
+            models.UniqueConstraint(fields=["owner", "org", "of_kind"], condition=Q(is_default=True), name="one_default_view"),
+        ]
+
+    @classmethod
+    def shared_q(cls, team_ids: frozenset[UUID]) -> Q:
+        return Q(visibility="org") | Q(visibility="team", team__in=team_ids)
+
+    def is_shared_with(self, team_ids: frozenset[UUID]) -> bool:
+        return self.visibility == "org" or (self.visibility == "team" and self.team_id in team_ids)
+
+
+class Attempts(models.Model):
+    """How many sign-ins failed lately, from an address or for an account. See accounts/throttle.py."""
+
+    key = models.CharField(primary_key=True, max_length=64)
+    count = models.PositiveIntegerField()
+    since = models.DateTimeField()

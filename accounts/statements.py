@@ -236,6 +236,8 @@ class Policy:
                 allow = statement
         if allow is not None:
             return Decision(allowed=True, guard="statements", why=f"{allow.where} allows it", statement=allow)
+        if right in getattr(row, "free_rights", ()):
+            return Decision(allowed=True, guard="statements", why="everybody may")
         if is_own(row, right, self.user_id):
             return Decision(allowed=True, guard="statements", why="it is one's own")
         if right == "read" and hasattr(row, "is_shared_with") and row.is_shared_with(self.team_ids):
@@ -311,6 +313,6 @@ def kinds() -> dict[str, type[Any]]:
     """Every kind a statement may speak of, and its model."""
     if not _kinds:
         for model in apps.get_models():
-            if hasattr(model, "kind") and hasattr(model._default_manager, "visible_to"):
+            if hasattr(model, "kind") and hasattr(model, "cloud_ref"):
                 _kinds[model.kind()] = model
     return _kinds

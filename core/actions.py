@@ -489,9 +489,10 @@ def claim(job_id: UUID, worker: str) -> Job | None:
 def run(job: Job) -> None:
     """Run a claimed job to its end and write what came of it. Rights are asked again: they may have gone since."""
     action = get(job.action)
-    call = Call(actor=with_rights(job.actor()), action=action, target=None, job=job)
+    call = Call(actor=job.actor(), action=action, target=None, job=job)
     error: MistError | None = None
     try:
+        call.actor = with_rights(call.actor)
         try:
             call.target = action.model.objects.select_related().get(pk=job.target_id)
         except ObjectDoesNotExist:

@@ -42,7 +42,7 @@ class TenantGuard(Guard):
             return Q()
         if actor.org_id is None or actor.is_nobody:
             return Q(pk__in=[])
-        return Q(org_id=actor.org_id)
+        return Q(**{getattr(model, "org_path", "org_id"): actor.org_id})
 
     def permits(self, actor: Actor, target: Any, verb: str) -> bool:
         if actor.is_system and actor.org_id is None:

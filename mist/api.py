@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.views import SpectacularAPIView
 
+from accounts.urls import api_routes
 from clouds.api import CloudViewSet, ImageViewSet, LocationViewSet, ProviderViewSet, SizeViewSet
 from core.api import routes
 from core.api.jobs import BulkViewSet, JobViewSet, TagViewSet
@@ -13,6 +14,7 @@ from networks.api import NetworkViewSet, SecurityGroupViewSet, SubnetViewSet
 from volumes.api import VolumeViewSet
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    *api_routes(),
     *routes("clouds", CloudViewSet),
     *routes("images", ImageViewSet),
     *routes("locations", LocationViewSet),

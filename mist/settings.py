@@ -19,6 +19,7 @@ MIST_ADMIN_EMAIL = env.text("MIST_ADMIN_EMAIL", "admin@localhost")  # the first 
 MIST_ADMIN_PASSWORD = env.text("MIST_ADMIN_PASSWORD")  # empty: one is generated, for one use
 MIST_OPENSEARCH_URL = env.url("MIST_OPENSEARCH_URL")  # empty: PostgreSQL searches the audit log alone
 MIST_ALLOW_PRIVATE_HOSTS = env.flag("MIST_ALLOW_PRIVATE_HOSTS", True)  # may clouds and machines have private addresses?
+MIST_SIGN_UP = env.flag("MIST_SIGN_UP", False)  # may strangers make accounts? Otherwise people are invited
 MIST_METRICS_TOKEN = env.text("MIST_METRICS_TOKEN")  # empty: /metrics answers local callers only
 MIST_TRUSTED_PROXIES = env.text("MIST_TRUSTED_PROXIES", "127.0.0.1")  # whose X-Forwarded-For and -Proto are believed
 MIST_LOG_FORMAT = env.text("MIST_LOG_FORMAT", "text")  # text or json
@@ -81,6 +82,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "accounts.middleware.SessionRulesMiddleware",
 ]
 TEMPLATES = [
     {
@@ -173,9 +175,10 @@ CELERY_ENABLE_UTC = True
 # --- people ----------------------------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = [
-    "allauth.account.auth_backends.AuthenticationBackend",
-    "guardian.backends.ObjectPermissionBackend",
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+SILENCED_SYSTEM_CHECKS = [
+    "auth.W004",  # e-mail is unique, without regard to case: by a constraint
+    "guardian.W001",  # its rows are read by accounts/statements.py, not through a backend
 ]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -184,18 +187,33 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_LOGIN_METHODS = {"email"}
-ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
-ACCOUNT_PREVENT_ENUMERATION = True
-ACCOUNT_LOGOUT_ON_GET = False
-MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
-MFA_PASSKEY_LOGIN_ENABLED = True
-MFA_TOTP_ISSUER = "Mist"
 GUARDIAN_RAISE_403 = False
 ANONYMOUS_USER_NAME = None  # guardian: a missing user is nobody
 LOGIN_URL = "/sign-in"
 LOGIN_REDIRECT_URL = "/"
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory" if MIST_SIGN_UP else "none"  # who is invited has shown the address to be theirs
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_LOGOUT_ON_GET = False
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_CONFIRM_EMAIL_ON_GET = False
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_SESSION_REMEMBER = None
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Mist] "
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = urlsplit(MIST_PUBLIC_URL).scheme
+MFA_ADAPTER = "accounts.adapter.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "Mist"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = urlsplit(MIST_PUBLIC_URL).hostname in ("localhost", "127.0.0.1")  # browsers do so for localhost alone
+USERSESSIONS_TRACK_ACTIVITY = False  # a write a request: when it began is enough
 
 globals().update(env.email("MIST_EMAIL_URL", MIST_HOME / "mail"))
 DEFAULT_FROM_EMAIL = env.text("MIST_EMAIL_FROM", f"mist@{urlsplit(MIST_PUBLIC_URL).hostname}")
@@ -231,7 +249,7 @@ STORAGES = {
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "core.api.schema.Schema",
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.TokenAuthentication", "accounts.auth.SessionAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],  # rights are asked by visible_to and perform, nowhere else
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer", "rest_framework.renderers.BrowsableAPIRenderer"],
     "EXCEPTION_HANDLER": "core.api.errors.handle",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from core.consumers import LiveConsumer
+from accounts.auth import socket_actor
+from core.consumers import LiveConsumer, identifies
 
+identifies(socket_actor)
 routes: list[URLPattern] = [path("ws/live", LiveConsumer.as_asgi())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path
 
+from accounts.urls import pages
 from mist import health
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -11,5 +12,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", health.readyz),
     path("metrics", health.metrics_page),
     path("api/v2/", include("mist.api")),
+    *pages,
     path("", include("frontend.urls")),
 ]

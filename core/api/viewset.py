@@ -32,6 +32,8 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
     query_parameters: ClassVar[tuple[str, ...]] = ()  # beyond the usual ones
     operation_ids: ClassVar[Mapping[str, str]] = {}  # {method: operation of the contract}
     anonymous: ClassVar[frozenset[str]] = frozenset()  # methods nobody need sign in for
+    secret_answers: ClassVar[frozenset[str]] = frozenset()  # methods whose answer is shown once: not kept for Idempotency-Key
+    open_to_one_time: ClassVar[bool] = False  # also for a person who has yet to change a one-time password
 
     @property
     def actor(self) -> Actor:
@@ -49,7 +51,8 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         name = getattr(self, "action_map", {}).get(request.method.lower(), "")
         handler = getattr(self, name, None)
-        if handler is not None and request.method not in ("GET", "HEAD", "OPTIONS") and not hasattr(handler, "wrapped_once"):
+        kept = name not in self.secret_answers and request.method not in ("GET", "HEAD", "OPTIONS")
+        if handler is not None and kept and not hasattr(handler, "wrapped_once"):
 
             def guarded(inner: Request, *a: Any, **k: Any) -> Response:
                 actor = inner.auth

@@ -17,6 +17,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views import View
 
+from accounts.auth import console_actor
 from accounts.models import Organization, User
 from core.actor import Actor
 from core.errors import BadRequest, Denied, Invalid, MistError, NotFound, TooMany
@@ -137,17 +138,7 @@ class ConsoleView(View):
 
 def actor_of(request: HttpRequest, org: Organization) -> Actor:
     """Whoever is signed in, acting through the console in this organization."""
-    user = request.user
-    assert isinstance(user, User)
-    return Actor(
-        org_id=org.pk,
-        user_id=user.pk,
-        email=user.email,
-        via="console",
-        request_id=getattr(request, "request_id", ""),
-        address=request.META.get("REMOTE_ADDR", ""),
-        is_admin=user.is_superuser,
-    )
+    return console_actor(request, org.slug)
 
 
 def problem(title: str, error: MistError, fields: list[Any] | tuple[Any, ...] = ()) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""What django-allauth asks us while people sign in: throttling, our audit log, our vault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from accounts import throttle
+from accounts.auth import address_of
+from accounts.credentials import is_within, tell
+from accounts.models import User
+from core import vault
+from core.actor import Actor, new_request_id
+from core.errors import TooMany
+
+
+def actor_in(request: Any, user: User | None = None, email: str = "") -> Actor:
+    """The actor of what happens to an account itself, in no organization."""
+    known = user if user is not None else getattr(request, "user", None)
+    signed_in = known is not None and known.is_authenticated
+    return Actor(
+        org_id=None,
+        user_id=known.pk if signed_in else None,
+        email=known.email if signed_in else email[:254],
+        via="console",
+        address=address_of(request),
+        request_id=getattr(request, "request_id", "") or new_request_id(),
+    )
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Sign-in, sign-out and passwords."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return bool(settings.MIST_SIGN_UP)
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        return address_of(request) or "127.0.0.1"
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        email = str(credentials.get("email") or "")
+        try:
+            throttle.count(email, address_of(request))
+        except TooMany as error:
+            tell(actor_in(request, email=email), "session.create.refused", code=error.code)
+            raise self.validation_error("too_many_login_attempts") from error
+
+    def _rollback_login_failed_rl_usage(self) -> None:
+        """Ours is given back in `authenticate`."""
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        user = super().authenticate(request, **credentials)
+        if user is not None:
+            throttle.give_back(str(credentials.get("email") or ""), address_of(request))
+        return user
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        email = str(credentials.get("email") or "")
+        actor = actor_in(request, email=email)
+        tell(actor, "session.create.refused", code="unauthenticated", reason="wrong password")
+        if throttle.is_last(email):
+            tell(actor, "session.lock_out.observed", code="locked_out")
+
+    def reauthenticate(self, user: User, password: str) -> bool:
+        address = address_of(self.request)
+        try:
+            throttle.count(user.email, address)
+        except TooMany as error:
+            raise self.validation_error("too_many_login_attempts") from error
+        good = user.check_password(password)
+        if good:
+            throttle.give_back(user.email, address)
+        return bool(good)
+
+    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+        if user.allowed_addresses and not is_within(address_of(request), user.allowed_addresses):
+            tell(actor_in(request, user), "session.create.refused", user, code="address_not_allowed")
+            return self.respond_user_inactive(request, user)
+        answer: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return answer
+
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        throttle.succeeded(user.email, address_of(request))
+        tell(actor_in(request, user), "session.create.succeeded", user)
+        answer: HttpResponse = super().post_login(request, user, **kwargs)
+        return answer
+
+    def logout(self, request: HttpRequest) -> None:
+        if request.user.is_authenticated:
+            tell(actor_in(request), "session.delete.succeeded", request.user)
+        super().logout(request)
+
+    def set_password(self, user: User, password: str) -> None:
+        user.must_change_password = False
+        super().set_password(user, password)
+        tell(actor_in(self.request, user), "user.change_password.succeeded", user)
+
+
+class MfaAdapter(DefaultMFAAdapter):
+    """Seeds and recovery codes are sealed with the vault's keys."""
+
+    def encrypt(self, text: str) -> str:
+        return vault.box().encrypt(text.encode()).decode()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return vault.box().decrypt(encrypted_text.encode()).decode()

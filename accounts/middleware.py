@@ -1,0 +1,35 @@
+"""What a session's person has to obey on every page: the one-time password, the addresses they may come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.contrib.auth import logout
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from accounts.auth import address_of
+from accounts.credentials import is_within
+
+# The API says the same in its own way (accounts/auth.py); the others need no session at all.
+OPEN = ("/api/", "/static/", "/healthz", "/readyz", "/metrics")
+FIRST_RUN = "/first-run"
+
+
+class SessionRulesMiddleware:
+    """While the password is a one-time one, every page leads to its change. From an address that is not allowed, the session ends."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path.startswith(OPEN) and request.user.is_authenticated:
+            user = request.user
+            if user.allowed_addresses and not is_within(address_of(request), user.allowed_addresses):
+                logout(request)
+                return redirect(reverse("account_login"))
+            change = reverse("account_change_password")
+            if user.must_change_password and request.path not in (change, reverse("account_logout"), FIRST_RUN):
+                return redirect(change)
+        return self.get_response(request)

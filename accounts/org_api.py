@@ -1,0 +1,461 @@
+"""Organizations over HTTP: their members, teams, policies, invitations, saved views and shares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import actions, mail, people, policies
+from accounts.actions import EditOrgParams, InviteParams, OrgParams, RemoveParams, create_org, share
+from accounts.api import OrgSerializer, UserSerializer, valid
+from accounts.auth import org_named
+from accounts.credentials import new_secret
+from accounts.guards import explain
+from accounts.models import Invitation, Membership, Organization, Team, User, View
+from accounts.statements import Decision, kinds, policy_of
+from core import listing
+from core.actions import perform
+from core.actor import Actor
+from core.api import HexField, ReadViewSet, RefField, ResourceViewSet
+from core.api.fields import JsonField
+from core.api.lists import envelope, keep_only, query_of, refuse_unknown
+from core.api.viewset import BaseViewSet, JobAnswer, job_answer
+from core.errors import Conflict, Denied, Invalid, NotFound
+
+ID = OpenApiParameter("id", OpenApiTypes.STR, required=True, description="Id or exact name.")
+
+
+# --- organizations and members ----------------------------------------------------------------------------------------
+
+
+class OrgViewSet(ReadViewSet):
+    """Organizations one is in."""
+
+    queryset = Organization.objects.all()
+    serializer_class = OrgSerializer
+    lookup_url_kwarg = "org"
+    query_parameters = ("allorgs", "summary")
+    operation_ids = {"list": "list_orgs", "retrieve": "get_org", "create": "create_org", "partial_update": "update_org"}
+
+    @extend_schema(responses=OrgSerializer, parameters=[OpenApiParameter("allorgs", OpenApiTypes.BOOL)])
+    def list(self, request: Request, **kwargs: Any) -> Any:
+        """One's organizations; `allorgs`: every one, for administrators of the installation."""
+        query = query_of(request, self.query_parameters)
+        everything = request.query_params.get("allorgs", "").lower() in ("1", "true", "yes") and self.actor.is_admin
+        page = listing.page(self.rows(), Actor.system() if everything and self.actor.token_id is None else self.actor, query)
+        return Response(envelope(page, keep_only(self.serialize(page.rows), request.query_params.get("only", "")), "org"))
+
+    @extend_schema(responses=OrgSerializer, parameters=[OpenApiParameter("summary", OpenApiTypes.BOOL)])
+    def retrieve(self, request: Request, **kwargs: Any) -> Response:
+        """One organization; `summary`: how much of each kind one sees there."""
+        refuse_unknown(request, ("only", "deref", "sort", "format", "summary"))
+        org = org_named(self.actor, kwargs["org"])
+        data = self.answer(org)
+        if request.query_params.get("summary", "").lower() in ("1", "true", "yes"):
+            there = within(self.actor, org)
+            data["resources"] = {
+                name: kinds()[name].objects.visible_to(there).count() for name in ("cloud", "machine", "volume", "network", "key", "team")
+            }
+        return Response({"data": keep_only([data], request.query_params.get("only", ""))[0]})
+
+    @extend_schema(request=OrgParams, responses=OrgSerializer)
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        """Make an organization and own it."""
+        refuse_unknown(request, ())
+        there, job = create_org(self.actor, self.body())
+        return Response({"data": {**self.answer(Organization.objects.get(pk=there.org_id)), "jobId": job.pk.hex}})
+
+    @extend_schema(request=EditOrgParams, responses=OrgSerializer)
+    def partial_update(self, request: Request, **kwargs: Any) -> Response:
+        """Rename or describe it."""
+        refuse_unknown(request, ())
+        org = org_named(self.actor, kwargs["org"])
+        perform(within(self.actor, org), org, "edit", self.body())
+        return Response({"data": self.answer(Organization.objects.get(pk=org.pk))})
+
+    @extend_schema(request=actions.HeirParams, responses=JobAnswer)
+    def transfer(self, request: Request, **kwargs: Any) -> Response:
+        """Make another member an owner in one's own place."""
+        org = org_named(self.actor, kwargs["org"])
+        return Response(job_answer(perform(within(self.actor, org), org, "transfer", self.body())))
+
+
+def within(actor: Actor, org: Organization) -> Actor:
+    """The same person in an organization the path names."""
+    return actor if actor.org_id == org.pk else replace(actor, org_id=org.pk, cache={})
+
+
+class _Within(ReadViewSet):
+    """What lives below /orgs/{org}."""
+
+    @property
+    def actor(self) -> Actor:
+        asked = super().actor
+        held: Actor | None = getattr(self, "_there", None)
+        if held is None:
+            held = self._there = within(asked, org_named(asked, self.kwargs["org"])) if "org" in self.kwargs else asked
+        return held
+
+
+class MemberSerializer(UserSerializer):
+    """A member, in the contract's fields."""
+
+    pending = serializers.SerializerMethodField()
+
+    def get_pending(self, user: User) -> bool:
+        return False
+
+
+class MemberViewSet(_Within):
+    """The members of an organization."""
+
+    queryset = User.objects.all()
+    serializer_class = MemberSerializer
+    lookup_url_kwarg = "member"
+    operation_ids = {"list": "list_org_members", "retrieve": "get_member", "destroy": "remove_member"}
+
+    def find(self) -> User:
+        rows = self.rows().visible_to(self.actor)
+        wanted = self.kwargs["member"]
+        found = listing.by_id_or_name(rows, wanted) or list(rows.filter(email__iexact=wanted.replace("\x00", "")))
+        if not found:
+            raise NotFound
+        return found[0]  # type: ignore[no-any-return]
+
+    @extend_schema(responses=MemberSerializer)
+    def list(self, request: Request, **kwargs: Any) -> Any:
+        """Who is in it."""
+        return super().list(request, **kwargs)
+
+    @extend_schema(responses=MemberSerializer)
+    def retrieve(self, request: Request, **kwargs: Any) -> Response:
+        """One member, by id or e-mail."""
+        return super().retrieve(request, **kwargs)
+
+    @extend_schema(request=RemoveParams, responses=JobAnswer)
+    def destroy(self, request: Request, **kwargs: Any) -> Response:
+        """Take a person out of the organization; what they owned passes to `heir`, or to nobody."""
+        refuse_unknown(request, ("heir",))
+        row = Membership.objects.select_related("user").get(org_id=self.actor.org_id, user=self.find())
+        return Response(job_answer(perform(self.actor, row, "remove", {**request.query_params.dict(), **self.body()})))
+
+
+class UserViewSet(ReadViewSet):
+    """People of one's organization."""
+
+    queryset = User.objects.all()
+    serializer_class = UserSerializer
+
+
+# --- teams and policies -----------------------------------------------------------------------------------------------
+
+
+class TeamSerializer(serializers.Serializer[Any]):
+    """A team, its members and its policy."""
+
+    id = HexField()
+    name = serializers.CharField(read_only=True)
+    description = serializers.CharField(read_only=True)
+    is_owners = serializers.BooleanField(read_only=True)
+    tags = serializers.DictField(child=serializers.CharField(), read_only=True)
+    owned_by = RefField(source="owner")
+    created_by = RefField()
+    members = serializers.SerializerMethodField()
+    members_count = serializers.SerializerMethodField()
+    policy = serializers.SerializerMethodField()
+
+    def get_members(self, team: Team) -> list[str]:
+        return [user.pk.hex for user in team.members.all()]
+
+    def get_members_count(self, team: Team) -> int:
+        return len(team.members.all())
+
+    def get_policy(self, team: Team) -> dict[str, Any]:
+        return {"statements": team.statements}
+
+
+class TeamViewSet(ResourceViewSet):
+    """Teams: members with a policy."""
+
+    queryset = Team.objects.select_related("owner", "created_by").prefetch_related("members")
+    serializer_class = TeamSerializer
+
+
+class OrgTeamViewSet(_Within):
+    """The teams of an organization."""
+
+    queryset = TeamViewSet.queryset
+    serializer_class = TeamSerializer
+    operation_ids = {"list": "list_org_teams"}
+
+    @extend_schema(responses=TeamSerializer)
+    def list(self, request: Request, **kwargs: Any) -> Any:
+        """Its teams, as far as one may see them."""
+        return super().list(request, **kwargs)
+
+
+class PolicySerializer(serializers.Serializer[Any]):
+    """A team's statements, and each in words."""
+
+    id = HexField()
+    name = serializers.CharField(read_only=True)
+    is_owners = serializers.BooleanField(read_only=True)
+    statements = serializers.SerializerMethodField()
+
+    def get_statements(self, team: Team) -> list[dict[str, Any]]:
+        names = policies.names_in(team.statements, self.context["actor"])
+        return [{**stored, "sentence": policies.sentence(stored, names)} for stored in team.statements]
+
+
+class ExplainAnswer(serializers.Serializer[Any]):
+    """What decided."""
+
+    verb = serializers.CharField()
+    user = serializers.CharField()
+    allowed = serializers.BooleanField()
+    guard = serializers.CharField()
+    why = serializers.CharField()
+    team = serializers.CharField(allow_null=True)
+    statement = serializers.IntegerField(allow_null=True, help_text="Its number in the team's policy, from 1.")
+
+
+class PreviewRequest(serializers.Serializer[Any]):
+    """`team`: id or name; `statements`: what its policy would be."""
+
+    team = serializers.CharField(max_length=255)
+    statements = serializers.JSONField()
+
+
+class PolicyViewSet(ReadViewSet):
+    """Policies: what teams may do."""
+
+    queryset = Team.objects.all()
+    serializer_class = PolicySerializer
+    lookup_url_kwarg = "team"
+    operation_ids = {
+        "list": "list_policies",
+        "retrieve": "get_policy",
+        "update": "set_policy",
+        "explain": "explain_policy",
+        "who": "who_can",
+        "preview": "preview_policy",
+        "verbs": "list_verbs",
+    }
+
+    @extend_schema(responses=PolicySerializer)
+    def list(self, request: Request, **kwargs: Any) -> Any:
+        """The policies of the teams one may see."""
+        return super().list(request, **kwargs)
+
+    @extend_schema(responses=PolicySerializer)
+    def retrieve(self, request: Request, **kwargs: Any) -> Response:
+        """The policy of a team."""
+        return super().retrieve(request, **kwargs)
+
+    @extend_schema(request=actions.PolicyParams, responses=PolicySerializer)
+    def update(self, request: Request, **kwargs: Any) -> Response:
+        """Give a team its statements, all anew."""
+        refuse_unknown(request, ())
+        team = self.find()
+        perform(self.actor, team, "set_policy", self.body())
+        return Response({"data": self.answer(Team.objects.get(pk=team.pk))})
+
+    def _asked(self) -> tuple[Any, str]:
+        """The row and right of `verb` and `id`."""
+        query = self.request.query_params
+        kind, _, right = query.get("verb", "").partition(".")
+        known = policies.verbs_known()
+        if right not in known.get(kind, ()):
+            raise Invalid(fields={"verb": [f"There is no verb {query.get('verb', '')[:80]!r}."]})
+        try:
+            return policies.find(self.actor, kind, query.get("id", "")), right
+        except NotFound:
+            raise Invalid(fields={"id": ["Not found."]}, code="not_found") from None
+
+    @extend_schema(responses=ExplainAnswer, parameters=[OpenApiParameter("verb", required=True), ID, OpenApiParameter("user")])
+    def explain(self, request: Request, **kwargs: Any) -> Response:
+        """Whether somebody (oneself, without `user`) may do a verb to a thing, and which statement says so."""
+        refuse_unknown(request, ("verb", "id", "user"))
+        target, right = self._asked()
+        actor, wanted = self.actor, request.query_params.get("user")
+        if wanted:
+            self._may_look()
+            rows = User.objects.visible_to(actor)
+            found = listing.by_id_or_name(rows, wanted) or list(rows.filter(email__iexact=wanted.replace("\x00", "")))
+            if not found:
+                raise Invalid(fields={"user": ["Not found."]}, code="not_found")
+            actor = Actor(org_id=actor.org_id, user_id=found[0].pk, email=found[0].email, is_admin=found[0].is_superuser)
+        verb = f"{target.kind()}.{right}"
+        return Response({"data": _decided(verb, actor.email, explain(actor, target, right))})
+
+    @extend_schema(responses=ExplainAnswer(many=True), parameters=[OpenApiParameter("verb", required=True), ID])
+    def who(self, request: Request, **kwargs: Any) -> Response:
+        """Who may do a verb to a thing, and why."""
+        refuse_unknown(request, ("verb", "id"))
+        self._may_look()
+        target, right = self._asked()
+        assert self.actor.org_id is not None
+        able = policies.who_can(self.actor.org_id, target, right)
+        return Response({"data": [_decided(f"{target.kind()}.{right}", one.user.email, one.decision) for one in able]})
+
+    @extend_schema(request=PreviewRequest, responses=OpenApiTypes.OBJECT)
+    def preview(self, request: Request, **kwargs: Any) -> Response:
+        """Who would gain and lose what, were these the team's statements. Nothing is changed."""
+        refuse_unknown(request, ())
+        sent = valid(PreviewRequest, self.body())
+        found = listing.by_id_or_name(self.rows().visible_to(self.actor), sent["team"])
+        if not found:
+            raise Invalid(fields={"team": ["Not found."]}, code="not_found")
+        actions.owners_only(self.actor, "preview policies")
+        statements = policies.validate(sent["statements"], self.actor, kept=found[0].statements)
+        sentences = [policies.sentence(one, policies.names_in([one], self.actor)) for one in statements]
+        changes = policies.preview(self.actor, found[0], statements)
+        return Response({"data": {"statements": statements, "sentences": sentences, "changes": changes}})
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def verbs(self, request: Request, **kwargs: Any) -> Response:
+        """Every verb a statement can name, by kind."""
+        refuse_unknown(request, ())
+        return Response({"data": {kind: sorted(rights) for kind, rights in sorted(policies.verbs_known().items())}})
+
+    def _may_look(self) -> None:
+        if not policy_of(self.actor).somewhere(Team, "read"):
+            raise Denied("You may not look at what others may do. Ask an owner.", reason="no statement allows team.read")
+
+
+def _decided(verb: str, email: str, decision: Decision) -> dict[str, Any]:
+    statement = decision.statement
+    return {
+        "verb": verb,
+        "user": email,
+        "allowed": decision.allowed,
+        "guard": decision.guard,
+        "why": decision.why,
+        "team": (statement.team if statement is not None else decision.team) or None,
+        "statement": statement.number if statement is not None and statement.team else None,
+    }
+
+
+# --- invitations ------------------------------------------------------------------------------------------------------
+
+
+class InvitationSerializer(serializers.Serializer[Any]):
+    """Somebody asked to join."""
+
+    id = HexField()
+    email = serializers.CharField(read_only=True)
+    teams = serializers.SerializerMethodField()
+    created_by = RefField()
+    created = serializers.DateTimeField(source="created_at", read_only=True)
+    expires = serializers.DateTimeField(source="expires_at", read_only=True)
+
+    def get_teams(self, row: Invitation) -> list[str]:
+        return [team.name for team in row.teams.all()]
+
+
+class InviteRequest(InviteParams):
+    """`teams`: ids or names."""
+
+    secret = None  # type: ignore[assignment]
+
+
+class AcceptRequest(serializers.Serializer[Any]):
+    """`token`: the last part of the link."""
+
+    token = serializers.CharField(max_length=64)
+
+
+class InvitationViewSet(ResourceViewSet):
+    """Invitations that are open."""
+
+    queryset = Invitation.objects.select_related("created_by").prefetch_related("teams")
+    serializer_class = InvitationSerializer
+    create_params = InviteRequest
+    secret_answers = frozenset({"create"})
+    operation_ids = {"accept": "accept_invitation"}
+
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        """Invite by e-mail. The answer holds the link, this once, for where no mail goes out."""
+        refuse_unknown(request, ())
+        secret = new_secret()
+        job = perform(self.actor, Invitation, "create", {**self.body(), "secret": secret})
+        row = self.queryset.select_related("org").get(pk=job.target_id)
+        sent = mail.send_invitation(row, secret, row.created_by)
+        return Response({"data": {**self.answer(row), "link": mail.link_of(secret), "mail_sent": sent, "jobId": job.pk.hex}})
+
+    @extend_schema(request=AcceptRequest, responses=OrgSerializer)
+    def accept(self, request: Request, **kwargs: Any) -> Response:
+        """Join the organization that invited one."""
+        actor = self.actor
+        if actor.token_id is not None:
+            raise Denied("Only a session may do this: sign in.", code="session_only", reason="asked by a token")
+        user = User.objects.get(pk=actor.user_id)
+        org = people.accept(valid(AcceptRequest, self.body())["token"], user, address=actor.address, via=actor.via)
+        return Response({"data": OrgSerializer(org).data})
+
+
+# --- saved views ------------------------------------------------------------------------------------------------------
+
+
+class ViewSerializer(serializers.Serializer[Any]):
+    """A saved view."""
+
+    id = HexField()
+    name = serializers.CharField(read_only=True)
+    kind = serializers.CharField(source="of_kind", read_only=True)
+    query = serializers.CharField(read_only=True)
+    columns = JsonField()
+    sort = serializers.CharField(read_only=True)
+    grouping = serializers.CharField(read_only=True)
+    visibility = serializers.ChoiceField(choices=View.Visibility.choices, read_only=True)
+    team = RefField()
+    is_default = serializers.BooleanField(read_only=True)
+    tags = serializers.DictField(child=serializers.CharField(), read_only=True)
+    owned_by = RefField(source="owner")
+    created_by = RefField()
+
+
+class ViewViewSet(ResourceViewSet):
+    """Saved views: one's own, one's teams' and the organization's."""
+
+    queryset = View.objects.select_related("owner", "created_by", "team")
+    serializer_class = ViewSerializer
+
+
+# --- shares -----------------------------------------------------------------------------------------------------------
+
+
+class ShareRequest(serializers.Serializer[Any]):
+    """`rights`: verbs of the kind, with or without it; `[]` takes all back."""
+
+    kind = serializers.CharField(max_length=40)
+    id = serializers.CharField(max_length=255)
+    user = actions.UserField()
+    rights = serializers.ListField(child=serializers.CharField(max_length=90), max_length=50)
+
+
+class ShareViewSet(BaseViewSet):
+    """One thing shared with one person."""
+
+    serializer_class = ShareRequest
+    operation_ids = {"create": "share"}
+
+    @extend_schema(request=ShareRequest, responses=ShareRequest)
+    def create(self, request: Request) -> Response:
+        """Let one person do these verbs with one thing."""
+        sent = valid(ShareRequest, self.body(), self.actor)
+        try:
+            target = policies.find(self.actor, sent["kind"], sent["id"])
+        except NotFound:
+            raise Invalid(fields={"id": ["Not found."]}, code="not_found") from None
+        if sent["kind"] in ("org", "member", "team", "token", "job", "event", "view", "invitation"):
+            raise Conflict(f"A {sent['kind']} is not shared.", code="not_shareable")
+        rights = [right.removeprefix(f"{sent['kind']}.") for right in sent["rights"]]
+        share(self.actor, target, sent["user"], rights)
+        return Response({"data": {"kind": sent["kind"], "id": target.pk.hex, "user": sent["user"].email, "rights": rights}})
