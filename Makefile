@@ -19,13 +19,10 @@ test: development
 	@tests/lab/install_debian.sh
 	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# Linters: style, layers, types, the front end.
+# Linters: style, layers, types, the front end. All of them, then the verdict.
 lint: development
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check --quiet .
-	$(BIN)/lint-imports --no-timing
-	$(BIN)/mypy
-	PATH="$$PATH:$(abspath $(BIN))" npm run --silent lint
+	@failed=0; PATH="$$PATH:$(abspath $(BIN))"; for linter in "$(BIN)/ruff check ." "$(BIN)/ruff format --check ." \
+		"$(BIN)/lint-imports" "$(BIN)/mypy" "npm run --silent lint"; do echo "== $$linter"; $$linter || failed=1; done; exit $$failed
 
 # Each benchmark prints its figure, its bar and their ratio, and fails above the bar.
 bench: development
