@@ -7,6 +7,7 @@ packages=(
   openssh-server openssh-client iputils-ping                                   # keys, other, kvm over SSH
   docker.io busybox-static                                                     # docker
   libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils genisoimage cpio # kvm
+  dnsmasq-base iptables iproute2 dropbear-bin kmod syslinux syslinux-common mtools fdisk # kvm: network and image of tinyvm.sh
 )
 missing=()
 for package in "${packages[@]}"; do

@@ -19,6 +19,8 @@ up)
     getent group kvm >/dev/null || groupadd --system kvm
     getent group libvirt-qemu >/dev/null || groupadd --system libvirt-qemu
     getent passwd libvirt-qemu >/dev/null || useradd --system -g kvm -G libvirt-qemu -d /var/lib/libvirt -s /usr/sbin/nologin libvirt-qemu
+    # As udev would have it. While that user cannot open the device, libvirt asks QEMU anew at each define: 20 s.
+    if [ -c /dev/kvm ]; then chgrp kvm /dev/kvm; chmod 660 /dev/kvm; fi
     nohup python3 "$(dirname "$0")/reaper.py" virtlogd -p "$run/virtlogd.pid" + libvirtd -p "$run/libvirtd.pid" >"$run/log" 2>&1 </dev/null &
     echo $! >"$run/pid"
     for _ in $(seq 1 300); do virsh -c $uri version >/dev/null 2>&1 && break; sleep 0.1; done
