@@ -1,7 +1,10 @@
-"""The keys application."""
+"""The keys application: registers its actions."""
 
 from django.apps import AppConfig
 
 
 class KeysConfig(AppConfig):
     name = "keys"
+
+    def ready(self) -> None:
+        from keys import actions  # noqa: F401, PLC0415 - they register themselves

@@ -50,7 +50,11 @@ def trust_first(actor: Actor, cloud: Any, host: str, port: int, line: str) -> No
             host=host,
             port=port,
             public=line,
-            defaults={"fingerprint": fingerprint(line), "cloud": cloud if not cloud._state.adding else None},
+            defaults={
+                "name": f"{host}:{port}"[:255],
+                "fingerprint": fingerprint(line),
+                "cloud": cloud if not cloud._state.adding else None,
+            },
         )
         if made:
             detail = {"host": host, "port": port, "fingerprint": fingerprint(line), "source": "first-use"}

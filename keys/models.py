@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
 from core.models import Resource, ResourceQuerySet, new_id
-from core.search import RESOURCE_ALIASES, RESOURCE_FIELDS, Bool, SearchSpec, Text
+from core.search import RESOURCE_ALIASES, RESOURCE_FIELDS, Bool, Date, Ref, SearchSpec, Text
 
 
 class Key(Resource):
@@ -59,11 +61,13 @@ class KeyAssociation(models.Model):
         constraints = [models.UniqueConstraint(fields=["key", "machine", "user", "port"], name="one_association")]
 
 
-class HostKey(models.Model):
-    """The public key a host is known by. Another one from the same address is refused."""
+class HostKey(Resource):
+    """The public key a host is known by; its name is `host:port`. Another one from the same address is refused."""
 
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    org = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+")
+    cloud_path: ClassVar[str] = "cloud_id"
+    has_history: ClassVar[bool] = False
+    plural: ClassVar[str] = "host-keys"
+
     cloud = models.ForeignKey("clouds.Cloud", null=True, on_delete=models.CASCADE, related_name="+")
     host = models.CharField(max_length=255)
     port = models.PositiveIntegerField(default=22)
@@ -71,6 +75,22 @@ class HostKey(models.Model):
     fingerprint = models.CharField(max_length=80)
     source = models.CharField(max_length=30, default="first-use")  # first-use, console, cloud-init, operator
     trusted_at = models.DateTimeField(default=timezone.now)
+
+    search = SearchSpec(
+        kind="host_key",
+        fields={
+            **RESOURCE_FIELDS,
+            "host": Text("host"),
+            "fingerprint": Text("fingerprint"),
+            "source": Text("source", closed=True),
+            "cloud": Ref("cloud", "clouds.Cloud", closed=True),
+            "trusted": Date("trusted_at"),
+        },
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "fingerprint"),
+    )
+
+    objects = ResourceQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["org", "host", "port", "public"], name="one_pin")]

@@ -5,16 +5,18 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.views import SpectacularAPIView
 
-from accounts.urls import api_routes
+from accounts.urls import api_routes as accounts_routes
 from clouds.api import CloudViewSet, ImageViewSet, LocationViewSet, ProviderViewSet, SizeViewSet
 from core.api import routes
 from core.api.jobs import BulkViewSet, JobViewSet, TagViewSet
+from keys.api import api_routes as keys_routes
 from machines.api import MachineSnapshotViewSet, MachineViewSet, SnapshotViewSet
 from networks.api import NetworkViewSet, SecurityGroupViewSet, SubnetViewSet
 from volumes.api import VolumeViewSet
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    *api_routes(),
+    *accounts_routes(),
+    *keys_routes(),
     *routes("clouds", CloudViewSet),
     *routes("images", ImageViewSet),
     *routes("locations", LocationViewSet),

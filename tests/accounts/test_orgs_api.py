@@ -218,7 +218,9 @@ def test_an_invitation_ends(me: Client, how: str) -> None:
 def test_views_are_saved_shared_and_one_is_the_default(me: Client, org: Organization, owner: User) -> None:
     other = client_of(make_member(org, "other@example.org"))
     first = data(send(me, "POST", "/views", {"name": "up", "kind": "machine", "query": "state:running", "is_default": True}))
-    second = data(send(me, "POST", "/views", {"name": "all", "kind": "machine", "is_default": True, "visibility": "org", "columns": ["name"]}))
+    second = data(
+        send(me, "POST", "/views", {"name": "all", "kind": "machine", "is_default": True, "visibility": "org", "columns": ["name"]})
+    )
     assert View.objects.get(is_default=True).pk.hex == second["id"]
     assert [one["name"] for one in data(send(other, "GET", "/views"))] == ["all"]
     assert send(other, "PATCH", f"/views/{second['id']}", {"name": "mine"}).status_code == 403

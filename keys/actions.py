@@ -1,0 +1,249 @@
+"""What can be done to keys and to the host keys we know. A private part goes into the vault and into nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from core import vault
+from core.actions import Action, Call, register
+from core.actor import Actor
+from core.errors import Conflict, Invalid
+from core.params import NameField, TagsField
+from keys import pairs
+from keys.models import HostKey, Key
+
+
+class CreateParams(serializers.Serializer[Any]):
+    """Either `generate`, or `private` with its `passphrase` where it is encrypted, or `public` alone. `default`: for new machines."""
+
+    name = NameField()
+    generate = serializers.BooleanField(required=False, default=False)
+    algorithm = serializers.ChoiceField(choices=tuple(pairs.ALGORITHMS), required=False, default="ssh-ed25519")
+    private = serializers.CharField(max_length=pairs.MAX_CHARACTERS, required=False, write_only=True, trim_whitespace=False)
+    passphrase = serializers.CharField(
+        max_length=1024, required=False, allow_blank=True, default="", write_only=True, trim_whitespace=False
+    )
+    public = serializers.CharField(max_length=pairs.MAX_CHARACTERS, required=False)
+    certificate = serializers.CharField(max_length=pairs.MAX_CHARACTERS, required=False, allow_blank=True, default="")
+    default = serializers.BooleanField(required=False, default=None, allow_null=True)
+    tags = TagsField(required=False, default=dict)
+
+    def validate_public(self, value: str) -> str:
+        if "PRIVATE" in value:  # else a private part would be kept as what was sent
+            raise serializers.ValidationError("This is no public key.")
+        return value
+
+    validate_certificate = validate_public
+
+
+@register
+class Create(Action):
+    """Add a key: a new pair, or one somebody has. The first of an organization is its default."""
+
+    model = Key
+    name = "create"
+    creates = True
+    params = CreateParams
+
+    def prepare(self, call: Call) -> None:
+        p = call.params
+        if p["generate"]:
+            pair = pairs.generate(p["algorithm"])
+        elif p.get("private"):
+            pair = pairs.read_private(p["private"], p["passphrase"])
+        elif p.get("public"):
+            pair = pairs.read_public(p["public"])
+        else:
+            raise Invalid(fields={"private": ["Send a private key, or generate: true."]})
+        if pair.private and p.get("public") and pairs.read_public(p["public"]).public != pair.public:
+            raise Invalid(fields={"public": ["This is the public half of another key."]}, code="bad_key")
+        p["pair"] = pair
+        if p["certificate"]:
+            p["certificate"] = pairs.read_certificate(p["certificate"], pair)
+
+    def build(self, actor: Actor, params: dict[str, Any]) -> Key:
+        pair: pairs.Pair = params["pair"]
+        mine = Key.objects.filter(org_id=actor.org_id)
+        default = params["default"] if params["default"] is not None else bool(pair.private) and not mine.exists()
+        if default:
+            mine.filter(is_default=True).update(is_default=False)
+        return Key(
+            org_id=actor.org_id,
+            name=params["name"],
+            public=pair.public,
+            fingerprint=pair.fingerprint,
+            algorithm=pair.algorithm,
+            certificate=params["certificate"],
+            is_default=default,
+            vault=vault.put(actor.org_id, "key", {"private": pair.private}) if pair.private else None,
+            tags=params["tags"],
+            owner_id=actor.user_id,
+            created_by_id=actor.user_id,
+        )
+
+    def run(self, call: Call) -> dict[str, Any]:
+        return {"id": call.target.pk.hex, "public": call.target.public}
+
+
+class EditParams(serializers.Serializer[Any]):
+    """What is left out stays."""
+
+    name = NameField(required=False)
+    default = serializers.BooleanField(required=False)
+    certificate = serializers.CharField(max_length=pairs.MAX_CHARACTERS, required=False, allow_blank=True)
+
+    validate_certificate = CreateParams.validate_public
+
+
+@register
+class Edit(Action):
+    """Rename a key, make it the default, or give it a certificate."""
+
+    model = Key
+    name = "edit"
+    params = EditParams
+
+    def run(self, call: Call) -> None:
+        key, p = call.target, call.params
+        if p.get("default"):
+            Key.objects.filter(org_id=key.org_id, is_default=True).exclude(pk=key.pk).update(is_default=False)
+        if "certificate" in p:
+            key.certificate = pairs.read_certificate(p["certificate"], pairs.read_public(key.public)) if p["certificate"] else ""
+        key.name = p.get("name", key.name)
+        key.is_default = p.get("default", key.is_default)
+        key.save()
+
+
+class TagParams(serializers.Serializer[Any]):
+    """`tags`: to set. `remove`: keys to take away."""
+
+    tags = TagsField(required=False, default=dict)
+    remove = serializers.ListField(child=serializers.CharField(max_length=128), required=False, default=list)
+
+
+@register
+class Tag(Action):
+    """Set and remove tags."""
+
+    model = Key
+    name = "tag"
+    params = TagParams
+
+    def run(self, call: Call) -> None:
+        key = call.target
+        key.tags = {k: v for k, v in key.tags.items() if k not in call.params["remove"]} | call.params["tags"]
+        key.save(update_fields=["tags", "updated_at"])
+
+
+@register
+class Export(Action):
+    """Take the private part out. Recorded, and a right of its own; whoever asked reads the vault afterwards."""
+
+    model = Key
+    name = "export"
+    tier = 1
+    exclusive = False
+    bulk = False
+
+    def reason(self, target: Key) -> str | None:
+        return None if target.vault_id else "Its private part is not here."
+
+    def check(self, call: Call) -> None:
+        if call.target.vault_id is None:
+            raise Conflict(f"The private part of {call.target} is not here.", code="key_without_private")
+
+    def run(self, call: Call) -> None:
+        """The fact is the event."""
+
+
+@register
+class Delete(Action):
+    """Delete a key and its private part. Machines keep it in their authorized_keys."""
+
+    model = Key
+    name = "delete"
+    deletes = True
+    tier = 2
+
+    def run(self, call: Call) -> dict[str, Any]:
+        vault_id, used = call.target.vault_id, call.target.associations.count()
+        call.target.delete()
+        vault.delete(vault_id)
+        return {"associations": used}
+
+
+# --- hosts ------------------------------------------------------------------------------------------------------------
+
+
+class TrustParams(serializers.Serializer[Any]):
+    """`public`: the host's OpenSSH line, compared by a person with the host's own. It takes the place of the ones known."""
+
+    host = serializers.RegexField(r"^[A-Za-z0-9._:%\[\]-]+$", max_length=255)
+    port = serializers.IntegerField(min_value=1, max_value=65535, required=False, default=22)
+    public = serializers.CharField(max_length=pairs.MAX_CHARACTERS)
+
+    def validate_public(self, value: str) -> str:
+        try:
+            return pairs.read_public(value).public
+        except Invalid as error:
+            raise serializers.ValidationError(next(iter(error.fields.values()))) from error
+
+
+@register
+class Trust(Action):
+    """Trust a host's key, in place of what it was known by."""
+
+    model = HostKey
+    name = "trust"
+    creates = True
+    tier = 1
+    params = TrustParams
+
+    def draft(self, actor: Actor, params: dict[str, Any]) -> HostKey:
+        pair = pairs.read_public(params["public"])
+        known = HostKey.objects.filter(org_id=actor.org_id, host=params["host"], port=params["port"]).first()
+        return HostKey(
+            org_id=actor.org_id,
+            cloud_id=known.cloud_id if known else None,
+            name=f"{params['host']}:{params['port']}"[:255],
+            host=params["host"],
+            port=params["port"],
+            public=pair.public,
+            fingerprint=pair.fingerprint,
+            source="operator",
+            owner_id=actor.user_id,
+            created_by_id=actor.user_id,
+        )
+
+    def build(self, actor: Actor, params: dict[str, Any]) -> HostKey:
+        row = self.draft(actor, params)
+        known = HostKey.objects.select_for_update().filter(org_id=actor.org_id, host=row.host, port=row.port)
+        params["forgotten"] = [one.fingerprint for one in known]
+        if params["forgotten"] == [row.fingerprint]:
+            raise Conflict(f"{row.host} is known by this key already.", code="host_key_known")
+        known.delete()
+        return row
+
+    def run(self, call: Call) -> dict[str, Any]:
+        return {"id": call.target.pk.hex, "fingerprint": call.target.fingerprint, "forgotten": call.params["forgotten"]}
+
+    def snapshot(self, target: Any) -> dict[str, Any] | None:
+        return {"host": target.host, "port": target.port, "fingerprint": target.fingerprint}
+
+
+@register
+class Forget(Action):
+    """Forget a host's key: the next one it shows is trusted at first sight, or asked for, as its cloud says."""
+
+    model = HostKey
+    name = "delete"
+    deletes = True
+    tier = 1
+
+    def run(self, call: Call) -> None:
+        call.target.delete()
+
+    def snapshot(self, target: Any) -> dict[str, Any] | None:
+        return {"host": target.host, "port": target.port, "fingerprint": target.fingerprint}
