@@ -23,7 +23,8 @@ CREATE OR REPLACE FUNCTION mist_keep_revision() RETURNS trigger LANGUAGE plpgsql
 DECLARE quiet text[] := ARRAY['updated_at', 'fingerprint', 'last_seen_at'];
 BEGIN
     IF TG_OP = 'UPDATE' THEN
-        IF to_jsonb(OLD) - quiet = to_jsonb(NEW) - quiet THEN RETURN NULL; END IF;
+        -- `probe`: what a host answered just now (milliseconds, uptime, load) is a measurement, not a version
+        IF (to_jsonb(OLD) - quiet) #- '{extra,probe}' = (to_jsonb(NEW) - quiet) #- '{extra,probe}' THEN RETURN NULL; END IF;
     END IF;
     IF TG_OP <> 'INSERT' THEN
         UPDATE core_revision SET to_at = now() WHERE row_id = OLD.id AND to_at IS NULL AND "table" = TG_TABLE_NAME;
