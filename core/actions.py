@@ -305,7 +305,7 @@ def _public_params(action: Action, sent: Mapping[str, Any] | None) -> dict[str, 
     form = action.params(data={})
     known = getattr(form, "fields", {})
     kept = {k: v for k, v in (sent or {}).items() if k in known and not known[k].write_only}
-    plain: dict[str, Any] = events._json(kept) or {}
+    plain: dict[str, Any] = events.plain(kept)
     return plain
 
 

@@ -19,8 +19,6 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs
-from uuid import UUID
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
@@ -38,20 +36,11 @@ LIFE_S = 12 * 3600  # then a planned reconnect: nothing lives for ever
 Identify = Callable[[Mapping[str, Any]], Actor]
 
 
-def _by_session(scope: Mapping[str, Any]) -> Actor:
-    """The signed-in person, in the organization that `?org=<id>` names."""
-    user = scope.get("user")
-    asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("org", [""])[0]
-    try:
-        org_id = UUID(asked)
-    except ValueError:
-        raise Unauthenticated("Name the organization: ?org=<id>.") from None
-    if user is None or not user.is_authenticated or not user.is_active or not user.memberships.filter(org_id=org_id).exists():
-        raise Unauthenticated("Sign in.")
-    return Actor(org_id=org_id, user_id=user.pk, email=user.email, via="console", is_admin=user.is_superuser)
+def _nobody(scope: Mapping[str, Any]) -> Actor:
+    raise Unauthenticated("Sign in.")
 
 
-_identify: list[Identify] = [_by_session]
+_identify: list[Identify] = [_nobody]
 
 
 def identifies(function: Identify) -> Identify:
@@ -75,6 +64,8 @@ class ActorConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._budget, self._asked_at = MESSAGES_AT_ONCE, asyncio.get_running_loop().time()
         try:
             actor = await hop(_identify[0], self.scope)
+            if actor.org_id is None:
+                raise Unauthenticated("You are in no organization.")
             session = self.scope.get("session")
             by_session = actor.token_id is None and session is not None
             self.reader = await hub().join(actor, session_key=(session.session_key or "") if by_session else "")

@@ -314,6 +314,41 @@ class VaultEntry(models.Model):
     sealed_at = models.DateTimeField(default=timezone.now)  # when last encrypted
 
 
+class PersonKey(models.Model):
+    """A key under which events hold what is personal of one person. Its row gone, that is erased. See core/personal.py."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    lookup = models.BinaryField(db_index=True)  # HMAC of user:<id>, email:<e-mail> or address:<address>
+    user_id = models.UUIDField(null=True, db_index=True)
+    email_hash = models.BinaryField(null=True, db_index=True)
+    vault = models.OneToOneField(VaultEntry, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+
+
+class Checkpoint(models.Model):
+    """A sealed batch of one chain of events, signed with a key outside the database. See core/chain.py."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    org_id = models.UUIDField(null=True)  # none: the installation's own chain
+    first = models.BigIntegerField()  # sequences, both included
+    last = models.BigIntegerField()
+    first_at = models.DateTimeField()  # the span of its events' `at`
+    last_at = models.DateTimeField()
+    previous = models.BinaryField()  # the chain's hash before it
+    hash = models.BinaryField()  # and after it
+    sealed_at = models.DateTimeField(default=timezone.now)
+    signature = models.BinaryField()  # 8 bytes of the public key, then Ed25519
+    # Retention removed its events; signed too, so that a removal nobody ordered cannot be passed off as retention.
+    dropped_at = models.DateTimeField(null=True)
+    dropped_signature = models.BinaryField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["org_id", "last"], nulls_distinct=False, name="one_checkpoint_a_place"),
+        ]
+        indexes = [models.Index(fields=["sealed_at"], name="checkpoint_sealed")]
+
+
 class Worker(models.Model):
     """A process that runs jobs, and when it last said so. A running job whose worker fell silent is lost."""
 
@@ -356,4 +391,16 @@ class IdempotencyKey(models.Model):
         constraints = [models.UniqueConstraint(fields=["scope", "key"], name="one_answer_a_key")]
 
 
-__all__ = ["Event", "IdempotencyKey", "Job", "Resource", "ResourceQuerySet", "Revision", "VaultEntry", "Worker", "new_id"]
+__all__ = [
+    "Checkpoint",
+    "Event",
+    "IdempotencyKey",
+    "Job",
+    "PersonKey",
+    "Resource",
+    "ResourceQuerySet",
+    "Revision",
+    "VaultEntry",
+    "Worker",
+    "new_id",
+]

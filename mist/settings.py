@@ -22,6 +22,8 @@ MIST_ALLOW_PRIVATE_HOSTS = env.flag("MIST_ALLOW_PRIVATE_HOSTS", True)  # may clo
 MIST_SIGN_UP = env.flag("MIST_SIGN_UP", False)  # may strangers make accounts? Otherwise people are invited
 MIST_METRICS_TOKEN = env.text("MIST_METRICS_TOKEN")  # empty: /metrics answers local callers only
 MIST_TRUSTED_PROXIES = env.text("MIST_TRUSTED_PROXIES", "127.0.0.1")  # whose X-Forwarded-For and -Proto are believed
+MIST_EVENTS_KEEP_DAYS = env.integer("MIST_EVENTS_KEEP_DAYS", 0)  # of the audit log, by whole months; 0: for ever
+MIST_HISTORY_KEEP_DAYS = env.integer("MIST_HISTORY_KEEP_DAYS", 400)  # of rows as they were (`at=`); 0: for ever
 MIST_LOG_FORMAT = env.text("MIST_LOG_FORMAT", "text")  # text or json
 MIST_LOG_LEVEL = env.text("MIST_LOG_LEVEL", "INFO")
 DEBUG = env.flag("MIST_DEBUG", False)  # developers only
@@ -30,6 +32,8 @@ SECRET_KEY_FILE = env.path("MIST_SECRET_KEY_FILE", MIST_HOME / "secret.key")  # 
 VAULT_KEYS_FILE = env.path("MIST_VAULT_KEYS_FILE", MIST_HOME / "vault.keys")  # encrypt credentials, newest first; likewise
 SECRET_KEY, *SECRET_KEY_FALLBACKS = env.key_file(SECRET_KEY_FILE)
 MIST_VAULT_KEYS = env.key_file(VAULT_KEYS_FILE)
+AUDIT_KEYS_FILE = env.path("MIST_AUDIT_KEYS_FILE", MIST_HOME / "audit.keys")  # sign the audit log's checkpoints; likewise
+MIST_AUDIT_KEYS = env.key_file(AUDIT_KEYS_FILE)
 
 SOCKET_DIR = env.socket_dir(MIST_HOME)
 MIST_DATABASE_URL = env.text("MIST_DATABASE_URL")  # empty: the embedded PostgreSQL

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from accounts.auth import socket_actor
-from core.consumers import LiveConsumer, identifies
+from accounts.auth import rights_of_all, socket_actor
+from core import consumers, hub
 
-identifies(socket_actor)
-routes: list[URLPattern] = [path("ws/live", LiveConsumer.as_asgi())]
+consumers.identifies(socket_actor)
+hub.rechecks(rights_of_all)
+
+routes: list[URLPattern] = [path("ws/live", consumers.LiveConsumer.as_asgi())]
