@@ -11,6 +11,8 @@ from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from guardian.models import UserObjectPermission
 from rest_framework import serializers
 
@@ -50,6 +52,7 @@ class TextField(serializers.CharField):
         return clean_text(super().to_internal_value(data))
 
 
+@extend_schema_field(OpenApiTypes.STR)
 class UserField(serializers.Field[Any, Any, Any, Any]):
     """A member of the organization, by id or e-mail."""
 
@@ -133,7 +136,7 @@ class EditOrg(Action):
         call.target.save()
 
 
-class HeirParams(serializers.Serializer[Any]):
+class MemberParams(serializers.Serializer[Any]):
     """`user`: a member."""
 
     user = UserField()
@@ -145,7 +148,7 @@ class Transfer(Action):
 
     model = Organization
     name = "transfer"
-    params = HeirParams
+    params = MemberParams
     tier = 1
 
     def check(self, call: Call) -> None:
@@ -282,7 +285,7 @@ class AddMember(TeamAction):
     """Put a member of the organization into a team. Nobody but an owner puts themselves into one."""
 
     name = "add_member"
-    params = HeirParams
+    params = MemberParams
     bulk = False
 
     def check(self, call: Call) -> None:
@@ -303,7 +306,7 @@ class RemoveFromTeam(TeamAction):
     """Take a member out of a team."""
 
     name = "remove_member"
-    params = HeirParams
+    params = MemberParams
     bulk = False
 
     def check(self, call: Call) -> None:

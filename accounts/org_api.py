@@ -79,7 +79,7 @@ class OrgViewSet(ReadViewSet):
         perform(within(self.actor, org), org, "edit", self.body())
         return Response({"data": self.answer(Organization.objects.get(pk=org.pk))})
 
-    @extend_schema(request=actions.HeirParams, responses=JobAnswer)
+    @extend_schema(request=actions.MemberParams, responses=JobAnswer)
     def transfer(self, request: Request, **kwargs: Any) -> Response:
         """Make another member an owner in one's own place."""
         org = org_named(self.actor, kwargs["org"])

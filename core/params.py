@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 
@@ -29,6 +31,7 @@ class NameField(serializers.CharField):
         return clean_text(super().to_internal_value(data))
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
 class TagsField(serializers.Field[Any, Any, Any, Any]):
     """{"env": "prod"}; the contract's [{"key", "value"}] is accepted. Keys to 128 characters, values to 256, at most 100."""
 
@@ -55,6 +58,7 @@ class TagsField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field(OpenApiTypes.STR)
 class ResourceField(serializers.Field[Any, Any, Any, Any]):
     """An id or exact name of something the actor may read; otherwise it is not found, in the words for what does not exist."""
 

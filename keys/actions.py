@@ -15,7 +15,7 @@ from keys import pairs
 from keys.models import HostKey, Key
 
 
-class CreateParams(serializers.Serializer[Any]):
+class CreateKeyParams(serializers.Serializer[Any]):
     """Either `generate`, or `private` with its `passphrase` where it is encrypted, or `public` alone. `default`: for new machines."""
 
     name = NameField()
@@ -45,7 +45,7 @@ class Create(Action):
     model = Key
     name = "create"
     creates = True
-    params = CreateParams
+    params = CreateKeyParams
 
     def prepare(self, call: Call) -> None:
         p = call.params
@@ -87,14 +87,14 @@ class Create(Action):
         return {"id": call.target.pk.hex, "public": call.target.public}
 
 
-class EditParams(serializers.Serializer[Any]):
+class EditKeyParams(serializers.Serializer[Any]):
     """What is left out stays."""
 
     name = NameField(required=False)
     default = serializers.BooleanField(required=False)
     certificate = serializers.CharField(max_length=pairs.MAX_CHARACTERS, required=False, allow_blank=True)
 
-    validate_certificate = CreateParams.validate_public
+    validate_certificate = CreateKeyParams.validate_public
 
 
 @register
@@ -103,7 +103,7 @@ class Edit(Action):
 
     model = Key
     name = "edit"
-    params = EditParams
+    params = EditKeyParams
 
     def run(self, call: Call) -> None:
         key, p = call.target, call.params
@@ -116,7 +116,7 @@ class Edit(Action):
         key.save()
 
 
-class TagParams(serializers.Serializer[Any]):
+class TagKeyParams(serializers.Serializer[Any]):
     """`tags`: to set. `remove`: keys to take away."""
 
     tags = TagsField(required=False, default=dict)
@@ -129,7 +129,7 @@ class Tag(Action):
 
     model = Key
     name = "tag"
-    params = TagParams
+    params = TagKeyParams
 
     def run(self, call: Call) -> None:
         key = call.target
@@ -177,7 +177,7 @@ class Delete(Action):
 # --- hosts ------------------------------------------------------------------------------------------------------------
 
 
-class TrustParams(serializers.Serializer[Any]):
+class TrustHostParams(serializers.Serializer[Any]):
     """`public`: the host's OpenSSH line, compared by a person with the host's own. It takes the place of the ones known."""
 
     host = serializers.RegexField(r"^[A-Za-z0-9._:%\[\]-]+$", max_length=255)
@@ -199,7 +199,7 @@ class Trust(Action):
     name = "trust"
     creates = True
     tier = 1
-    params = TrustParams
+    params = TrustHostParams
 
     def draft(self, actor: Actor, params: dict[str, Any]) -> HostKey:
         pair = pairs.read_public(params["public"])

@@ -17,7 +17,7 @@ from core.api import HexField, RefField, ResourceViewSet, routes
 from core.api.lists import keep_only, refuse_unknown
 from core.errors import BadRequest
 from keys import pairs
-from keys.actions import CreateParams, TrustParams
+from keys.actions import CreateKeyParams, TrustHostParams
 from keys.models import HostKey, Key
 
 TRUE = ("1", "true", "yes")
@@ -55,7 +55,7 @@ class KeySerializer(serializers.Serializer[Any]):
         return allowed(self.context["actor"], key)
 
 
-class AddKeyRequest(CreateParams):
+class AddKeyRequest(CreateKeyParams):
     """`{name, private, certificate?}`, `{name, generate: true}`, or `{generate: true, dry: true}`: a pair that is not kept."""
 
     name = serializers.CharField(max_length=255, required=False)  # type: ignore[assignment]
@@ -148,7 +148,7 @@ class HostKeyViewSet(ResourceViewSet):
         """The keys hosts are known by."""
         return super().list(request, **kwargs)
 
-    @extend_schema(request=TrustParams, responses=HostKeySerializer)
+    @extend_schema(request=TrustHostParams, responses=HostKeySerializer)
     def trust(self, request: Request, **kwargs: Any) -> Response:
         """Trust a host's key, in place of what it was known by."""
         refuse_unknown(request, ())

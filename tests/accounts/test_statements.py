@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accounts import policies
+from accounts import people, policies
 from accounts.guards import explain
-from accounts.models import Team
+from accounts.models import Team, User
 from accounts.statements import Policy, Statement
 from clouds.models import Cloud, Size
 from core import guard
@@ -222,3 +223,14 @@ def test_clouds_are_named_and_stored_by_id(rows: Rows, actor: Actor) -> None:
         policies.sentence(stored, policies.names_in([stored], actor))
         == "May do everything with machine, tagged env=prod and team, in cloud c0."
     )
+
+
+def test_the_machines_list_of_a_restricted_person_takes_few_queries(rows: Rows, member: Member, django_assert_max_num_queries: Any) -> None:
+    reader = member(allow("machine.*", "cloud.read", tags={"env": "prod"}), deny("machine.destroy", tags={"team": None}))
+    client = Client()
+    client.force_login(User.objects.get(pk=reader.user_id), backend=people.BACKEND)
+    with django_assert_max_num_queries(12):
+        answer = client.get("/api/v2/machines?search=state:running tag:env=prod m")
+    shown = answer.json()["data"]
+    assert {one["name"] for one in shown} == {"m1", "m4", "m7", "m10"}
+    assert "destroy" not in next(one["actions"] for one in shown if one["name"] == "m4")
