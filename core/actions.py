@@ -144,7 +144,7 @@ def row_facts(target: Any) -> dict[str, Any] | None:
     """The columns of a row as an event may show them."""
     if not isinstance(target, models.Model):
         return None
-    return {f.attname: getattr(target, f.attname) for f in target._meta.concrete_fields if f.attname not in HIDDEN}
+    return {f.attname: getattr(target, f.attname) for f in target._meta.concrete_fields if not f.generated and f.attname not in HIDDEN}
 
 
 def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

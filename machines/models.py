@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 
 from clouds.models import INVENTORY_FIELDS, LOCATION, Image, Inventory, Location, Size, inventory_constraints
 from core.models import ResourceQuerySet
-from core.search import RESOURCE_ALIASES, Addresses, Bool, Choice, Date, GiB, Many, MiB, Number, Ref, SearchSpec, Text
+from core.search import RESOURCE_ALIASES, Addresses, Bool, Choice, Date, GiB, Haystack, Many, MiB, Number, Ref, SearchSpec, Tags, Text
 from core.search import Size as SizeKey
 from networks.models import Network, Subnet
 
@@ -93,6 +93,14 @@ class Machine(Inventory):
     remind_s = models.PositiveIntegerField(null=True)  # before it expires
     remind_message = models.TextField(blank=True)
     reminded_at = models.DateTimeField(null=True)
+    # What a bare word of a search looks in: name, addresses, tags (core.search.Haystack). Written by the database.
+    haystack = models.GeneratedField(
+        expression=models.Func(
+            "name", "tags", "public_ips", "private_ips", "address", function="mist_haystack", output_field=models.TextField()
+        ),
+        output_field=models.TextField(),
+        db_persist=True,
+    )
 
     search = SearchSpec(
         kind="machine",
@@ -101,9 +109,11 @@ class Machine(Inventory):
             "state": Choice("state", tuple(State.values)),
             "type": Choice("type", tuple(Type.values)),
             "hostname": Text("hostname"),
-            "ip": Addresses(("public_ips", "private_ips")),
-            "public_ips": Addresses(("public_ips",)),
-            "private_ips": Addresses(("private_ips",)),
+            "ip": Addresses(("public_ips", "private_ips"), haystack="haystack"),
+            "public_ips": Addresses(("public_ips",), haystack="haystack"),
+            "private_ips": Addresses(("private_ips",), haystack="haystack"),
+            "tag": Tags(haystack="haystack"),
+            "text": Haystack(),
             "cores": Number("cores"),
             "ram_mib": SizeKey("ram_mib", MiB),
             "disk": SizeKey("disk_gib", GiB),
@@ -137,7 +147,7 @@ class Machine(Inventory):
             "os_type": "os",
             "arch": "architecture",
         },
-        bare=("name", "id", "ip", "tag"),
+        bare=("text", "id"),
     )
 
     objects = ResourceQuerySet.as_manager()
@@ -145,7 +155,9 @@ class Machine(Inventory):
     class Meta:
         constraints = inventory_constraints("machine")
         indexes = [
-            GinIndex(fields=["tags"], name="machine_tags", opclasses=["jsonb_path_ops"]),
+            GinIndex(fields=["tags"], name="machine_tags"),
+            GinIndex(fields=["haystack"], name="machine_haystack", opclasses=["gin_trgm_ops"]),
+            GinIndex(fields=["name"], name="machine_name_trigrams", opclasses=["gin_trgm_ops"]),
             models.Index(fields=["org", "name", "id"], name="machine_by_name"),
             models.Index(fields=["org", "state"], name="machine_by_state"),
             models.Index(fields=["expires_at"], name="machine_expires", condition=models.Q(expires_at__isnull=False)),

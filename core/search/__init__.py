@@ -8,7 +8,7 @@
 `searched`: as whom; `Model.search_q(text, actor)` is what lists, selectors and sockets call.
 """
 
-from core.search.fields import Addresses, Bool, Choice, Date, GiB, Id, MiB, Number, Present, Size, Tags, Text, Words
+from core.search.fields import Addresses, Bool, Choice, Date, GiB, Haystack, Id, MiB, Number, Present, Size, Tags, Text, Words
 from core.search.grammar import All, And, Node, Not, Or, Term, Token, Value, all_of, any_of, parse, terms, tokens, uses_regex
 from core.search.predicates import Field, SearchContext
 from core.search.references import Either, Many, Ref, Refs, Through
@@ -28,6 +28,7 @@ __all__ = [
     "Either",
     "Field",
     "GiB",
+    "Haystack",
     "Id",
     "Lookup",
     "Many",

@@ -19,7 +19,7 @@ from django.db.models import Value as Literal
 from core.errors import BadSearch
 from core.search import values
 from core.search.grammar import Value
-from core.search.predicates import EVERYTHING, NOTHING, Column, Field, SearchContext, any_q, condition, text
+from core.search.predicates import EVERYTHING, NOTHING, SEPARATOR, Column, Field, SearchContext, any_q, condition, narrowed, text
 
 MiB, GiB = 1024**2, 1024**3  # for Size.unit
 _HEX = re.compile(r"[0-9a-f]{1,32}")
@@ -74,6 +74,26 @@ class Words(Field):
 
     def none(self, *, context: SearchContext) -> Q:
         return condition("{0} IS NULL", self.column)
+
+
+@dataclass(frozen=True)
+class Haystack(Field):
+    """All that a bare word looks in, as one stored text: pieces in lower case, `SEPARATOR` before and after each, a tag's key
+    before its value. One trigram index serves what would otherwise be an OR over columns, and no row is lowered again.
+    """
+
+    column: str = "haystack"
+    operators: ClassVar[tuple[str, ...]] = (":",)
+    title: ClassVar[str] = "text"
+
+    def match(self, value: Value, *, exact: bool, context: SearchContext) -> Q:
+        if not value.wild:
+            return condition("{0} LIKE lower({1}) AND {0} IS NOT NULL", self.column, text(values.like(value, contains=True)))
+        glob = f"[^{SEPARATOR}]*".join(re.sub(r"([^\w\s])", r"\\\1", part, flags=re.ASCII) for part in value.parts)
+        return condition("{0} ~ lower({1}) AND {0} IS NOT NULL", self.column, text(f"{SEPARATOR}{glob}{SEPARATOR}"))
+
+    def none(self, *, context: SearchContext) -> Q:
+        return NOTHING
 
 
 @dataclass(frozen=True)
@@ -287,10 +307,11 @@ class Id(Field):
 class Tags(Field):
     """A JSONB object of texts: `tag:k`, `tag:k=v` exactly, with wildcards without case. `\\=` in quotes is a = of the key.
 
-    A GIN index with `jsonb_ops` serves `k` and `k=v`; bare words use one with `gin_trgm_ops` on `(tags::text)`.
+    A GIN index (`jsonb_ops`: the other one knows no keys) serves `k` and `k=v`, the haystack the wildcards.
     """
 
     column: str = "tags"
+    haystack: str = ""
     title: ClassVar[str] = "tag"
     operators: ClassVar[tuple[str, ...]] = (":", "=", "!=", "~")
     _EACH: ClassVar[str] = "EXISTS (SELECT 1 FROM jsonb_each_text({0}) AS tag(k, v) WHERE %s)"
@@ -301,20 +322,25 @@ class Tags(Field):
         # \0 cannot be in a search: it stands for the wildcard while key and value are told apart.
         parted = re.split(r"(?<!\\)=", "\0".join(value.parts), maxsplit=1)
         key, wanted = (Value(tuple(part.replace("\\=", "=").split("\0"))) for part in (parted[0], parted[-1]))
-        if len(parted) == 1:
-            if not key.wild:
-                return condition("{0} ? {1} AND {0} IS NOT NULL", self.column, text(key.text))
-            return condition(self._EACH % "k ILIKE {1}", self.column, text(values.like(key, contains=False)))
-        if not key.wild and wanted.anything:
-            return condition("{0} ? {1} AND {0} IS NOT NULL", self.column, text(key.text))
+        if len(parted) == 1 or (not key.wild and wanted.anything):
+            return self._has(key)
         if not key.wild and not wanted.wild:
             pair = json.dumps({key.text: wanted.text}, ensure_ascii=False)
             return condition("{0} @> {1}::jsonb AND {0} IS NOT NULL", self.column, text(pair))
         pattern = text(values.like(wanted, contains=False))
-        if not key.wild:
-            sql = "{0} ? {1} AND COALESCE({0} ->> {1} ILIKE {2}, FALSE) AND {0} IS NOT NULL"
-            return condition(sql, self.column, text(key.text), pattern)
-        return condition(self._EACH % "k ILIKE {1} AND v ILIKE {2}", self.column, text(values.like(key, contains=False)), pattern)
+        if key.wild:
+            each = condition(self._EACH % "k ILIKE {1} AND v ILIKE {2}", self.column, text(values.like(key, contains=False)), pattern)
+            return narrowed(self.haystack, max(*key.parts, *wanted.parts, key=len), each)
+        sql = "{0} ? {1} AND COALESCE({0} ->> {1} ILIKE {2}, FALSE) AND {0} IS NOT NULL"
+        return narrowed(
+            self.haystack, SEPARATOR.join(("", key.text, wanted.parts[0])), condition(sql, self.column, text(key.text), pattern)
+        )
+
+    def _has(self, key: Value) -> Q:
+        if key.wild:
+            each = condition(self._EACH % "k ILIKE {1}", self.column, text(values.like(key, contains=False)))
+            return narrowed(self.haystack, max(key.parts, key=len), each)
+        return condition("{0} ? {1} AND {0} IS NOT NULL", self.column, text(key.text))
 
     def regex(self, pattern: str, *, context: SearchContext) -> Q:
         return condition(self._EACH % "k || '=' || v ~ {1}", self.column, text(pattern))
@@ -323,7 +349,7 @@ class Tags(Field):
         return condition("{0} IS NULL OR {0} = '{}'::jsonb", self.column)
 
     def word(self, value: Value, *, context: SearchContext) -> Q | None:
-        """In a key or a value. First in the text of the whole object, which has an index; then in each, which is exact."""
+        """In a key or a value. First in the text of the whole object, which is quick; then in each, which is exact."""
         pattern = "%".join(values.escape(json.dumps(part, ensure_ascii=False)[1:-1]) for part in value.parts)
         each = self._EACH % "k ILIKE {2} OR v ILIKE {2}"
         sql = "{0}::text ILIKE {1} AND {0} IS NOT NULL AND " + each
@@ -332,24 +358,27 @@ class Tags(Field):
 
 @dataclass(frozen=True)
 class Addresses(Field):
-    """Arrays of addresses: a whole one by `&&` (GIN), the beginning of one, a wildcard, or an IPv4 network such as 10.0.0.0/8."""
+    """Arrays of addresses: a whole one, the beginning of one, a wildcard, or an IPv4 network such as 10.0.0.0/8.
+
+    A GIN index on each array serves whole ones; the haystack serves everything.
+    """
 
     columns: tuple[str, ...]
+    haystack: str = ""
     title: ClassVar[str] = "address"
     operators: ClassVar[tuple[str, ...]] = (":", "=", "!=", "~")
 
     def match(self, value: Value, *, exact: bool, context: SearchContext) -> Q:
         written = value.text.strip()
-        if not value.wild:
-            if exact or _is_address(written):
-                return any_q(
-                    Q(**{f"{column}__overlap": list(dict.fromkeys((written, written.lower())))}) & condition("{0} IS NOT NULL", column)
-                    for column in self.columns
-                )
-            if "/" in written:
-                return self._network(written, value.position)
-            return self._some("a ILIKE {1}", text(values.escape(written) + "%"))
-        return self._some("a ILIKE {1}", text(values.like(value, contains=False)))
+        if value.wild:
+            return narrowed(self.haystack, max(value.parts, key=len), self._some("a ILIKE {1}", text(values.like(value, contains=False))))
+        if exact or _is_address(written):
+            either = list(dict.fromkeys((written, written.lower())))
+            whole = any_q(Q(**{f"{column}__overlap": either}) & condition("{0} IS NOT NULL", column) for column in self.columns)
+            return narrowed(self.haystack, f"{SEPARATOR}{written}{SEPARATOR}", whole)
+        if "/" in written:
+            return self._network(written, value.position)
+        return narrowed(self.haystack, SEPARATOR + written, self._some("a ILIKE {1}", text(values.escape(written) + "%")))
 
     def _some(self, test: str, *args: Any) -> Q:
         each = f"EXISTS (SELECT 1 FROM unnest({{0}}) AS address(a) WHERE {test})"  # noqa: S608  # `test` is ours
@@ -361,7 +390,9 @@ class Addresses(Field):
         except ValueError:
             raise BadSearch(f'"{written[:50]}" is not an IPv4 network such as 10.0.0.0/8.', position=position) from None
         # CASE, because PostgreSQL is free to cast first and test afterwards; not every address here is an IPv4 one.
-        return self._some("CASE WHEN a ~ {1} THEN a::inet <<= {2}::inet ELSE FALSE END", text(_IPV4), text(str(network)))
+        inside = self._some("CASE WHEN a ~ {1} THEN a::inet <<= {2}::inet ELSE FALSE END", text(_IPV4), text(str(network)))
+        octets = str(network.network_address).split(".")[: network.prefixlen // 8]
+        return narrowed(self.haystack, SEPARATOR + "".join(f"{octet}." for octet in octets[:3]), inside)
 
     def regex(self, pattern: str, *, context: SearchContext) -> Q:
         return self._some("a ~ {1}", text(pattern))

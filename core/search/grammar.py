@@ -33,7 +33,7 @@ SPECIAL_VALUES = frozenset({"none", "me"})  # mean something unless they are quo
 _KEY = re.compile(r"([^\W\d][\w.\-]*)(!=|>=|<=|[:=<>~])")
 _KEYWORD = re.compile(r"(?:AND|OR|NOT)(?=[\s()]|$)")
 _OPERATORS = "!:=<>~"
-_UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSENDABLE = re.compile("[\x00\x1f\ud800-\udfff]")  # U+001F parts the pieces of a haystack
 
 
 @dataclass(frozen=True, slots=True)

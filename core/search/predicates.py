@@ -18,6 +18,7 @@ from django.db.models import BooleanField, Expression, F, Model, Q, QuerySet, Te
 from django.db.models import Value as Literal
 
 from core.search.grammar import Value
+from core.search.values import escape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +83,19 @@ def any_q(predicates: Iterable[Q]) -> Q:
     for predicate in predicates:
         result = predicate if result is None else result | predicate
     return NOTHING if result is None else result
+
+
+SEPARATOR = "\x1f"  # before and after each piece of a haystack
+
+
+def narrowed(haystack: str, piece: str, q: Q) -> Q:
+    """`q`, which holds only where the haystack has `piece` somewhere: said too, because the haystack has an index.
+
+    "" for no haystack: `q` alone.
+    """
+    if not haystack or len(piece) < 3:  # trigrams
+        return q
+    return condition("{0} LIKE lower({1}) AND {0} IS NOT NULL", haystack, text(f"%{escape(piece)}%")) & q
 
 
 @dataclass(frozen=True)
