@@ -36,7 +36,7 @@ from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from core import actions, guard, listing, live
+from core import actions, guard, live
 from core.actor import Actor
 from core.errors import NotFound, Refused, TooMany
 from core.models import Event, Job, Resource, Revision
@@ -207,7 +207,7 @@ class Reader:
         if model is None:
             raise NotFound(f"There is no kind {kind[:60]!r}.", code="kind_not_found")
         if search:
-            await hop(listing.search_q, model, search, self.actor)
+            await hop(model.search_q, search, self.actor)
         self.unsubscribe(name)
         if len(self.subscriptions) >= SUBSCRIPTIONS_MAX:
             raise TooMany(f"At most {SUBSCRIPTIONS_MAX} subscriptions a socket.", retry_after_s=0)
@@ -463,7 +463,7 @@ def look(model: Any, org_id: UUID, ids: set[UUID], wanted: list[tuple[Actor, str
             if not text or not visible:
                 answers.append((visible, lost))
                 continue
-            q = listing.search_q(model, text, actor)
+            q = model.search_q(text, actor)
             match = set(model.objects.filter(pk__in=visible).filter(q).values_list("pk", flat=True))
             answers.append((match, lost | (visible - match)))
     return answers

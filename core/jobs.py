@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from core import actions, events, guard, listing, live
+from core import actions, events, guard, live
 from core.actor import Actor
 from core.errors import Conflict, Denied, Failed, Invalid, NotFound, Refused
 from core.models import Job, Worker
@@ -105,7 +105,7 @@ def select(actor: Actor, model: type[Any], *, ids: Sequence[UUID] | None = None,
     rows: QuerySet[Any] = model.objects.visible_to(actor)
     if ids is not None:
         return rows.filter(pk__in=ids)
-    return rows.filter(listing.search_q(model, search or "", actor))
+    return rows.filter(model.search_q(search or "", actor))
 
 
 def preview(actor: Actor, model: type[Any], name: str, *, ids: Sequence[UUID] | None = None, search: str | None = None) -> dict[str, Any]:

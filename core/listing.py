@@ -12,8 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import FieldDoesNotExist, ValidationError
-from django.db import connection, models
-from django.db.models import F, Q
+from django.db import models
+from django.db.models import F, Func, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -23,7 +23,6 @@ from core.errors import BadRequest, Conflict, Invalid, NotFound
 
 LIMIT, MOST = 100, 1000
 EXACT_TO = 10_000  # rows counted exactly; beyond, the planner's guess
-REGEX_TIMEOUT_MS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +50,6 @@ class Page:
     next: str | None
 
 
-def search_q(model: type[Any], text: str, actor: Actor) -> Q:
-    """The predicate of a search as this actor means it.  Raises: BadSearch."""
-    if not text.strip():
-        return Q()
-    context = search.SearchContext(
-        now=timezone.now(),
-        org_id=actor.org_id,
-        user_id=actor.user_id,
-        visible=lambda other: other._default_manager.visible_to(actor),  # type: ignore[attr-defined]
-    )
-    return search.compile(text, model.search, context=context)
-
-
 def sorts_of(model: type[Any]) -> dict[str, str]:
     """{what a caller may sort by: column}. Every model sorts by name (or its own `sorts`) and by when it was made."""
     own: dict[str, str] = dict(getattr(model, "sorts", {}))
@@ -84,7 +70,7 @@ def rows(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> models.Q
     if query.cloud:
         found = found.filter(cloud_q(model, query.cloud, actor))
     if query.search.strip():
-        found = found.filter(search_q(model, query.search, actor))
+        found = found.filter(model.search_q(query.search, actor))
     return found  # type: ignore[no-any-return]
 
 
@@ -110,16 +96,20 @@ def page(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> Page:
         raise BadRequest(f"Cannot sort by {key[:60]!r}. There are: {', '.join(sorted(sorts))}.", code="bad_sort")
     column = sorts.get(key, "id")
     limit = max(1, min(query.limit, MOST))
-    with regex_limit(query.search):
+    with search.time_limited(query.search):
         found = rows(queryset, actor, query)
         total, estimated = count(found)
         window = found
         if query.cursor:
             window = window.filter(_after(query.cursor, sort, column, descending, model))
-        order = F(column).desc(nulls_last=True) if descending else F(column).asc(nulls_last=True)
-        nullable = _nullable(model, column)
-        plain = f"-{column}" if descending else column
-        ordered = window.order_by(*([order] if nullable else [plain]), *([] if column == "id" else ["-id" if descending else "id"]))
+        by: F | Func = F(column)
+        if query.search.strip() and not estimated:
+            # Few match, maybe none near the start of the order: collect and sort them, never walk the order's index. GREATEST of
+            # one is that one, but no index knows it.
+            by = Func(by, function="GREATEST")
+        nulls = True if _nullable(model, column) else None
+        order = by.desc(nulls_last=nulls) if descending else by.asc(nulls_last=nulls)
+        ordered = window.order_by(order, *([] if column == "id" else ["-id" if descending else "id"]))
         start = 0 if query.cursor else max(0, query.start)
         taken = list(ordered[start : start + limit + 1])
     more = len(taken) > limit
@@ -142,31 +132,6 @@ def count(found: models.QuerySet[Any]) -> tuple[int, bool]:
         return exact, False
     plan = json.loads(found.order_by().values("pk").explain(format="json"))[0]["Plan"]
     return max(int(plan["Plan Rows"]), EXACT_TO + 1), True
-
-
-class regex_limit:  # noqa: N801 - reads as a statement
-    """A regular expression may take so long and no longer."""
-
-    def __init__(self, text: str) -> None:
-        self.needed = "~" in text and search.uses_regex(search.parse(text))
-
-    def __enter__(self) -> None:
-        if self.needed:
-            self._set(REGEX_TIMEOUT_MS)
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if self.needed and not (connection.in_atomic_block and connection.needs_rollback):
-            try:
-                self._set(0)
-            except Exception:  # noqa: BLE001 - the connection is broken: the first error tells
-                connection.close()
-        if self.needed and error is not None and "statement timeout" in str(error):
-            raise Invalid("This regular expression takes too long here. Make it simpler, or add another term.", code="search_too_slow")
-
-    def _set(self, milliseconds: int) -> None:
-        with connection.cursor() as cursor:
-            value = f"{milliseconds}ms" if milliseconds else "DEFAULT"
-            cursor.execute(f"SET statement_timeout = {value if value == 'DEFAULT' else repr(value)}")
 
 
 def _nullable(model: type[Any], column: str) -> bool:
@@ -253,4 +218,4 @@ def parse_at(text: str) -> datetime:
     return when if timezone.is_aware(when) else timezone.make_aware(when)
 
 
-__all__ = ["Page", "Query", "by_id_or_name", "count", "one", "page", "parse_at", "rows", "search_q", "sorts_of"]
+__all__ = ["Page", "Query", "by_id_or_name", "count", "one", "page", "parse_at", "rows", "sorts_of"]
