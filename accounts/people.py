@@ -100,10 +100,17 @@ def add_user(email: str, *, is_admin: bool = False, org: str = "", password: str
 def create_first_admin() -> tuple[User, str | None] | None:
     """The first admin with the organization `default`, when there is nobody yet.
 
+    A generated password that nobody has used (its first start was cut short, or its words got lost) is replaced by another.
     Returns: the person, and the one-time password unless MIST_ADMIN_PASSWORD gave one; None: there is somebody.
     """
-    if User.objects.exists():
-        return None
+    someone = User.objects.order_by("date_joined").first()
+    if someone is not None:
+        if not (someone.must_change_password and someone.last_login is None and someone.is_superuser) or User.objects.count() > 1:
+            return None
+        generated = secrets.token_urlsafe(12)
+        someone.set_password(generated)
+        someone.save(update_fields=["password"])
+        return someone, generated
     return add_user(settings.MIST_ADMIN_EMAIL, is_admin=True, org="default", password=settings.MIST_ADMIN_PASSWORD or None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,6 +49,14 @@ def test_it_says_where_it_is_and_that_it_is_well(stack: Stack) -> None:
         *("queue:interactive", "queue:poll", "queue:bulk", "queue:system"),
     }
     assert stack.get("/healthz") == (200, b"ok\n")
+
+
+def test_the_first_admin_is_told_once_and_the_password_is_good_for_signing_in(stack: Stack) -> None:
+    (password,) = re.findall(r"Sign in as admin@localhost with the password (\S+)", stack.words)
+    status, body = stack.post("/api/v2/auth/sessions", {"email": "admin@localhost", "password": password})
+    assert status in {200, 403}, body
+    status, body = stack.post("/api/v2/auth/tokens", {"email": "admin@localhost", "password": password, "name": "too early"})
+    assert status in {401, 403}, body  # a one-time password makes no tokens
 
 
 def test_its_keys_are_its_own(stack: Stack) -> None:

@@ -21,7 +21,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from mist import first_start, roles
+from accounts.people import create_first_admin
+from mist import roles
 from mist.embedded import CannotStart, Postgres, Valkey, locked
 from mist.supervisor import Fork, Program, Stopped, Supervisor
 
@@ -140,7 +141,13 @@ def _set_up() -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
         call_command("migrate", interactive=False, verbosity=0)
-        return first_start.ensure_admin()
+        made = create_first_admin()
+    if made is None:
+        return ""
+    user, password = made
+    if password is None:
+        return f"Sign in as {user.email} with the password of MIST_ADMIN_PASSWORD."
+    return f"Sign in as {user.email} with the password {password}\nIt is for one sign-in: you choose your own then. It is shown this once."
 
 
 def _announce(began: float, admin: str) -> None:
