@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
 from accounts import throttle
 from accounts.auth import address_of
@@ -16,6 +20,10 @@ from accounts.models import User
 from core import vault
 from core.actor import Actor, new_request_id
 from core.errors import TooMany
+from core.models import VaultEntry
+from core.ticks import every
+
+PURPOSE = "mfa"  # of their entries in the vault
 
 
 def actor_in(request: Any, user: User | None = None, email: str = "") -> Actor:
@@ -101,10 +109,20 @@ class AccountAdapter(DefaultAccountAdapter):
 
 
 class MfaAdapter(DefaultMFAAdapter):
-    """Seeds and recovery codes are sealed with the vault's keys."""
+    """Seeds and recovery codes are entries of the vault, so that they are sealed anew with the others; their rows hold the entry's id."""
 
     def encrypt(self, text: str) -> str:
-        return vault.box().encrypt(text.encode()).decode()
+        return vault.put(None, PURPOSE, {"text": text}).pk.hex
 
     def decrypt(self, encrypted_text: str) -> str:
-        return vault.box().decrypt(encrypted_text.encode()).decode()
+        return str(vault.read(UUID(encrypted_text))["text"])
+
+
+@every(86_400)
+def sweep(now: datetime | None = None) -> int:
+    """Drop the entries whose authenticator was removed.  Returns: how many."""
+    kept: set[UUID] = set()
+    for data in Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN).values_list("data", flat=True):
+        kept |= {UUID(value) for value in data.values() if isinstance(value, str) and len(value) == 32}
+    old = (now or timezone.now()) - timedelta(hours=1)  # one that is being set up has no row yet
+    return VaultEntry.objects.filter(purpose=PURPOSE, created_at__lt=old).exclude(pk__in=kept).delete()[0]

@@ -92,6 +92,5 @@ def is_within(address: str, networks: Iterable[str]) -> bool:
 
 
 def tell(actor: Actor, what: str, user: User | None = None, **detail: str) -> None:
-    """An event of the installation's own chain, about a person."""
-    facts = {"target_kind": "user", "target_id": user.pk if user else None, "target_name": user.email if user else actor.email}
-    events.record(what, actor, detail=detail, **facts)
+    """An event of the installation's own chain, about a person. E-mail and address go with the actor, where they can be erased."""
+    events.record(what, actor, target_kind="user", target_id=user.pk if user else None, detail=detail)

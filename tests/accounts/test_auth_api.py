@@ -14,14 +14,15 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import people, throttle
+from accounts.adapter import sweep
 from accounts.auth import again
 from accounts.credentials import digest_of
 from accounts.models import Membership, Organization, Team, Token, User
-from core import actions
+from core import actions, vault
 from core.actions import perform
 from core.actor import Actor
 from core.errors import Conflict, Denied, TooMany, Unauthenticated
-from core.models import Event, Job
+from core.models import Event, Job, VaultEntry
 from machines.models import Machine
 from tests.accounts.conftest import PASSWORD, allow, make_member, make_org
 
@@ -116,12 +117,30 @@ def code_of(secret: str) -> str:
 def test_a_second_step_is_asked_for_sealed_and_works_once(owner: User) -> None:
     secret = "JBSWY3DPEHPK3PXP"
     TOTP.activate(owner, secret)
+    vault.rotate()
     assert secret not in json.dumps(Authenticator.objects.get().data)
     assert sign_in(owner.email)[1].json()["code"] == "otp_required"
     assert sign_in(owner.email, otp="000000")[1].json()["code"] == "otp_wrong"
     code = code_of(secret)
     assert sign_in(owner.email, otp=code)[1].status_code == 200
     assert sign_in(owner.email, otp=code)[1].json()["code"] == "otp_wrong"
+
+
+def test_a_removed_authenticator_leaves_nothing_in_the_vault(owner: User) -> None:
+    TOTP.activate(owner, "JBSWY3DPEHPK3PXP")
+    later = timezone.now() + timedelta(days=1)
+    assert sweep(later) == 0
+    Authenticator.objects.all().delete()
+    assert sweep(later) == 1
+    assert not VaultEntry.objects.filter(purpose="mfa").exists()
+
+
+def test_events_of_accounts_name_nobody_in_clear(owner: User) -> None:
+    sign_in(owner.email, "wrong")
+    sign_in(owner.email)
+    sign_in("unknown@example.org")
+    told_of = json.dumps(list(Event.objects.values("target_name", "before", "after", "detail", "via")), default=str)
+    assert "example.org" not in told_of
 
 
 def test_asking_for_the_code_does_not_forgive_wrong_codes(owner: User) -> None:
