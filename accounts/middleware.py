@@ -18,7 +18,7 @@ FIRST_RUN = "/first-run"
 
 
 class SessionRulesMiddleware:
-    """While the password is a one-time one, every page leads to its change. From an address that is not allowed, the session ends."""
+    """While the password is a one-time one, every page leads to the first run. From an address that is not allowed, the session ends."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -31,5 +31,5 @@ class SessionRulesMiddleware:
                 return redirect(reverse("account_login"))
             change = reverse("account_change_password")
             if user.must_change_password and request.path not in (change, reverse("account_logout"), FIRST_RUN):
-                return redirect(change)
+                return redirect(FIRST_RUN)
         return self.get_response(request)

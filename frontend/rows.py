@@ -121,6 +121,7 @@ def event_rows(events: Sequence[Event]) -> list[Event]:
         extra.verb, _dot, extra.outcome = event.type.rpartition(".")
         extra.label = words.event_label(event.type)
         extra.lines = diff(event)
+        extra.via_short = event.via.partition(":")[0]
         extra.why = event.detail.get("reason") or event.detail.get("error") or ""
     return list(events)
 

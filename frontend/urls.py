@@ -6,11 +6,14 @@ from allauth.account.views import login, logout
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from frontend.views import bulk, clouds, dashboard, entry, jobs, log, machines
+from frontend.views import bulk, clouds, create, dashboard, entry, export, jobs, log, machines, settings, teams
 
 org: list[URLPattern | URLResolver] = [
     path("", dashboard.DashboardView.as_view()),
     path("machines", machines.MachinesView.as_view()),
+    path("machines.csv", export.MachinesCsvView.as_view()),
+    path("machines/views", machines.SaveViewView.as_view()),
+    path("machines/new", create.CreateMachineView.as_view()),
     path("machines/bulk", bulk.BulkBarView.as_view()),
     path("machines/bulk/<slug:verb>", bulk.BulkActView.as_view()),
     path("machines/<str:identity>/do/<slug:verb>", machines.MachineActView.as_view()),
@@ -24,14 +27,24 @@ org: list[URLPattern | URLResolver] = [
     path("clouds/new/<slug:provider>", clouds.AddCloudView.as_view()),
     path("clouds/<str:identity>/do/<slug:verb>", clouds.CloudActView.as_view()),
     path("clouds/<str:identity>", clouds.CloudView.as_view()),
+    path("teams", teams.TeamsView.as_view()),
+    path("teams/<str:identity>", teams.TeamView.as_view()),
+    path("settings/profile", settings.ProfileView.as_view()),
+    path("settings/password", settings.PasswordView.as_view()),
+    path("settings/sessions", settings.SessionsView.as_view()),
+    path("settings/tokens", settings.TokensView.as_view()),
+    path("settings/organization", settings.OrganizationView.as_view()),
     path("jobs", jobs.JobsView.as_view()),
     path("jobs/<str:identity>", jobs.JobView.as_view()),
     path("jobs/<str:identity>/<slug:what>", jobs.JobDoView.as_view()),
     path("log", log.LogView.as_view()),
+    path("log.csv", export.LogFileView.as_view(), {"form": "csv"}),
+    path("log.jsonl", export.LogFileView.as_view(), {"form": "jsonl"}),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", entry.home),
+    path("first-run", entry.first_run),
     path("account/", include("allauth.urls")),
     path("sign-in", login, name="account_login"),  # after the include: of two with a name, the last is the address that is written
     path("sign-out", logout, name="account_logout"),

@@ -6,8 +6,12 @@ from django.urls import URLPattern, path
 
 from accounts.auth import rights_of_all, socket_actor
 from core import consumers, hub
+from frontend.consumers import ConsoleConsumer
 
 consumers.identifies(socket_actor)
 hub.rechecks(rights_of_all)
 
-routes: list[URLPattern] = [path("ws/live", consumers.LiveConsumer.as_asgi())]
+routes: list[URLPattern] = [
+    path("ws/live", consumers.LiveConsumer.as_asgi()),
+    path("ws/console", ConsoleConsumer.as_asgi()),
+]

@@ -47,11 +47,9 @@ class ConsoleView(View):
         org = Organization.objects.filter(slug=kwargs.pop("slug"), memberships__user=user).first()
         if org is None:
             raise Http404
-        self.org, self.actor = org, actor_of(request, org)
+        self.org, self.actor = org, console_actor(request, org.slug)
         self.frame = Frame(request, org, user, self.actor, self.section)
         request.frame = self.frame  # type: ignore[attr-defined]
-        if user.last_org_id != org.pk:
-            User.objects.filter(pk=user.pk).update(last_org=org)
         try:
             return super().dispatch(request, *args, **kwargs)
         except MistError as error:
@@ -134,11 +132,6 @@ class ConsoleView(View):
         if isinstance(error, BadRequest):
             return self.page("400.html", context, status=400)
         return self.page("500.html" if error.status == 500 else "503.html", context, status=error.status)
-
-
-def actor_of(request: HttpRequest, org: Organization) -> Actor:
-    """Whoever is signed in, acting through the console in this organization."""
-    return console_actor(request, org.slug)
 
 
 def problem(title: str, error: MistError, fields: list[Any] | tuple[Any, ...] = ()) -> dict[str, Any]:

@@ -6,8 +6,18 @@ from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 
-from accounts.models import User
+from accounts import people
+from accounts.auth import console_actor
+from accounts.models import Team, User
+from clouds.providers.base import Field
+from core.actions import perform
+from core.errors import Invalid, MistError
+from frontend import forms
+from frontend.views.base import problem
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -22,3 +32,36 @@ def home(request: HttpRequest) -> HttpResponse:
     if org is None:
         return render(request, "entry_no_org.html")
     return HttpResponseRedirect(f"/o/{org.slug}/")
+
+
+@never_cache
+@sensitive_post_parameters()
+def first_run(request: HttpRequest) -> HttpResponse:
+    """The one-time password is changed; an owner names the organization."""
+    user = request.user
+    if not isinstance(user, User):
+        return redirect_to_login(request.get_full_path(), settings.LOGIN_URL)
+    if not user.must_change_password:
+        return HttpResponseRedirect("/")
+    org = user.orgs.filter(pk__in=Team.objects.filter(is_owners=True, members=user).values("org")).order_by("name").first()
+    fields = [
+        Field(name="old", label=_("One-time password"), secret=True, required=True),
+        Field(name="password", label=_("Your own password"), secret=True, required=True, help=_("Ten characters or more.")),
+    ]
+    if org is not None:
+        fields.append(Field(name="organization", label=_("Name of the organization"), required=True, default=org.name))
+    if request.method != "POST":
+        return render(request, "entry_first_run.html", {"fields": forms.bind(fields)})
+    try:
+        people.change_password(request, user, request.POST.get("old", ""), request.POST.get("password", ""))
+    except MistError as error:
+        wrong = error.fields if isinstance(error, Invalid) else {}
+        context = {"fields": forms.bind(fields, request.POST.dict(), wrong), "problem": problem(_("Nothing was changed."), error, fields)}
+        return render(request, "entry_first_run.html", context, status=error.status)
+    name = request.POST.get("organization", "").strip()
+    if org is not None and name and name != org.name:
+        try:
+            perform(console_actor(request, org.slug), org, "edit", {"name": name})
+        except MistError:
+            return HttpResponseRedirect(f"/o/{org.slug}/settings/organization")  # the password holds; the name is asked again there
+    return HttpResponseRedirect("/")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
+from accounts.models import View
 from core.actions import get, perform
 from core.errors import Invalid, MistError
 from core.models import Event, Job
-from frontend import acts, forms, listing, words
+from frontend import acts, forms, listing, toasts, words
 from frontend.rows import event_rows, job_rows, machine_queryset, with_jobs
 from frontend.views.base import ConsoleView, problem
 from machines.models import Machine
@@ -37,11 +39,45 @@ class MachinesView(ConsoleView):
         with_jobs(page.rows)
         context = {
             "page": page,
-            "views": [{"q": q, "title": title, "current": q == page.q} for q, title in STARTING_VIEWS],
+            "views": self.views(page),
+            "save_view_url": f"{self.frame.base}/machines/views",
             "took_ms": round((time.perf_counter() - began) * 1000),
             "columns": COLUMNS,
         }
         return self.page("machines/list.html", context, status=400 if page.error else 200)
+
+    def views(self, page: listing.Page) -> list[dict[str, Any]]:
+        """The tabs: those everybody has, then the saved ones."""
+        tabs: list[dict[str, Any]] = [{"q": q, "title": title, "current": q == page.q} for q, title in STARTING_VIEWS]
+        for view in View.objects.visible_to(self.actor).filter(of_kind="machine").order_by("name")[:20]:
+            pairs = {key: value for key, value in (("q", view.query), ("sort", view.sort)) if value}
+            url = f"{self.frame.base}/machines?{urlencode(pairs)}"
+            current = view.query == page.q and (not view.sort or view.sort == page.sort)
+            tabs.append({"title": view.name, "url": url, "current": current, "mine": view.owner_id == self.actor.user_id, "view": view})
+        seen = False
+        for tab in reversed(tabs):  # of two that say the same the saved one is the current
+            tab["current"], seen = tab["current"] and not seen, seen or tab["current"]
+        return tabs
+
+
+class SaveViewView(ConsoleView):
+    """Keep the query of the list under a name; or forget one."""
+
+    section = "machines"
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        data = request.POST
+        query = {key: data[key] for key in ("q", "sort") if data.get(key)}
+        to = f"{self.frame.base}/machines?{urlencode(query)}"
+        try:
+            if "delete" in data:
+                perform(self.actor, self.find(View, data["delete"]), "delete")
+                return self.done(toasts.note(_("View deleted")), f"{self.frame.base}/machines")
+            asked = {"kind": "machine", "name": data.get("name", ""), "query": data.get("q", ""), "sort": data.get("sort", "")}
+            perform(self.actor, View, "create", asked)
+        except MistError as error:
+            return self.failed(_("The view was not saved."), error, to)
+        return self.done(toasts.note(_("View saved")), to)
 
 
 COLUMNS = (

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from accounts.models import Team, User, View
+from clouds.models import Image, Location, Size
 from core.actions import perform
 from core.models import Event, Job
+from frontend import listing
 from machines.models import Machine
-from tests.frontend.conftest import Place, run_jobs
+from tests.frontend.conftest import PASSWORD, Place, run_jobs
 
-PAGES = ["", "machines", "machines?q=state:running", "machines?sort=-name", "clouds", "clouds/new", "clouds/new/demo", "jobs", "log"]
+PAGES = [
+    "",
+    "machines",
+    "machines?q=state:running",
+    "machines?sort=-name",
+    "clouds",
+    "clouds/new",
+    "clouds/new/demo",
+    "jobs",
+    "log",
+    "machines/new",
+]
+PERSONAL = ["teams", "settings/profile", "settings/password", "settings/sessions", "settings/tokens"]
 
 
 def machine(**wanted: object) -> Machine:
@@ -23,7 +40,7 @@ def pages(place: Place) -> list[str]:
     job = Job.objects.first()
     assert job is not None
     more = [f"machines/{one}", f"machines/{one}-any-name", f"machines/{one}/log", f"machines/{one}/keys", f"machines/{one}/menu"]
-    return [f"{place.base}/{path}" for path in [*PAGES, *more, f"clouds/{place.cloud.pk.hex}", f"jobs/{job.pk.hex}"]]
+    return [f"{place.base}/{path}" for path in [*PAGES, *PERSONAL, *more, f"clouds/{place.cloud.pk.hex}", f"jobs/{job.pk.hex}"]]
 
 
 def test_an_owner_may_open_every_page(place: Place) -> None:
@@ -145,3 +162,98 @@ def test_a_bulk_of_ids_of_another_organization_does_nothing(place: Place) -> Non
     one = machine(state="running")
     assert place.stranger.post("/o/elsewhere/machines/bulk/stop", {"ids": one.pk.hex}).status_code in (404, 422)
     assert not Job.objects.filter(action="machine.stop").exists()
+
+
+def test_every_page_of_ones_own_is_there_for_a_member_without_rights(place: Place) -> None:
+    for path in PERSONAL:
+        assert place.nobody.get(f"{place.base}/{path}").status_code == 200, path
+    assert place.nobody.get(f"{place.base}/settings/organization").status_code == 404
+
+
+def test_a_token_is_shown_once_and_opens_the_api(place: Place) -> None:
+    body = place.admin.post(f"{place.base}/settings/tokens", {"name": "ci", "days": "30", "scope": "read"}).content.decode()
+    found = re.search(r'id="token-secret">(mist_[A-Za-z0-9_-]+)<', body)
+    assert found
+    assert found[1] not in place.admin.get(f"{place.base}/settings/tokens").content.decode()
+    answer = place.anonymous.get("/api/v2/machines", headers={"Authorization": f"Bearer {found[1]}"})
+    assert answer.status_code == 200
+    assert not any(found[1] in str(event.detail) for event in Event.objects.all())
+
+
+def test_a_team_made_in_the_console_lets_its_members_do_what_its_policy_says(place: Place) -> None:
+    place.admin.post(f"{place.base}/teams", {"t-name": "Operators"})
+    team = Team.objects.get(name="Operators")
+    member = User.objects.get(email="new@here.example")
+    url = f"{place.base}/teams/{team.pk.hex}"
+    place.admin.post(url, {"user": member.pk.hex})
+    wrong = place.admin.post(url, {"statements": "no json"})
+    assert wrong.status_code == 422
+    place.admin.post(url, {"statements": '[{"effect": "allow", "verbs": ["*.read", "machine.stop"], "what": {}}]'})
+    assert "may *.read, machine.stop" in place.admin.get(url).content.decode()
+    one = machine(state="running")
+    page = place.nobody.get(f"{place.base}/machines/{one.pk.hex}").content.decode()
+    assert "Stop" in page
+    assert "do/destroy" not in page
+    assert place.nobody.post(f"{place.base}/machines/{one.pk.hex}/do/stop").status_code == 302
+    assert Job.objects.filter(action="machine.stop", user=member).exists()
+    refused = place.nobody.post(f"{place.base}/machines/{one.pk.hex}/do/tag", {"tags": "a=b"}, HTTP_HX_REQUEST="true")
+    assert refused.status_code == 403
+
+
+def test_the_first_run_changes_the_password_and_names_the_organization(place: Place) -> None:
+    User.objects.filter(pk=place.owner.pk).update(must_change_password=True)
+    assert place.admin.get(f"{place.base}/machines")["Location"] == "/first-run"
+    asked = {"old": PASSWORD, "password": "short", "organization": "Acme"}
+    assert place.admin.post("/first-run", asked).status_code == 422
+    assert place.admin.post("/first-run", {**asked, "password": "another horse battery"})["Location"] == "/"
+    place.org.refresh_from_db()
+    assert place.org.name == "Acme"
+    assert place.admin.get(f"{place.base}/machines").status_code == 200
+
+
+def test_a_machine_is_planned_then_created_from_what_its_cloud_offers(place: Place) -> None:
+    image, size, location = (model.objects.filter(cloud=place.cloud).first() for model in (Image, Size, Location))
+    assert image and size and location
+    asked = {"cloud": place.cloud.pk.hex, "name": "fresh-1", "image": image.pk.hex, "size": size.pk.hex, "location": location.pk.hex}
+    url = f"{place.base}/machines/new"
+    planned = place.admin.post(url, {**asked, "_plan": "1"})
+    assert planned.status_code == 200
+    assert size.name in planned.content.decode()
+    assert not Machine.objects.filter(name="fresh-1").exists()
+    assert place.admin.post(url, {**asked, "image": ""}).status_code == 422
+    assert place.admin.post(url, {**asked, "tags": "env=dev"}).status_code == 302
+    run_jobs()
+    made = Machine.objects.get(name="fresh-1")
+    assert made.external_id
+    assert made.tags == {"env": "dev"}
+
+
+def test_a_view_is_saved_as_a_tab_and_deleted(place: Place) -> None:
+    place.admin.post(f"{place.base}/machines/views", {"name": "Up", "q": "state:running", "sort": "-name"})
+    page = place.admin.get(f"{place.base}/machines?q=state:running&sort=-name").content.decode()
+    assert "Up</a>" in page
+    view = View.objects.get(name="Up")
+    assert "Up</a>" not in place.nobody.get(f"{place.base}/machines").content.decode()
+    place.admin.post(f"{place.base}/machines/views", {"delete": view.pk.hex})
+    assert not View.objects.exists()
+
+
+def test_a_list_is_exported_as_its_query_says(place: Place) -> None:
+    response = place.admin.get(f"{place.base}/machines.csv?q=state:stopped")
+    lines = b"".join(response.streaming_content).decode().splitlines()  # type: ignore[attr-defined]
+    assert lines[0].startswith("id,name,state")
+    assert len(lines) == 1 + Machine.objects.filter(state="stopped", missing_since=None).count()
+    assert b"".join(place.nobody.get(f"{place.base}/machines.csv").streaming_content).count(b"\n") == 1  # type: ignore[attr-defined]
+
+
+def test_previous_leads_back_through_the_pages(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "PAGE", 10)
+    monkeypatch.setattr(listing.page, "__kwdefaults__", {"default": "", "limit": 10})
+    first = place.admin.get(f"{place.base}/machines").context["page"]
+    second = place.admin.get(f"{place.base}/machines{first.next_url}").context["page"]
+    third = place.admin.get(f"{place.base}/machines{second.next_url}").context["page"]
+    again = place.admin.get(f"{place.base}/machines{third.previous_url}").context["page"]
+    assert [row.pk for row in again.rows] == [row.pk for row in second.rows]
+    assert (again.first, again.last) == (11, 20)
+    start = place.admin.get(f"{place.base}/machines{again.previous_url}").context["page"]
+    assert [row.pk for row in start.rows] == [row.pk for row in first.rows]

@@ -39,7 +39,11 @@ document.addEventListener("htmx:after:request", (event) => {
   if (status < 200 || status >= 300) return;
   const element = event.target;
   if (!(element instanceof Element) || !element.matches("form[data-act]")) return;
-  element.closest("dialog")?.close();
+  const box = element.closest("dialog");
+  if (box) {
+    box.close();
+    box.replaceChildren(); // at once: what is left in it would be taken for an answer to show
+  }
   const pop = element.closest("[popover]");
   if (pop?.matches(":popover-open")) pop.hidePopover();
 });

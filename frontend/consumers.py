@@ -1,0 +1,83 @@
+"""`/ws/console`: the page says what it shows, and gets the markup of what of it changed.
+
+→ {"show": {"machine.row": ["0198…", …], "job.toast": […], "jobs.button": ["<organization>"]}}
+← <tr id=… hx-swap-oob="outerMorph">…</tr>…      what is on screen, as it is now: on every connect, then on every change
+← {"gone": {"machine.row": ["0198…"]}}            deleted, or out of sight
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from accounts.models import Organization, User
+from core.actor import Actor
+from core.consumers import ActorConsumer
+from core.errors import MistError
+from core.hub import Note, hop
+from frontend import fragments
+
+BATCH_S = 0.25  # what changes within it is sent together
+
+
+class ConsoleConsumer(ActorConsumer):
+    """One page's socket."""
+
+    shown: dict[str, set[UUID]]
+
+    async def on_message(self, message: dict[str, Any]) -> None:
+        if "show" not in message:
+            return
+        before = getattr(self, "shown", {})
+        self.shown = fragments.parse(message["show"])
+        for kind in {fragments.kind_of(name) for name in self.shown} - self.reader.subscriptions.keys():
+            try:
+                await self.reader.subscribe(kind, kind=kind)
+            except MistError as error:
+                await self.send_json({"error": {"code": error.code, "detail": error.detail}})
+        new = {name: ids - before.get(name, set()) for name, ids in self.shown.items()}
+        await self._send({name: ids for name, ids in new.items() if ids})
+
+    async def on_notes(self, notes: list[Note]) -> None:
+        changed: dict[str, set[UUID]] = {}
+        for note in notes:
+            touched = note.ids | note.gone
+            for name, ids in getattr(self, "shown", {}).items():
+                if fragments.kind_of(name) != note.kind:
+                    continue
+                wanted = ids if note.resync or (fragments.is_whole(name) and touched) else ids & touched
+                if wanted:
+                    changed.setdefault(name, set()).update(wanted)
+        if changed:
+            await self._send(changed)
+            await asyncio.sleep(BATCH_S)  # later notes are merged meanwhile
+
+    async def _send(self, wanted: Mapping[str, set[UUID]]) -> None:
+        pieces, gone = await hop(_render, self.reader.actor, wanted)
+        # Rows by themselves: a <tr> among other elements loses its tags when the browser reads it.
+        for is_row in (True, False):
+            html = "".join(piece for piece in pieces if piece.lstrip().startswith("<tr") is is_row)
+            if html:
+                await self.send(html)
+        if gone:
+            await self.send_json({"gone": gone})
+
+
+def _render(actor: Actor, wanted: Mapping[str, set[UUID]]) -> tuple[list[str], dict[str, list[str]]]:
+    """(the markup of what may be seen, what may not)."""
+    user = User.objects.filter(pk=actor.user_id).first()
+    org = Organization.objects.filter(pk=actor.org_id).first()
+    if user is None or org is None:
+        return [], {}
+    viewer = fragments.Viewer(org=org, user=user, actor=actor)
+    pieces: list[str] = []
+    gone: dict[str, list[str]] = {}
+    for name, ids in wanted.items():
+        made = fragments.render(viewer, name, ids)
+        pieces += made.values()
+        missing = [pk.hex for pk in ids if pk not in made]
+        if missing:
+            gone[name] = missing
+    return pieces, gone

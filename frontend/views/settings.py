@@ -1,0 +1,193 @@
+"""One's own settings, and the organization's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts import people
+from accounts.credentials import new_secret
+from accounts.models import Token
+from clouds.providers.base import Field
+from core.actions import perform
+from core.errors import Invalid, MistError
+from frontend import forms, toasts
+from frontend.context import THEMES
+from frontend.views.base import ConsoleView, problem
+
+DAY_S = 86_400
+PAGES = (
+    ("profile", gettext_lazy("Profile")),
+    ("password", gettext_lazy("Password")),
+    ("sessions", gettext_lazy("Sessions")),
+    ("tokens", gettext_lazy("Tokens")),
+    ("organization", gettext_lazy("Organization")),
+)
+
+
+class SettingsView(ConsoleView):
+    """A page of settings: a form, a list, or both."""
+
+    section = "settings"
+    name = ""
+
+    def show(self, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+        pages = [{"name": name, "title": title, "current": name == self.name} for name, title in PAGES]
+        return self.page(f"settings/{self.name}.html", {"pages": pages, **context}, status=status)
+
+    @property
+    def here(self) -> str:
+        return f"{self.frame.base}/settings/{self.name}"
+
+    def saved(self, text: str) -> HttpResponse:
+        toasts.keep(self.request, toasts.note(text))
+        return HttpResponseRedirect(self.here)
+
+
+class ProfileView(SettingsView):
+    """Name and theme."""
+
+    name = "profile"
+
+    def fields(self) -> tuple[Field, ...]:
+        themes = [("system", _("As the system")), ("light", _("Light")), ("dark", _("Dark"))]
+        return (
+            Field(name="first_name", label=_("First name")),
+            Field(name="last_name", label=_("Last name")),
+            forms.with_choices(Field(name="theme", label=_("Theme"), required=True), themes),
+        )
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        user = self.frame.user
+        values = {"first_name": user.first_name, "last_name": user.last_name, "theme": user.settings.get("theme", "system")}
+        return self.show({"fields": forms.bind(self.fields(), values)})
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        data = request.POST
+        theme = data.get("theme", "system")
+        names = {key: data.get(key, "").strip()[:100].replace("\x00", "") for key in ("first_name", "last_name")}
+        try:
+            people.edit_profile(self.actor, {**names, "settings": {"theme": theme if theme in THEMES else "system"}})
+        except Invalid as error:
+            shown = forms.bind(self.fields(), data.dict(), error.fields)
+            return self.show({"fields": shown, "problem": problem(_("Nothing was changed."), error, self.fields())}, status=422)
+        return self.saved(_("Profile saved"))
+
+
+class PasswordView(SettingsView):
+    """Change it; other sessions end."""
+
+    name = "password"
+
+    def fields(self) -> tuple[Field, ...]:
+        return (
+            Field(name="old", label=_("Password now"), secret=True, required=True),
+            Field(name="password", label=_("New password"), secret=True, required=True, help=_("Ten characters or more.")),
+        )
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self.show({"fields": forms.bind(self.fields())})
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        try:
+            people.change_password(request, self.frame.user, request.POST.get("old", ""), request.POST.get("password", ""))
+        except MistError as error:
+            wrong = error.fields if isinstance(error, Invalid) else {}
+            context = {"fields": forms.bind(self.fields(), {}, wrong)}
+            return self.show({**context, "problem": problem(_("The password was not changed."), error, self.fields())}, status=error.status)
+        return self.saved(_("Password changed; other sessions have ended"))
+
+
+class SessionsView(SettingsView):
+    """Where one is signed in."""
+
+    name = "sessions"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        mine = people.sessions_of(self.frame.user.pk)
+        rows = [{"session": one, "id": people.session_id(one), "here": one.session_key == request.session.session_key} for one in mine]
+        return self.show({"rows": rows})
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        people.revoke_session(self.actor, request.POST.get("session", ""))
+        return self.saved(_("Session ended"))
+
+
+class TokensView(SettingsView):
+    """Keys to the API, shown once."""
+
+    name = "tokens"
+
+    def fields(self) -> tuple[Field, ...]:
+        days = [("1", _("A day")), ("30", _("30 days")), ("90", _("90 days")), ("365", _("A year")), ("0", _("For ever"))]
+        return (
+            Field(name="name", label=_("What it is for"), required=True),
+            forms.with_choices(Field(name="days", label=_("It works for"), required=True, default="90"), days),
+            forms.with_choices(
+                Field(name="scope", label=_("It may"), required=True, default="all"),
+                [("all", _("do what you may")), ("read", _("only read"))],
+            ),
+        )
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self.listed({"fields": forms.bind(self.fields())})
+
+    def listed(self, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+        mine = Token.objects.visible_to(self.actor).filter(owner_id=self.actor.user_id, revoked_at=None).order_by("-created_at")
+        return self.show({"tokens": mine, **context}, status=status)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        if "revoke" in request.POST:
+            token = self.find(Token, request.POST["revoke"])
+            try:
+                perform(self.actor, token, "delete")
+            except MistError as error:
+                return self.failed(_("The token was not revoked."), error, self.here)
+            return self.saved(_("%(name)s revoked") % {"name": token.name})
+        days = request.POST.get("days", "90")
+        secret = new_secret("mist_")
+        params = {
+            "name": request.POST.get("name", ""),
+            "scope": request.POST.get("scope", "all"),
+            "ttl": int(days) * DAY_S or None if days.isdigit() else DAY_S,
+            "secret": secret,
+        }
+        try:
+            perform(self.actor, Token, "create", params)
+        except MistError as error:
+            wrong = error.fields if isinstance(error, Invalid) else {}
+            context = {"fields": forms.bind(self.fields(), request.POST.dict(), wrong)}
+            return self.listed({**context, "problem": problem(_("No token was made."), error, self.fields())}, status=error.status)
+        return self.listed({"fields": forms.bind(self.fields()), "secret": secret})
+
+
+class OrganizationView(SettingsView):
+    """Name, description, currency."""
+
+    name = "organization"
+
+    def fields(self) -> tuple[Field, ...]:
+        return (
+            forms.NAME,
+            Field(name="description", label=_("Description"), kind="textarea"),
+            Field(name="currency", label=_("Currency"), required=True, help=_("Three letters, as USD or EUR.")),
+        )
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        if not self.frame.is_owner:
+            raise Http404
+        values = {"name": self.org.name, "description": self.org.description, "currency": self.org.currency}
+        return self.show({"fields": forms.bind(self.fields(), values)})
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        typed = {key: request.POST.get(key, "") for key in ("name", "description", "currency")}
+        try:
+            perform(self.actor, self.org, "edit", typed)
+        except MistError as error:
+            wrong = error.fields if isinstance(error, Invalid) else {}
+            context = {"fields": forms.bind(self.fields(), typed, wrong)}
+            return self.show({**context, "problem": problem(_("Nothing was changed."), error, self.fields())}, status=error.status)
+        return self.saved(_("Organization saved"))

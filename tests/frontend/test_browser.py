@@ -1,0 +1,288 @@
+"""The console in a real browser on a real server. A console error or a violation of the content security policy fails a test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from accounts.models import User
+from clouds.models import Cloud
+from core.actions import perform
+from core.models import Job
+from frontend import words
+from machines.models import Machine
+from tests.frontend.conftest import PASSWORD, actor_for, add_user, make_org, read_clouds
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium")
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+BUILT = ROOT / "frontend" / "static" / "build" / "console.js"
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.skipif(not BUILT.exists(), reason="the front end is not built: npm run build"),
+    pytest.mark.django_db(transaction=True),
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's loop runs in this thread; the ORM is used beside it
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def server(django_db_setup: None, django_db_blocker: object) -> Iterator[str]:
+    """The address of the web process, on the test database."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {**os.environ, "TEST_DATABASE": str(connection.settings_dict["NAME"]), "TEST_PORT": str(port), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "uvicorn", "tests.frontend.served:application", "--port", str(port), "--log-level", "warning"]
+    log = settings.MIST_HOME / "served.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait(lambda: process.poll() is not None or _answers(address), 60, lambda: log.read_text()[-2000:])
+            assert process.poll() is None, log.read_text()[-2000:]
+            yield address
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(f"{address}/sign-in", timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _wait(done: Callable[[], bool], seconds: float, why: Callable[[], str] = lambda: "") -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            pytest.fail(f"it did not happen within {seconds} s. {why()}")
+        time.sleep(0.1)
+
+
+def _read_until(machine: Machine, state: str) -> bool:
+    """Poll once more, as the scheduler would; is it there yet?"""
+    read_clouds()
+    machine.refresh_from_db()
+    return machine.state == state
+
+
+class Person:
+    """A browser of somebody. `complaints`: console errors and policy violations, that must not be."""
+
+    def __init__(self, browser: Browser, server: str, **how: object) -> None:
+        self.context: BrowserContext = browser.new_context(base_url=server, viewport={"width": 1440, "height": 900}, **how)  # type: ignore[arg-type]
+        self.complaints: list[str] = []
+        self.context.add_init_script(
+            "document.addEventListener('securitypolicyviolation', e => console.error('CSP ' + e.violatedDirective + ' ' + e.blockedURI))"
+        )
+        self.page: Page = self.context.new_page()
+        self.context.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        self.context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+
+    def sign_in(self, user: User) -> Person:
+        self.page.goto("/sign-in")
+        self.page.get_by_label("E-mail").fill(user.email)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url("**/o/**")
+        return self
+
+    def be_live(self) -> None:
+        expect(self.page.locator("mist-live[data-state=live]")).to_be_visible(timeout=10_000)
+
+
+@pytest.fixture
+def person(browser: Browser, server: str) -> Iterator[Callable[..., Person]]:
+    """Opens browsers; at the end none may have complained."""
+    made: list[Person] = []
+
+    def open_one(user: User | None = None, **how: object) -> Person:
+        made.append(Person(browser, server, **how))
+        return made[-1].sign_in(user) if user else made[-1]
+
+    yield open_one
+    complaints = [text for one in made for text in one.complaints]
+    for one in made:
+        one.context.close()
+    assert not complaints
+
+
+@pytest.fixture
+def owner(transactional_db: None) -> User:
+    org, owner = make_org("here")
+    add_user(org, "second@here.example")
+    return owner
+
+
+@pytest.fixture
+def fleet(owner: User) -> User:
+    org = owner.orgs.get()
+    perform(actor_for(org, owner), Cloud, "create", {"name": "demo one", "provider": "demo", "credentials": {"machines": 24, "seed": 1}})
+    read_clouds()
+    return owner
+
+
+def test_a_new_owner_adds_a_cloud_and_sees_its_machines(owner: User, person: Callable[..., Person]) -> None:
+    page = person(owner).page
+    page.get_by_role("link", name="Add cloud").first.click()
+    page.get_by_role("link", name="Demo").click()
+    page.get_by_label("Name", exact=True).fill("my lab")
+    page.get_by_label("Machines").fill("7")
+    page.get_by_role("button", name="Add cloud").click()
+    expect(page.get_by_role("heading", name="my lab")).to_be_visible()
+    expect(page.locator(".toast")).to_contain_text("my lab added")
+    read_clouds()
+    page.get_by_role("link", name="Machines", exact=False).first.click()
+    expect(page.locator("tbody tr").first).to_be_visible()
+
+
+def test_a_stop_in_one_browser_changes_the_row_in_another_and_keeps_its_focus(fleet: User, person: Callable[..., Person]) -> None:
+    machine = Machine.objects.filter(state="running", type="vm").order_by("name").first()
+    assert machine is not None
+    actor, watcher = person(fleet), person(fleet)
+    watcher.page.goto("/o/here/machines")
+    row = watcher.page.locator(f"#machine-{machine.pk.hex}")
+    expect(row.locator(".mark.running")).to_be_visible()
+    row.get_by_role("checkbox").check()
+    watcher.page.get_by_role("searchbox").focus()
+    watcher.page.keyboard.type("half a que")
+    watcher.be_live()
+    actor.page.goto(f"/o/here/machines/{machine.pk.hex}")
+    actor.page.locator("#acts").get_by_role("button", name="Stop").click()
+    actor.page.locator("#ask-stop").get_by_role("button", name="Stop").click()
+    expect(actor.page.locator(".toast").first).to_contain_text(machine.name)
+    expect(row.locator(".mark.running")).to_have_count(0, timeout=8000)
+    _wait(lambda: _read_until(machine, "stopped"), 20)
+    expect(row.locator(".mark.stopped")).to_be_visible(timeout=5000)
+    expect(row.get_by_role("checkbox")).to_be_checked()
+    assert watcher.page.evaluate("document.activeElement.name") == "q"
+    assert watcher.page.get_by_role("searchbox").input_value() == "half a que"
+    expect(actor.page.locator(".toast").first).to_contain_text(words.say(words.act("machine.stop").done, machine.name), timeout=10_000)
+    expect(actor.page.locator("#acts").get_by_role("button", name="Start")).to_be_visible(timeout=20_000)
+
+
+def test_a_destroy_is_confirmed_by_name_and_undone_from_its_note(fleet: User, person: Callable[..., Person]) -> None:
+    machine = Machine.objects.filter(state="running", type="vm").order_by("name").first()
+    assert machine is not None
+    one = person(fleet)
+    page = one.page
+    page.goto(f"/o/here/machines/{machine.pk.hex}")
+    one.be_live()
+    page.get_by_role("button", name="More actions").click()
+    page.get_by_role("link", name="Destroy").click()
+    dialog = page.get_by_role("dialog")
+    button = dialog.get_by_role("button", name="Destroy")
+    expect(button).to_be_disabled()
+    dialog.get_by_role("textbox").fill(machine.name)
+    button.click()
+    expect(dialog).to_be_hidden()
+    toast = page.locator(".toast")
+    expect(toast).to_contain_text("starts in")
+    toast.get_by_role("button", name="Undo").click()
+    expect(page.locator(".toast").first).to_contain_text("undone")
+    assert Job.objects.get(action="machine.destroy").state == "undone"
+
+
+def test_a_selection_becomes_one_bulk_job(fleet: User, person: Callable[..., Person]) -> None:
+    page = person(fleet).page
+    page.goto("/o/here/machines?q=state:running")
+    boxes = page.locator("tbody input[type=checkbox]")
+    for number in range(3):
+        boxes.nth(number).check()
+    bar = page.get_by_role("toolbar")
+    expect(bar).to_contain_text("3 selected")
+    page.goto("/o/here/machines?q=state:running&sort=-name")
+    expect(bar).to_contain_text("3 selected")
+    bar.get_by_role("button", name="Reboot").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Reboot 3 machines?")
+    dialog.get_by_role("button", name="Reboot 3 machines").click()
+    expect(page.locator(".toast").first).to_contain_text("3 machines")
+    expect(bar).to_be_hidden()
+    _wait(lambda: Job.objects.filter(action="machine.reboot", parent__isnull=False).count() == 3, 10)
+
+
+def test_a_wrong_search_says_where_it_is_wrong(fleet: User, person: Callable[..., Person]) -> None:
+    one = person(fleet)
+    one.page.goto("/o/here/machines?q=clowd:x")
+    expect(one.page.locator("#q-error")).to_contain_text("clowd")
+    expect(one.page.locator("tbody tr").first).to_be_visible()
+    one.complaints[:] = [text for text in one.complaints if "400" not in text]  # the page's own status
+
+
+def test_the_socket_tells_the_truth_after_it_was_cut(fleet: User, person: Callable[..., Person]) -> None:
+    machine = Machine.objects.filter(state="running", type="vm").order_by("name").first()
+    assert machine is not None
+    one = person(fleet)
+    one.page.goto("/o/here/machines")
+    one.be_live()
+    one.page.evaluate("document.querySelector('mist-live').connection.socket.close(4000)")
+    Machine.objects.filter(pk=machine.pk).update(state="suspended")  # nobody is told: only a fresh look can know
+    one.page.evaluate("document.querySelector('mist-live')._htmx.ws.initialized = false")
+    one.page.reload()
+    expect(one.page.locator(f"#machine-{machine.pk.hex} .mark.suspended")).to_be_visible()
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_what_axe_finds(fleet: User, person: Callable[..., Person], scheme: str) -> None:
+    one = person(fleet, color_scheme=scheme)
+    page = one.page
+    machine = Machine.objects.order_by("name").first()
+    cloud = Cloud.objects.get()
+    assert machine is not None
+    paths = ["/", "/machines", "/machines/new", "/clouds", "/clouds/new", "/clouds/new/demo", "/jobs", "/log"]
+    paths += [f"/machines/{machine.pk.hex}", f"/machines/{machine.pk.hex}/do/destroy", f"/clouds/{cloud.pk.hex}"]
+    found: list[str] = []
+    for path in ["/sign-in", *[f"/o/here{path}" for path in paths]]:
+        context = page if path != "/sign-in" else person(color_scheme=scheme).page
+        context.goto(path)
+        context.evaluate(AXE.read_text())  # evaluate is not bound by the page's policy
+        result = context.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+        for violation in result["violations"]:
+            found += [f"{path}: {violation['id']}: {node['html'][:160]}" for node in violation["nodes"][:3]]
+    assert not found, "\n".join(found)
+
+
+def test_a_phone_shows_rows_as_cards_without_sideways_scrolling(fleet: User, browser: Browser, server: str) -> None:
+    one = Person(browser, server)
+    one.page.set_viewport_size({"width": 390, "height": 844})
+    one.sign_in(fleet)
+    for path in ("/o/here/", "/o/here/machines", "/o/here/clouds", "/o/here/log", "/o/here/jobs"):
+        one.page.goto(path)
+        wide = one.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 390, path
+    one.page.goto("/o/here/machines")
+    one.page.get_by_role("link", name="Menu").click()
+    expect(one.page.get_by_role("link", name="Clouds")).to_be_visible()
+    one.context.close()
+    assert not one.complaints
