@@ -136,6 +136,13 @@ def person(browser: Browser, server: str) -> Iterator[Callable[..., Person]]:
     assert not complaints
 
 
+@pytest.fixture(autouse=True)
+def _quiet(transactional_db: None) -> Iterator[None]:
+    """The server's jobs are over before the tables are emptied: otherwise each would wait for the other."""
+    yield
+    _wait(lambda: not Job.objects.filter(state__in=["queued", "running"]).exists(), 30)
+
+
 @pytest.fixture
 def owner(transactional_db: None) -> User:
     org, owner = make_org("here")
