@@ -40,6 +40,7 @@ from core import actions, guard, live
 from core.actor import Actor
 from core.errors import NotFound, Refused, TooMany
 from core.models import Event, Job, Resource, Revision
+from core.search import time_limited
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -464,7 +465,8 @@ def look(model: Any, org_id: UUID, ids: set[UUID], wanted: list[tuple[Actor, str
                 answers.append((visible, lost))
                 continue
             q = model.search_q(text, actor)
-            match = set(model.objects.filter(pk__in=visible).filter(q).values_list("pk", flat=True))
+            with time_limited(text):
+                match = set(model.objects.filter(pk__in=visible).filter(q).values_list("pk", flat=True))
             answers.append((match, lost | (visible - match)))
     return answers
 

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 from accounts.urls import api_routes as accounts_routes
 from clouds.api import CloudViewSet, ImageViewSet, LocationViewSet, ProviderViewSet, SizeViewSet
 from core.api import routes
+from core.api.events import EventViewSet
 from core.api.jobs import BulkViewSet, JobViewSet, TagViewSet
 from keys.api import api_routes as keys_routes
 from machines.api import MachineSnapshotViewSet, MachineViewSet, SnapshotViewSet
@@ -35,6 +36,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("jobs/<str:job_id>/undo", JobViewSet.as_view({"post": "undo"})),
     path("jobs/<str:job_id>/cancel", JobViewSet.as_view({"post": "cancel"})),
     path("jobs/<str:job_id>/retry", JobViewSet.as_view({"post": "retry"})),
+    path("events", EventViewSet.as_view({"get": "list"})),
+    *(path(f"events/{name}", EventViewSet.as_view({"get": name})) for name in ("facets", "histogram", "export", "verify")),
+    path("events/<str:event>", EventViewSet.as_view({"get": "retrieve"})),
     path("bulk", BulkViewSet.as_view({"post": "create"})),
     path("tags", TagViewSet.as_view({"get": "list", "post": "create"})),
     path("providers", ProviderViewSet.as_view({"get": "list"})),

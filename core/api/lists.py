@@ -27,8 +27,8 @@ def query_of(request: Request, extra: Iterable[str] = ()) -> listing.Query:
     return listing.Query(
         search=given.get("search", ""),
         sort=given.get("sort", ""),
-        start=_number(given.get("start", ""), "start", 0, 10**9),
-        limit=_number(given.get("limit", ""), "limit", listing.LIMIT, listing.MOST),
+        start=number(given.get("start", ""), "start", 0, 10**9),
+        limit=number(given.get("limit", ""), "limit", listing.LIMIT, listing.MOST),
         cursor=given.get("cursor", ""),
         at=listing.parse_at(given["at"]) if given.get("at") else None,
         cloud=given.get("cloud", ""),
@@ -42,7 +42,8 @@ def refuse_unknown(request: Request, known: Iterable[str]) -> None:
             raise BadRequest(f"There is no parameter {name[:60]!r} here. There are: {', '.join(sorted(known))}.", code="unknown_parameter")
 
 
-def _number(text: str, name: str, default: int, most: int) -> int:
+def number(text: str, name: str, default: int, most: int) -> int:
+    """A whole number of a query parameter, at most `most`.  Raises: BadRequest."""
     if not text:
         return default
     if not text.isascii() or not text.isdigit() or len(text) > 12:
