@@ -134,7 +134,7 @@ def complete(text: str, cursor: int, spec: SearchSpec, context: SearchContext, l
     last = before[-1] if before and before[-1].end == cursor else None
     if last is None or last.kind in ("not", "paren", "word", "and", "or", "key"):
         start = last.start if last and last.kind not in ("not", "paren") else cursor
-        if last and last.kind == "paren" and last.text == ")":
+        if last and (last.text == ")" or (last.kind == "word" and len(before) > 1 and before[-2].kind == "comma")):
             return []
         return _keys(text[start:cursor], start, _end(whole, start, cursor), spec)
     if last.kind not in ("op", "comma", "value"):
