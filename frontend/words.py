@@ -168,14 +168,14 @@ SEEN: dict[str, Promise] = {
     "found": _("Found"),
     "missing": _("Lost sight of"),
     "returned": _("Found again"),
-    "state": _("Changed state:"),
-    "size": _("Changed size:"),
-    "name": _("Changed name:"),
+    "state": _("Changed state"),
+    "size": _("Changed size"),
+    "name": _("Changed name"),
 }
 
 
 def event_label(type_: str) -> str:
-    """The few words before the thing's name in a line of activity: “Stop”, “Found”, “Changed state:”."""
+    """The few words before the thing's name in a line of activity: “Stop”, “Found”, “Changed state”."""
     verb, _dot, outcome = type_.rpartition(".")
     if verb in ACTS:
         return str(ACTS[verb].label)
