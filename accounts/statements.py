@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +40,7 @@ class Face:
     cloud: str = ""
 
 
+@cache
 def faces(model: type[Any], right: str) -> list[Face]:
     """The faces that count for a right. The first is the row's own."""
     names = {f.name for f in model._meta.concrete_fields}
@@ -60,6 +62,20 @@ def value_at(row: Any, path: str) -> Any:
     for name in path.split("__"):
         row = getattr(row, name)
     return row
+
+
+@lru_cache(maxsize=4096)
+def _kinds_for(verbs: frozenset[str], kinds: frozenset[str], right: str) -> frozenset[str] | None:
+    if verbs & {"*", "*.*", f"*.{right}"}:
+        return kinds or None
+    named = frozenset(kind for kind, _, name in (verb.partition(".") for verb in verbs) if name in ("*", right))
+    return named & kinds if kinds else named
+
+
+@lru_cache(maxsize=8192)  # a list asks each row about each verb
+def _speaks_of(verbs: frozenset[str], kinds: frozenset[str], kind: str, right: str) -> bool:
+    found = _kinds_for(verbs, kinds, right)
+    return found is None or kind in found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +109,10 @@ class Statement:
 
     def kinds_for(self, right: str) -> frozenset[str] | None:
         """The kinds of which it says something about a right; None: of all."""
-        if self.verbs & {"*", "*.*", f"*.{right}"}:
-            return self.kinds or None
-        named = frozenset(kind for kind, _, name in (verb.partition(".") for verb in self.verbs) if name in ("*", right))
-        return named & self.kinds if self.kinds else named
+        return _kinds_for(self.verbs, self.kinds, right)
 
     def speaks_of(self, kind: str, right: str) -> bool:
-        kinds = self.kinds_for(right)
-        return kinds is None or kind in kinds
+        return _speaks_of(self.verbs, self.kinds, kind, right)
 
     def holds_for(self, pk: UUID | None, tags: Mapping[str, str], cloud: UUID | None) -> bool:
         """Is a thing with this id, these tags, in this cloud among what it speaks of?"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
@@ -22,6 +23,11 @@ from core.search import Choice, Date, Either, Id, Ref, Searched, SearchSpec, Tag
 def new_id() -> UUID:
     """A time-ordered (version 7) id."""
     return uuid7()
+
+
+@cache  # asked for each verb of each row of a list
+def _kind(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 class ResourceQuerySet(models.QuerySet[Any]):
@@ -71,7 +77,7 @@ class Resource(Searched, models.Model):
     @classmethod
     def kind(cls) -> str:
         """The singular, as in verbs and bodies: SecurityGroup → security_group."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        return _kind(cls.__name__)
 
     @property
     def cloud_ref(self) -> UUID | None:

@@ -110,12 +110,27 @@ class CreateMachineRequest(CreateParams):
     dry = serializers.BooleanField(required=False, default=False)
 
 
+NAMED = ("parent", "location", "size", "image", "network", "subnet")
+OWN = [f.name for f in Machine._meta.concrete_fields if f.name not in ("fingerprint", "cloud_tags")]
+
+
 class MachineViewSet(ResourceViewSet):
     """Machines on every cloud, hypervisor, container host and rack."""
 
-    queryset = Machine.objects.select_related(
-        "cloud", "parent", "location", "size", "image", "network", "subnet", "owner", "created_by"
-    ).prefetch_related(Prefetch("key_associations", queryset=KeyAssociation.objects.only("id", "machine_id")))
+    # Of what a row refers to only the name is read: nine whole rows beside each machine cost more than the machines.
+    queryset = (
+        Machine.objects.select_related("cloud", *NAMED, "owner", "created_by")
+        .only(
+            *OWN,
+            "cloud__name",
+            "cloud__provider",
+            "cloud__enabled",
+            *(f"{ref}__name" for ref in NAMED),
+            "owner__email",
+            "created_by__email",
+        )
+        .prefetch_related(Prefetch("key_associations", queryset=KeyAssociation.objects.only("id", "machine_id")))
+    )
     serializer_class = MachineSerializer
     create_params = CreateMachineRequest
 

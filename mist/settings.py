@@ -129,7 +129,11 @@ DATABASES = {"default": env.database("MIST_DATABASE_URL", SOCKET_DIR)}
 # (mist/embedded.py); min_size 0, since an idle backend is memory. A starved pool fails after `timeout` and says so.
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # the pool asks before it lends: a restarted server fails no request
+# A list joins what its rows name, each by its key: nothing to reorder. Left to itself the planner takes 50 ms to find that out for ten
+# joins, and 1 ms to run them.
+_options = DATABASES["default"]["OPTIONS"].get("options", "")
 DATABASES["default"]["OPTIONS"] |= {
+    "options": f"{_options} -c join_collapse_limit=2".strip(),
     "pool": {"min_size": 0, "max_size": 10, "timeout": 10, "max_idle": 60, "max_lifetime": 1800, "num_workers": 1},
     "connect_timeout": 5,
     "application_name": "mist",
