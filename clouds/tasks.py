@@ -13,7 +13,7 @@ from core.ticks import every
 log = logging.getLogger(__name__)
 
 
-@shared_task(ignore_result=True)
+@shared_task(ignore_result=True, time_limit=2 * polling.DEADLINE_S)  # what the watchdog goes by: the listing, and writing it
 def poll(poll_id: int) -> None:
     """List one kind of one cloud."""
     polling.poll_once(poll_id)

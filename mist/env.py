@@ -98,7 +98,7 @@ def key_file(file: Path) -> list[str]:
     Base64 as Fernet wants it. Two processes may come here at the same time on a first start: the one that links first wins.
     """
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # mkstemp makes it 0600
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(base64.urlsafe_b64encode(os.urandom(32)) + b"\n")

@@ -44,7 +44,7 @@ def launch(postgres: Postgres, valkey: Valkey, tmp_path: Path) -> Iterator[Launc
 def test_the_parts_make_a_whole_and_another_scheduler_takes_over(launch: Launch) -> None:
     web, workers = launch("web"), launch("worker")
     leader = launch("scheduler")
-    web.wait_ready(120)
+    web.wait_ready(300)  # migrations too, and three starts at once
     wait_for(lambda: "this scheduler leads" in leader.words, 30)
     standby = launch("scheduler")
     wait_for(lambda: "mist-scheduler" in standby.pids(), 60)

@@ -59,7 +59,16 @@ def test_the_first_admin_is_told_once_and_the_password_is_good_for_signing_in(st
     assert status in {401, 403}, body  # a one-time password makes no tokens
 
 
+def test_the_supervisor_has_one_thread_and_no_connection(stack: Stack) -> None:
+    assert stack.process
+    status = Path(f"/proc/{stack.process.pid}/status").read_text()
+    assert re.search(r"^Threads:\t1$", status, re.MULTILINE)
+    sockets = [os.readlink(fd) for fd in Path(f"/proc/{stack.process.pid}/fd").iterdir() if os.readlink(fd).startswith("socket:")]
+    assert len(sockets) == 1  # the one it listens on for the web process
+
+
 def test_its_keys_are_its_own(stack: Stack) -> None:
+    assert stack.home.stat().st_mode & 0o777 == 0o700
     for name in ("secret.key", "vault.keys"):
         assert (stack.home / name).stat().st_mode & 0o777 == 0o600
     assert (stack.home / "secret.key").read_text() != (stack.home / "vault.keys").read_text()
@@ -91,6 +100,18 @@ def test_a_killed_child_is_back_within_five_seconds(stack: Stack, name: str) -> 
     after = stack.pids()
     assert {other: pid for other, pid in after.items() if other != name} == {other: pid for other, pid in before.items() if other != name}
     assert "was ended by SIGKILL" in stack.words
+
+
+def test_after_the_broker_was_killed_every_queue_works_again(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "notes"
+    os.kill(stack.pids()["valkey-server"], signal.SIGKILL)
+    wait_for(stack.is_ready, 10)
+    queues = ("interactive", "poll", "bulk", "system")
+    stack.manage(
+        *("shell", "-v0", "-c"),
+        f"from tests.ops.stuck.tasks import note; [note.apply_async(({str(file)!r}, q), queue=q) for q in {queues!r}]",
+    )
+    wait_for(lambda: file.exists() and sorted(file.read_text().split()) == sorted(queues), 15, lambda: stack.words[-2000:])
 
 
 def test_what_was_queued_while_its_worker_was_dead_is_done_once(stack: Stack, tmp_path: Path) -> None:

@@ -139,7 +139,12 @@ def _set_up() -> str:
     Returns: what to tell about that admin.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+        # Asked again and again, not waited for: a waiting statement holds a snapshot, and CREATE INDEX CONCURRENTLY waits for those.
+        while True:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [MIGRATION_LOCK])
+            if cursor.fetchone() == (True,):
+                break
+            time.sleep(0.5)
         call_command("migrate", interactive=False, verbosity=0)
         made = create_first_admin()
     if made is None:
