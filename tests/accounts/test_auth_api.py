@@ -278,7 +278,7 @@ def test_a_one_time_password_opens_only_its_change(settings: Any) -> None:
     assert people.create_first_admin() is None
     assert answer.json()["data"]["must_change_password"] is True
     assert send(client, "GET", "/machines").json()["code"] == "password_change_required"
-    assert client.get("/o/default/")["Location"].endswith("/password/change/")
+    assert client.get("/o/default/")["Location"].endswith("/first-run")
     refused = send(client, "POST", "/auth/tokens", {"name": "t"})
     assert refused.json()["code"] == "password_change_required"
     by_password = send(Client(), "POST", "/auth/tokens", {"name": "t", "email": user.email, "password": password})
