@@ -17,6 +17,7 @@ from rest_framework.exceptions import PermissionDenied
 
 from accounts.credentials import TOKEN_PREFIX, check_address, digest_of, tell
 from accounts.models import Membership, Organization, Token, User
+from accounts.statements import load_policies
 from core.actions import rights_source
 from core.actor import Actor, new_request_id
 from core.errors import Denied, NotFound, Unauthenticated
@@ -225,7 +226,7 @@ def todays_rights(actor: Actor) -> Actor:
 
 
 def rights_of_all(actors: list[Actor]) -> list[Actor | None]:
-    """`todays_rights` of many, in four queries; None for those who may not act any more. For live sockets."""
+    """`todays_rights` of many, their policies with them, in six queries; None for who may not act any more. For live sockets."""
     users = {user.pk: user for user in User.objects.filter(pk__in={a.user_id for a in actors}, is_active=True)}
     members = set(Membership.objects.filter(user__in=users, org__in={a.org_id for a in actors}).values_list("org_id", "user_id"))
     tokens = {token.pk: token for token in Token.objects.filter(pk__in={a.token_id for a in actors if a.token_id})}
@@ -240,6 +241,10 @@ def rights_of_all(actors: list[Actor]) -> list[Actor | None]:
             holds = holds and token is not None and not _why_not(token, user, now, is_member=True)
         read_only = token.scope == Token.Scope.READ if token is not None else actor.read_only
         found.append(replace(actor, email=user.email, is_admin=user.is_superuser, read_only=read_only, cache={}) if holds else None)
+    policies = load_policies({(a.org_id, a.user_id) for a in found if a is not None and a.org_id and a.user_id})
+    for actor in found:
+        if actor is not None:
+            actor.cache["policy"] = policies[actor.org_id, actor.user_id]
     return found
 
 

@@ -259,7 +259,7 @@ def _policy_from(user: User, teams: Iterable[Team], *, shares: bool) -> Policy:
         is_owner=any(team.is_owners for team in own),
         user_id=user.pk,
         team_ids=frozenset(team.pk for team in own),
-        statements=(*found, *(shares_of(user.pk) if shares else ())),
+        statements=(*found, *(shares_of([user.pk]).get(user.pk, ()) if shares else ())),
     )
 
 

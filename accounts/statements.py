@@ -280,19 +280,23 @@ def statements_of(teams: Iterable[Mapping[str, Any]]) -> Iterator[Statement]:
             yield Statement.load(stored, team["name"], number)
 
 
-def shares_of(user_id: UUID) -> Iterator[Statement]:
-    """What was shared with a person, one thing at a time: one allow for each right."""
-    rows = UserObjectPermission.objects.filter(user_id=user_id)
-    found: dict[tuple[str, str], set[UUID]] = {}
-    for kind, right, pk in rows.values_list("content_type__model", "permission__codename", "object_pk"):
-        found.setdefault((kind, right), set()).add(UUID(pk))
-    for (kind, right), ids in sorted(found.items()):
-        name = kind_of(kind)
-        yield Statement(allow=True, verbs=frozenset({f"{name}.{right}"}), kinds=frozenset({name}), ids=frozenset(ids), is_share=True)
+def shares_of(users: Iterable[UUID]) -> dict[UUID, list[Statement]]:
+    """What was shared with persons, one thing at a time: by person, one allow for each right."""
+    rows = UserObjectPermission.objects.filter(user_id__in=users)
+    found: dict[UUID, dict[tuple[str, str], set[UUID]]] = {}
+    for user_id, kind, right, pk in rows.values_list("user_id", "content_type__model", "permission__codename", "object_pk"):
+        found.setdefault(user_id, {}).setdefault((kind_of(kind), right), set()).add(UUID(pk))
+    return {
+        user_id: [
+            Statement(allow=True, verbs=frozenset({f"{name}.{right}"}), kinds=frozenset({name}), ids=frozenset(ids), is_share=True)
+            for (name, right), ids in sorted(shared.items())
+        ]
+        for user_id, shared in found.items()
+    }
 
 
 def policy_of(actor: Actor) -> Policy:
-    """Everything that binds an actor: two queries, once a request or job."""
+    """Everything that binds an actor: one query for an owner, else two, once a request or job."""
     held = actor.cache.get("policy")
     if held is None:
         held = actor.cache["policy"] = load_policy(actor.org_id, actor.user_id)
@@ -303,11 +307,24 @@ def policy_of(actor: Actor) -> Policy:
 def load_policy(org_id: UUID | None, user_id: UUID | None) -> Policy:
     if org_id is None or user_id is None:
         return Policy()
-    teams = list(Team.objects.filter(org_id=org_id, members=user_id).order_by("name").values("id", "name", "is_owners", "statements"))
-    team_ids = frozenset(team["id"] for team in teams)
-    if any(team["is_owners"] for team in teams):
-        return Policy(is_owner=True, user_id=user_id, team_ids=team_ids)
-    return Policy(user_id=user_id, team_ids=team_ids, statements=(*statements_of(teams), *shares_of(user_id)))
+    return load_policies({(org_id, user_id)})[org_id, user_id]
+
+
+def load_policies(wanted: set[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Policy]:
+    """The policies of many, by (organization, person): two queries."""
+    users = {user_id for _, user_id in wanted}
+    rows = Team.objects.filter(org_id__in={org_id for org_id, _ in wanted}, members__in=users).order_by("name")
+    teams: dict[tuple[UUID, UUID], list[Mapping[str, Any]]] = {}
+    for row in rows.values("id", "org_id", "name", "is_owners", "statements", "members"):
+        teams.setdefault((row["org_id"], row["members"]), []).append(row)
+    owners = {key for key, found in teams.items() if any(team["is_owners"] for team in found)}
+    shares = shares_of({user_id for org_id, user_id in wanted - owners}) if wanted - owners else {}
+    policies = {}
+    for key in wanted:
+        team_ids = frozenset(team["id"] for team in teams.get(key, ()))
+        statements = () if key in owners else (*statements_of(teams.get(key, ())), *shares.get(key[1], ()))
+        policies[key] = Policy(is_owner=key in owners, user_id=key[1], team_ids=team_ids, statements=statements)
+    return policies
 
 
 def kind_of(model_name: str) -> str:

@@ -207,8 +207,7 @@ class Reader:
         model = kinds().get(kind)
         if model is None:
             raise NotFound(f"There is no kind {kind[:60]!r}.", code="kind_not_found")
-        if search:
-            await hop(model.search_q, search, self.actor)
+        await hop(_read_rights, model, search, self.actor)
         self.unsubscribe(name)
         if len(self.subscriptions) >= SUBSCRIPTIONS_MAX:
             raise TooMany(f"At most {SUBSCRIPTIONS_MAX} subscriptions a socket.", retry_after_s=0)
@@ -444,6 +443,13 @@ class Hub:
                     reader.end("Your access has ended.")
             else:
                 seat.actor = actor
+
+
+def _read_rights(model: Any, search: str, actor: Actor) -> None:
+    """Load what `look` will ask, and refuse a wrong search."""
+    found = model.objects.visible_to(actor)
+    if search:
+        found.filter(model.search_q(search, actor))
 
 
 def look(model: Any, org_id: UUID, ids: set[UUID], wanted: list[tuple[Actor, str]]) -> list[tuple[set[UUID], set[UUID]]]:

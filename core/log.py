@@ -72,7 +72,7 @@ def _people(ids: set[UUID]) -> dict[UUID, str]:
 
 
 def _clouds(actor: Actor, ids: set[UUID]) -> dict[UUID, str]:
-    clouds = Event._meta.apps.get_model("clouds", "Cloud").objects.visible_to(actor)  # type: ignore[attr-defined]
+    clouds = Event._meta.apps.get_model("clouds", "Cloud").objects.visible_to(actor)
     return dict(clouds.filter(pk__in=ids).values_list("pk", "name"))
 
 
@@ -134,8 +134,10 @@ class Shown:
         }
 
 
-COLUMNS = ("at", "type", "email", "actor", "address", "via", "request", "kind", "target", "target_name", "cloud", "job", "detail")
-COLUMNS += ("before", "after", "sequence", "hash", "id", "org", "outcome", "su_by", "tags", "digest")
+COLUMNS: tuple[str, ...] = (
+    *("at", "type", "email", "actor", "address", "via", "request", "kind", "target", "target_name", "cloud", "job", "detail"),
+    *("before", "after", "sequence", "hash", "id", "org", "outcome", "su_by", "tags", "digest"),
+)
 
 
 def shown(rows: list[Event]) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ class FacetValue(serializers.Serializer[Any]):
     """One value and how often it was found."""
 
     value = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     count = serializers.IntegerField()
 
 
