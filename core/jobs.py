@@ -54,7 +54,7 @@ def cancel(actor: Actor, job: Job) -> Job:
     """Stop what has not started; ask what runs to stop, where it can.  Raises: Conflict."""
     _may(actor, job, "cancel")
     with transaction.atomic(durable=True):
-        held = Job.objects.select_for_update().get(pk=job.pk)
+        held: Job = Job.objects.select_for_update().get(pk=job.pk)
         if not held.is_active:
             raise Conflict(f"This job has already {held.state}.", code="job_over")
         if held.target_id is None:  # a bulk: what has not begun does not begin

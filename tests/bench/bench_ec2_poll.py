@@ -1,7 +1,8 @@
 """Polling 5,000 unchanged EC2 instances: ≤ 1.15 × plain boto3 fetching and parsing the same pages; peak ≤ 150 MB above idle.
 
-Ours is a whole poll as a worker does it: credentials out of the vault, listing, reconcile with what PostgreSQL has. Each side runs in processes of its own, in turns, and is measured there: CPU of the process (the endpoint is another one), wall
-time, and the highest resident memory. Idle is a process that has asked for one instance, as a worker between polls has.
+Ours is a whole poll as a worker does it: credentials out of the vault, listing, reconcile with what PostgreSQL has. Each side runs
+in processes of its own, in turns, and is measured there: CPU of the process (the endpoint is another one), wall time, and the
+highest resident memory. Idle is a process that has asked for one instance, as a worker between polls has.
 """
 
 from __future__ import annotations

@@ -160,7 +160,8 @@ def test_processes_that_change_one_machine_at_once_lose_nothing(cloud: Demo, tmp
 
 
 def test_processes_that_open_a_new_cloud_at_once_all_get_it(tmp_path: Path) -> None:
-    work = "[cloud.stop_machine(m.external_id) for m in list(cloud.list_machines())[int(sys.argv[2])::6] if m.state == 'running' and not m.parent]"
+    mine = "list(cloud.list_machines())[int(sys.argv[2])::6]"
+    work = f"[cloud.stop_machine(m.external_id) for m in {mine} if m.state == 'running' and not m.parent]"
     running = [subprocess.Popen([sys.executable, "-c", OTHER_PROCESS + work, str(tmp_path), str(number)]) for number in range(6)]
     assert [process.wait(60) for process in running] == [0] * 6
     assert in_another_process(tmp_path, "print({m.state for m in cloud.list_machines()} & {'running'})") == "set()"
