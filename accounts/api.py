@@ -8,7 +8,6 @@ from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -128,7 +127,6 @@ def valid(form: type[serializers.Serializer[Any]], data: Any, actor: Actor | Non
 class AuthViewSet(BaseViewSet):
     """One's own account. JSON alone, so that no other site's form can sign anybody in."""
 
-    parser_classes = (JSONParser,)
     serializer_class = Described
     open_to_one_time = True
     anonymous = frozenset({"login"})
@@ -296,7 +294,6 @@ class NewToken(TokenSerializer):
 class TokenViewSet(ReadViewSet):
     """API tokens."""
 
-    parser_classes = (JSONParser,)
     queryset = Token.objects.filter(revoked_at__isnull=True).select_related("owner")
     serializer_class = TokenSerializer
     anonymous = frozenset({"create"})

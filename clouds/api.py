@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Prefetch
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,7 +16,8 @@ from clouds.providers import all_providers, provider
 from clouds.providers.base import Field, Provider
 from core.actions import allowed, perform
 from core.api import HexField, ReadViewSet, RefField, ResourceViewSet
-from core.api.fields import JsonField
+from core.api.fields import ACTIONS, OBJECT, JsonField
+from core.api.lists import refuse_unknown
 from core.api.viewset import BaseViewSet
 
 
@@ -56,6 +57,7 @@ class CloudSerializer(OwnedSerializer):
     actions = serializers.SerializerMethodField()
     created = serializers.DateTimeField(source="created_at", read_only=True)
 
+    @extend_schema_field(ACTIONS)
     def get_actions(self, cloud: Cloud) -> dict[str, Any]:
         return allowed(self.context["actor"], cloud)
 
@@ -82,7 +84,10 @@ class CloudViewSet(ResourceViewSet):
 
     def update(self, request: Request, **kwargs: Any) -> Response:
         """Change what is sent; the rest stays. New credentials are tried first."""
+        refuse_unknown(request, ("name",))
         body, cloud = self.body(), self.find()
+        if "name" in request.query_params:
+            body.setdefault("name", request.query_params["name"])
         credentials = body.pop("credentials", None)
         if credentials is not None:
             perform(self.actor, cloud, "rotate", {"credentials": credentials})
@@ -101,10 +106,11 @@ class InventorySerializer(serializers.Serializer[Any]):
     name = serializers.CharField(read_only=True)
     cloud = RefField()
     extra = JsonField()
-    missing_since = serializers.DateTimeField(read_only=True)
+    missing_since = serializers.DateTimeField(read_only=True, allow_null=True)
     last_seen = serializers.SerializerMethodField()
     first_seen = serializers.DateTimeField(source="first_seen_at", read_only=True)
 
+    @extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
     def get_last_seen(self, row: Any) -> str | None:
         return times.last_seen(row, self.context)
 
@@ -120,9 +126,11 @@ class LocationSerializer(InventorySerializer):
     available_sizes = serializers.SerializerMethodField()
     available_images = serializers.SerializerMethodField()
 
+    @extend_schema_field(OBJECT)
     def get_available_sizes(self, row: Location) -> dict[str, Any]:
         return {}
 
+    @extend_schema_field(OBJECT)
     def get_available_images(self, row: Location) -> dict[str, Any]:
         return {}
 
@@ -137,11 +145,11 @@ class LocationViewSet(ReadViewSet):
 class SizeSerializer(InventorySerializer):
     """A size. `cost_hour` null is unknown."""
 
-    cores = serializers.FloatField(read_only=True)
-    ram_mib = serializers.IntegerField(read_only=True)
-    disk_gib = serializers.IntegerField(read_only=True)
+    cores = serializers.FloatField(read_only=True, allow_null=True)
+    ram_mib = serializers.IntegerField(read_only=True, allow_null=True)
+    disk_gib = serializers.IntegerField(read_only=True, allow_null=True)
     architecture = serializers.CharField(read_only=True)
-    cost_hour = serializers.FloatField(read_only=True)
+    cost_hour = serializers.FloatField(read_only=True, allow_null=True)
     currency = serializers.CharField(read_only=True)
 
 
@@ -159,8 +167,8 @@ class ImageSerializer(InventorySerializer):
     os_type = serializers.CharField(read_only=True)
     os_distro = serializers.CharField(read_only=True)
     architecture = serializers.CharField(read_only=True)
-    min_disk_gib = serializers.IntegerField(read_only=True)
-    min_ram_mib = serializers.IntegerField(read_only=True)
+    min_disk_gib = serializers.IntegerField(read_only=True, allow_null=True)
+    min_ram_mib = serializers.IntegerField(read_only=True, allow_null=True)
     tags = serializers.DictField(child=serializers.CharField(), read_only=True)
     owned_by = RefField(source="owner")
     created_by = RefField()
@@ -181,8 +189,8 @@ class ProviderSerializer(serializers.Serializer[Any]):
     aliases = serializers.ListField(child=serializers.CharField())
     category = serializers.CharField()
     doc = serializers.CharField()
-    credentials = serializers.ListField(child=serializers.DictField())
-    create = serializers.DictField()
+    credentials = serializers.ListField(child=JsonField())
+    create = JsonField()
     lists = serializers.ListField(child=serializers.CharField())
     verbs = serializers.ListField(child=serializers.CharField())
 
@@ -224,10 +232,13 @@ class ProviderViewSet(BaseViewSet):
 
     operation_ids = {"list": "list_providers", "retrieve": "get_provider"}
     serializer_class = ProviderSerializer
+    list_parameters = ()
+    path_kinds = {"provider_name": "provider"}
 
     @extend_schema(responses=ProviderSerializer)
     def list(self, request: Request) -> Response:
         """Every provider."""
+        refuse_unknown(request, ())
         data = [provider_facts(cls) for cls in all_providers().values()]
         meta = {"total": len(data), "returned": len(data), "sort": "name", "start": 0, "next": None, "kind": "provider"}
         return Response({"data": data, "meta": meta})
@@ -235,4 +246,5 @@ class ProviderViewSet(BaseViewSet):
     @extend_schema(responses=ProviderSerializer)
     def retrieve(self, request: Request, provider_name: str) -> Response:
         """One provider, by name or alias."""
+        refuse_unknown(request, ())
         return Response({"data": provider_facts(provider(provider_name))})

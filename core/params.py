@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.drainage import set_override
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -31,7 +31,7 @@ class NameField(serializers.CharField):
         return clean_text(super().to_internal_value(data))
 
 
-@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string", "maxLength": 256}, "maxProperties": 100})
 class TagsField(serializers.Field[Any, Any, Any, Any]):
     """{"env": "prod"}; the contract's [{"key", "value"}] is accepted. Keys to 128 characters, values to 256, at most 100."""
 
@@ -58,7 +58,6 @@ class TagsField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
-@extend_schema_field(OpenApiTypes.STR)
 class ResourceField(serializers.Field[Any, Any, Any, Any]):
     """An id or exact name of something the actor may read; otherwise it is not found, in the words for what does not exist."""
 
@@ -67,6 +66,7 @@ class ResourceField(serializers.Field[Any, Any, Any, Any]):
     def __init__(self, model: type[Any], **kwargs: Any) -> None:
         self.model = model
         super().__init__(**kwargs)
+        set_override(self, "field", {"type": "string", "x-kind": model.kind()})
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
@@ -95,6 +95,15 @@ class ResourceField(serializers.Field[Any, Any, Any, Any]):
 
     def to_representation(self, value: Any) -> str:
         return value.pk.hex if hasattr(value, "pk") else str(value)
+
+
+class UserField(serializers.CharField):
+    """A member, by id or e-mail address; what it finds is the action's to say."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("max_length", 254)
+        super().__init__(**kwargs)
+        set_override(self, "field", {"type": "string", "maxLength": 254, "x-kind": "user"})
 
 
 class FutureField(serializers.DateTimeField):

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Prefetch
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,14 +16,50 @@ from clouds.api import InventorySerializer
 from core import guard, listing
 from core.actions import _valid, allowed, get, perform
 from core.api import RefField, ResourceViewSet
+from core.api.fields import ACTIONS, OBJECT, HexField, JsonField
 from core.api.lists import refuse_unknown
+from core.api.schema import TEXT, takes
 from core.api.viewset import JobAnswer, job_answer
 from core.errors import Conflict, Denied, Invalid, NotFound
+from core.models import Job
 from keys.models import KeyAssociation
-from machines.actions.create import CreateParams, plan
+from machines.actions.create import CreateParams, InCloudField, plan
 from machines.models import Machine, Snapshot
 
 MOST_AT_ONCE = 100
+
+
+class CostSerializer(serializers.Serializer[Any]):
+    """What it costs. Null is unknown."""
+
+    hourly = serializers.FloatField(allow_null=True)
+    monthly = serializers.FloatField(allow_null=True)
+    currency = serializers.CharField()
+    source = serializers.CharField()
+
+
+class ExpirationSerializer(serializers.Serializer[Any]):
+    """When it is to be stopped or destroyed. `notify`: seconds before, to remind its owner."""
+
+    date = serializers.DateTimeField()
+    action = serializers.CharField()
+    notify = serializers.IntegerField(allow_null=True)
+    notify_msg = serializers.CharField()
+
+
+class AssociationSerializer(serializers.Serializer[Any]):
+    """A key that opens a machine, and as whom."""
+
+    id = HexField()
+    key = RefField()
+    machine = HexField(source="machine_id")
+    user = serializers.CharField(read_only=True)
+    port = serializers.IntegerField(read_only=True)
+    sudo = serializers.BooleanField(read_only=True)
+    last_used = serializers.SerializerMethodField()
+
+    def get_last_used(self, row: KeyAssociation) -> int | None:
+        return int(row.last_used_at.timestamp()) if row.last_used_at else None
 
 
 class MachineSerializer(InventorySerializer):
@@ -43,9 +79,9 @@ class MachineSerializer(InventorySerializer):
     network = RefField()
     subnet = RefField()
     cluster = serializers.SerializerMethodField()
-    cores = serializers.FloatField(read_only=True)
-    ram_mib = serializers.IntegerField(read_only=True)
-    disk_gib = serializers.IntegerField(read_only=True)
+    cores = serializers.FloatField(read_only=True, allow_null=True)
+    ram_mib = serializers.IntegerField(read_only=True, allow_null=True)
+    disk_gib = serializers.IntegerField(read_only=True, allow_null=True)
     public_ips = serializers.ListField(child=serializers.CharField(), read_only=True)
     private_ips = serializers.ListField(child=serializers.CharField(), read_only=True)
     address = serializers.CharField(read_only=True)
@@ -54,7 +90,7 @@ class MachineSerializer(InventorySerializer):
     cost = serializers.SerializerMethodField()
     created = serializers.SerializerMethodField()
     expiration = serializers.SerializerMethodField()
-    key_associations = serializers.SerializerMethodField()
+    key_associations = AssociationSerializer(many=True, read_only=True)
     monitoring = serializers.SerializerMethodField()
     ports = serializers.SerializerMethodField()
     probe = serializers.SerializerMethodField()
@@ -67,6 +103,7 @@ class MachineSerializer(InventorySerializer):
     def get_cluster(self, row: Machine) -> str | None:
         return None
 
+    @extend_schema_field(CostSerializer)
     def get_cost(self, row: Machine) -> dict[str, Any]:
         return {
             "hourly": float(row.cost_hour) if row.cost_hour is not None else None,
@@ -75,29 +112,32 @@ class MachineSerializer(InventorySerializer):
             "source": "provider" if row.cost_hour is not None else "unknown",
         }
 
+    @extend_schema_field(OpenApiTypes.DATETIME)
     def get_created(self, row: Machine) -> str:
         return (row.machine_created_at or row.created_at).isoformat()
 
+    @extend_schema_field(ExpirationSerializer(allow_null=True))
     def get_expiration(self, row: Machine) -> dict[str, Any] | None:
         if row.expires_at is None:
             return None
         return {"date": row.expires_at.isoformat(), "action": row.expire_action, "notify": row.remind_s, "notify_msg": row.remind_message}
 
-    def get_key_associations(self, row: Machine) -> list[str]:
-        return [association.pk.hex for association in row.key_associations.all()]
-
     def get_monitoring(self, row: Machine) -> bool:
         return False
 
+    @extend_schema_field(OBJECT)
     def get_ports(self, row: Machine) -> dict[str, Any]:
         return dict(row.extra.get("ports") or {}) if isinstance(row.extra.get("ports"), dict) else {}
 
+    @extend_schema_field(OBJECT)
     def get_probe(self, row: Machine) -> dict[str, Any]:
         return dict(row.extra.get("probe") or {})
 
+    @extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
     def get_unreachable_since(self, row: Machine) -> str | None:
         return row.extra.get("unreachable_since")
 
+    @extend_schema_field(ACTIONS)
     def get_actions(self, row: Machine) -> dict[str, Any]:
         return allowed(self.context["actor"], row)
 
@@ -105,7 +145,7 @@ class MachineSerializer(InventorySerializer):
 class CreateMachineRequest(CreateParams):
     """The contract's body: `net` is `network`, `disks` the size of the disk, `quantity` makes name-1 …, `dry` answers the plan alone."""
 
-    net = serializers.JSONField(required=False)
+    net = InCloudField("network", required=False)
     quantity = serializers.IntegerField(required=False, min_value=1, max_value=MOST_AT_ONCE, default=1)
     dry = serializers.BooleanField(required=False, default=False)
 
@@ -114,9 +154,23 @@ NAMED = ("parent", "location", "size", "image", "network", "subnet")
 OWN = [f.name for f in Machine._meta.concrete_fields if f.name not in ("fingerprint", "cloud_tags")]
 
 
+class CreatedMachine(JobAnswer):
+    """The job and the row of the (first) new machine, all of them in `jobs`, and the plan; with `dry` the plan alone."""
+
+    jobId = serializers.CharField(required=False)  # noqa: N815 - the contract's name
+    action = serializers.CharField(required=False)
+    state = serializers.ChoiceField(choices=Job.State.choices, required=False)
+    not_before = serializers.DateTimeField(allow_null=True, required=False)
+    result = JsonField(allow_null=True, required=False)
+    machine = serializers.CharField(required=False)
+    jobs = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), required=False)
+    plan = JsonField()
+
+
 class MachineViewSet(ResourceViewSet):
     """Machines on every cloud, hypervisor, container host and rack."""
 
+    operation_ids = {"rdp": "get_machine_rdp"}
     # Of what a row refers to only the name is read: nine whole rows beside each machine cost more than the machines.
     queryset = (
         Machine.objects.select_related("cloud", *NAMED, "owner", "created_by")
@@ -129,10 +183,11 @@ class MachineViewSet(ResourceViewSet):
             "owner__email",
             "created_by__email",
         )
-        .prefetch_related(Prefetch("key_associations", queryset=KeyAssociation.objects.only("id", "machine_id")))
+        .prefetch_related(Prefetch("key_associations", queryset=KeyAssociation.objects.select_related("key")))
     )
     serializer_class = MachineSerializer
     create_params = CreateMachineRequest
+    answers = {"create": CreatedMachine}
 
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create one or more machines. `dry`: the plan alone."""
@@ -151,7 +206,8 @@ class MachineViewSet(ResourceViewSet):
         jobs = [{"jobId": job.pk.hex, "machine": job.target_id.hex} for job in made if job.target_id]
         return Response(job_answer(made[0], plan=what, machine=made[0].target_id.hex if made[0].target_id else None, jobs=jobs))
 
-    @extend_schema(operation_id="get_machine_rdp", responses={200: OpenApiResponse(OpenApiTypes.STR, description="An .rdp file.")})
+    @takes(user={"type": "string", "maxLength": 100, "default": "Administrator"})
+    @extend_schema(responses={(200, "application/x-rdp"): OpenApiTypes.STR})
     def rdp(self, request: Request, **kwargs: Any) -> HttpResponse:
         """A file that opens the machine in a remote desktop client."""
         refuse_unknown(request, ("user",))
@@ -212,22 +268,24 @@ class SnapshotSerializer(InventorySerializer):
 
     machine = RefField()
     description = serializers.CharField(read_only=True)
-    created = serializers.DateTimeField(source="taken_at", read_only=True)
+    created = serializers.DateTimeField(source="taken_at", read_only=True, allow_null=True)
     active = serializers.BooleanField(read_only=True)
 
 
 class SnapshotViewSet(ResourceViewSet):
     """All snapshots; those of one machine, and what can be done to them, lie below the machine."""
 
+    operation_ids = {"list": "list_all_snapshots"}
+
     queryset = Snapshot.objects.select_related("cloud", "machine")
     serializer_class = SnapshotSerializer
 
 
 class SnapshotRequest(serializers.Serializer[Any]):
-    """What to call it."""
+    """What to call it. The contract sends `name` in the query."""
 
-    name = serializers.CharField(max_length=255)
-    description = serializers.CharField(max_length=1000, required=False)
+    name = serializers.CharField(max_length=255, required=False)
+    description = serializers.CharField(max_length=1000, required=False, allow_blank=True)
 
 
 class MachineSnapshotViewSet(ResourceViewSet):
@@ -236,9 +294,9 @@ class MachineSnapshotViewSet(ResourceViewSet):
     queryset = Snapshot.objects.select_related("cloud", "machine")
     serializer_class = SnapshotSerializer
     lookup_url_kwarg = "snapshot"
-    query_parameters = ("name",)
+    answers = {"create": JobAnswer, "destroy": JobAnswer}
     operation_ids = {
-        "list": "list_machine_snapshots",
+        "list": "list_snapshots",
         "create": "create_snapshot",
         "destroy": "remove_snapshot",
         "revert": "revert_to_snapshot",
@@ -266,18 +324,22 @@ class MachineSnapshotViewSet(ResourceViewSet):
         """The snapshots of a machine."""
         return super().list(request, **kwargs)
 
+    @takes(name=TEXT)
     @extend_schema(request=SnapshotRequest, responses=JobAnswer)
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Take one."""
+        refuse_unknown(request, ("name",))
         body = {**({"name": request.query_params["name"]} if "name" in request.query_params else {}), **self.body()}
         return Response(job_answer(perform(self.actor, self.machine(), "create_snapshot", body)))
 
     @extend_schema(request=None, responses=JobAnswer)
     def destroy(self, request: Request, **kwargs: Any) -> Response:
         """Drop one."""
+        refuse_unknown(request, ())
         return Response(job_answer(perform(self.actor, self.machine(), "remove_snapshot", {"snapshot": self.find().pk.hex})))
 
     @extend_schema(request=None, responses=JobAnswer)
     def revert(self, request: Request, **kwargs: Any) -> Response:
         """Put the machine back into it."""
+        refuse_unknown(request, ())
         return Response(job_answer(perform(self.actor, self.machine(), "revert_to_snapshot", {"snapshot": self.find().pk.hex})))

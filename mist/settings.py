@@ -274,7 +274,9 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
     "COMPONENT_SPLIT_REQUEST": True,
+    "COMPONENT_SPLIT_PATCH": False,  # what an edit takes is optional whichever the method
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {"JobState": "core.models.Job.State", "MachineState": "machines.models.Machine.State"},
 }
 
 # --- logs: to standard error, for whoever started us to keep ----------------------------------------------------------

@@ -33,7 +33,7 @@ class SubnetSerializer(InventorySerializer):
     network = RefField()
     cidr = serializers.CharField(read_only=True)
     location = RefField()
-    free_addresses = serializers.IntegerField(read_only=True)
+    free_addresses = serializers.IntegerField(read_only=True, allow_null=True)
 
 
 class SubnetViewSet(ReadViewSet):
@@ -48,7 +48,7 @@ class SecurityGroupSerializer(InventorySerializer):
 
     network = RefField()
     description = serializers.CharField(read_only=True)
-    rules = JsonField()
+    rules = serializers.ListField(child=JsonField(), read_only=True)
 
 
 class SecurityGroupViewSet(ReadViewSet):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from clouds.api import InventorySerializer
 from core.actions import allowed
 from core.api import ReadViewSet, RefField
+from core.api.fields import ACTIONS
 from volumes.models import Volume
 
 
@@ -32,6 +34,7 @@ class VolumeSerializer(InventorySerializer):
     def get_default(self, row: Volume) -> bool:
         return False
 
+    @extend_schema_field(ACTIONS)
     def get_actions(self, row: Volume) -> dict[str, Any]:
         return allowed(self.context["actor"], row)
 

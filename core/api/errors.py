@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
@@ -12,7 +13,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from core.errors import MistError, RateLimited, TooMany
+from core.errors import Invalid, MistError, RateLimited, TooMany
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,26 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     return Response(body, status=status, headers=headers)
 
 
+def _invalid(fields: Any, detail: str) -> dict[str, Any]:
+    """An id that is not there, or not to be seen, has a code of its own."""
+    fields = fields if isinstance(fields, dict) else {"non_field_errors": fields}
+    leaves = list(_leaves(fields))
+    if leaves and all(leaf == "Not found." for leaf in leaves):
+        return {"code": "not_found", "detail": "Some of these are not there.", "fields": fields}
+    return {"code": "invalid", "detail": detail, "fields": fields}
+
+
+def _leaves(fields: Any) -> Iterator[str]:
+    if isinstance(fields, dict):
+        for value in fields.values():
+            yield from _leaves(value)
+    elif isinstance(fields, list | tuple):
+        for value in fields:
+            yield from _leaves(value)
+    else:
+        yield str(fields)
+
+
 def _answer(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     if isinstance(error, MistError):
         headers = {}
@@ -36,9 +57,11 @@ def _answer(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
             headers["Retry-After"] = str(int(error.retry_after_s) + 1)
         if error.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(error, Invalid) and error.code == Invalid.code:
+            return 422, _invalid(error.fields, error.detail), headers
         return error.status, {"code": error.code, "detail": error.detail, **error.extra}, headers
     if isinstance(error, exceptions.ValidationError):
-        return 422, {"code": "invalid", "detail": "Some fields are wrong.", "fields": error.detail}, {}
+        return 422, _invalid(error.detail, "Some fields are wrong."), {}
     if isinstance(error, exceptions.APIException):
         code = {
             400: "bad_request",

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.apps import apps
+from drf_spectacular.drainage import set_override
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -15,9 +16,18 @@ from core import actions, jobs, listing
 from core.actions import perform
 from core.api.fields import HexField, JsonField
 from core.api.lists import keep_only, query_of, refuse_unknown
+from core.api.schema import READ_PARAMETERS
 from core.api.viewset import BaseViewSet, JobAnswer, ReadViewSet, job_answer
 from core.errors import Invalid, MistError, NotFound
 from core.models import Job, Resource
+
+
+class StepSerializer(serializers.Serializer[Any]):
+    """A step of a job's way."""
+
+    name = serializers.CharField()
+    at = serializers.DateTimeField()
+    detail = serializers.CharField()
 
 
 class JobSerializer(serializers.Serializer[Any]):
@@ -25,50 +35,38 @@ class JobSerializer(serializers.Serializer[Any]):
 
     id = HexField()
     job_id = HexField(source="id")
-    org = serializers.SerializerMethodField()
+    org = HexField(source="org_id")
     action = serializers.CharField(read_only=True)
     state = serializers.ChoiceField(choices=Job.State.choices, read_only=True)
     error = serializers.SerializerMethodField()
     error_code = serializers.CharField(read_only=True)
     error_detail = serializers.CharField(read_only=True)
     target_kind = serializers.CharField(read_only=True)
-    target_id = serializers.SerializerMethodField()
+    target_id = HexField(allow_null=True)
     target_name = serializers.CharField(read_only=True)
     machine_id = serializers.SerializerMethodField()
-    cloud_id = serializers.SerializerMethodField()
+    cloud_id = HexField(allow_null=True)
     user = serializers.SerializerMethodField()
     via = serializers.CharField(read_only=True)
     request_id = serializers.CharField(read_only=True)
-    parent = serializers.SerializerMethodField()
-    total = serializers.IntegerField(read_only=True)
+    parent = HexField(source="parent_id", allow_null=True)
+    total = serializers.IntegerField(read_only=True, allow_null=True)
     params = JsonField()
-    logs = JsonField(source="steps")
-    result = JsonField()
+    logs = StepSerializer(source="steps", many=True, read_only=True)
+    result = JsonField(allow_null=True)
     created_at = serializers.DateTimeField(read_only=True)
-    not_before = serializers.DateTimeField(read_only=True)
+    not_before = serializers.DateTimeField(read_only=True, allow_null=True)
     started_at = serializers.SerializerMethodField()
     finished_at = serializers.SerializerMethodField()
-
-    def get_org(self, job: Job) -> str:
-        return job.org_id.hex
 
     def get_error(self, job: Job) -> bool:
         return job.state in (Job.State.FAILED, Job.State.LOST)
 
-    def get_target_id(self, job: Job) -> str | None:
-        return job.target_id.hex if job.target_id else None
-
     def get_machine_id(self, job: Job) -> str | None:
         return job.target_id.hex if job.target_kind == "machine" and job.target_id else None
 
-    def get_cloud_id(self, job: Job) -> str | None:
-        return job.cloud_id.hex if job.cloud_id else None
-
     def get_user(self, job: Job) -> str | None:
         return str(job.user) if job.user else None
-
-    def get_parent(self, job: Job) -> str | None:
-        return job.parent_id.hex if job.parent_id else None
 
     def get_started_at(self, job: Job) -> float | None:
         return job.started_at.timestamp() if job.started_at else None
@@ -77,41 +75,49 @@ class JobSerializer(serializers.Serializer[Any]):
         return job.finished_at.timestamp() if job.finished_at else None
 
 
+class OneJobSerializer(JobSerializer):
+    """One job; of a bulk also how its children are doing: {state: how many}."""
+
+    children = serializers.DictField(child=serializers.IntegerField(), required=False)
+
+
 class JobViewSet(ReadViewSet):
     """What was asked for, and what came of it. Children of a bulk: `search=parent:<id>`."""
 
     queryset = Job.objects.select_related("user")
     serializer_class = JobSerializer
     lookup_url_kwarg = "job_id"
+    answers = {"retrieve": OneJobSerializer}
 
     @extend_schema(responses=JobSerializer)
     def list(self, request: Request, **kwargs: Any) -> Any:
         """Jobs, newest first."""
         return super().list(request, **kwargs)
 
-    @extend_schema(responses=JobSerializer)
+    @extend_schema(responses=OneJobSerializer)
     def retrieve(self, request: Request, **kwargs: Any) -> Response:
         """One job; of a bulk, how its children are doing."""
-        refuse_unknown(request, ("only", "deref", "sort", "format"))
+        refuse_unknown(request, READ_PARAMETERS)
         job = self.find()
-        data = self.answer(job)
-        if job.target_id is None:
-            data["children"] = jobs.counts(job)
+        data = self.answer(job) | ({"children": jobs.counts(job)} if job.target_id is None else {})
         return Response({"data": keep_only([data], request.query_params.get("only", ""))[0]})
 
     @extend_schema(request=None, responses=JobAnswer)
     def undo(self, request: Request, **kwargs: Any) -> Response:
         """Take it back while it waits."""
+        refuse_unknown(request, ())
         return Response(job_answer(jobs.undo(self.actor, self.find())))
 
     @extend_schema(request=None, responses=JobAnswer)
     def cancel(self, request: Request, **kwargs: Any) -> Response:
         """Stop it, where it can be stopped."""
+        refuse_unknown(request, ())
         return Response(job_answer(jobs.cancel(self.actor, self.find())))
 
     @extend_schema(request=None, responses=JobAnswer)
     def retry(self, request: Request, **kwargs: Any) -> Response:
         """The same again; of a bulk, what failed."""
+        refuse_unknown(request, ())
         return Response(job_answer(jobs.retry(self.actor, self.find())))
 
 
@@ -136,25 +142,49 @@ def uuids(values: Any) -> list[UUID]:
     return found
 
 
+class IdField(serializers.CharField):
+    """The id of a row of the kind that the body names."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("max_length", 64)
+        super().__init__(**kwargs)
+        set_override(self, "field", {"type": "string", "x-kind": "*"})
+
+
 class BulkRequest(serializers.Serializer[Any]):
     """One action on what `ids` or `search` select. `dry`: how many, and how many can."""
 
     kind = serializers.CharField(max_length=50)
     action = serializers.CharField(max_length=60)
-    ids = serializers.ListField(child=serializers.CharField(max_length=64), required=False, max_length=jobs.BULK_CAP)
+    ids = serializers.ListField(child=IdField(), required=False, max_length=jobs.BULK_CAP)
     search = serializers.CharField(max_length=2000, required=False, allow_blank=True)
     params = serializers.DictField(required=False, default=dict)
     dry = serializers.BooleanField(required=False, default=False)
     undo_s = serializers.FloatField(required=False, min_value=0, max_value=3600)
 
 
+class BulkAnswer(serializers.Serializer[Any]):
+    """The parent job and how many it is for; with `dry`, how many match, how many of them can, and why the others cannot."""
+
+    jobId = serializers.CharField(required=False)  # noqa: N815 - the contract's name
+    action = serializers.CharField(required=False)
+    state = serializers.ChoiceField(choices=Job.State.choices, required=False)
+    not_before = serializers.DateTimeField(required=False, allow_null=True)
+    result = JsonField(required=False, allow_null=True)
+    total = serializers.IntegerField(required=False)
+    count = serializers.IntegerField(required=False)
+    able = serializers.IntegerField(required=False)
+    counted = serializers.IntegerField(required=False, help_text="Of how many `able` and `reasons` tell.")
+    reasons = serializers.DictField(child=serializers.IntegerField(), required=False)
+
+
 class BulkViewSet(BaseViewSet):
     """Many at once: one parent job, one result a target."""
 
     operation_ids = {"create": "bulk"}
-    serializer_class = JobAnswer
+    serializer_class = BulkAnswer
 
-    @extend_schema(request=BulkRequest, responses=JobAnswer)
+    @extend_schema(request=BulkRequest, responses=BulkAnswer)
     def create(self, request: Request) -> Response:
         """Ask for one action on many."""
         refuse_unknown(request, ())
@@ -180,8 +210,8 @@ class BulkViewSet(BaseViewSet):
 class TagSerializer(serializers.Serializer[Any]):
     """A tag in use."""
 
-    key = serializers.CharField()
-    value = serializers.CharField()
+    key = serializers.CharField(max_length=128)
+    value = serializers.CharField(max_length=256, required=False, allow_blank=True, allow_null=True, default="")
 
 
 class TagResourcesRequest(serializers.Serializer[Any]):
@@ -194,13 +224,26 @@ class TagResourcesRequest(serializers.Serializer[Any]):
             """A resource."""
 
             resource_type = serializers.CharField(max_length=50)
-            resource_id = serializers.CharField(max_length=255)
+            resource_id = IdField(max_length=255)
 
         operation = serializers.ChoiceField(choices=["add", "remove"], required=False, default="add")
-        tags = serializers.ListField(child=serializers.DictField(), max_length=100)
+        tags = TagSerializer(many=True, max_length=100)
         resources = Which(many=True)
 
     operations = Operation(many=True)
+
+
+class TaggedAnswer(serializers.Serializer[Any]):
+    """What came of one resource: its job, or why not (`code`, `detail`)."""
+
+    resource = serializers.CharField()
+    jobId = serializers.CharField(required=False)  # noqa: N815 - the contract's name
+    action = serializers.CharField(required=False)
+    state = serializers.ChoiceField(choices=Job.State.choices, required=False)
+    not_before = serializers.DateTimeField(required=False, allow_null=True)
+    result = JsonField(required=False, allow_null=True)
+    code = serializers.CharField(required=False)
+    detail = serializers.CharField(required=False)
 
 
 class TagViewSet(BaseViewSet):
@@ -208,11 +251,15 @@ class TagViewSet(BaseViewSet):
 
     operation_ids = {"list": "list_tags", "create": "tag_resources"}
     serializer_class = TagSerializer
+    list_parameters = ("search", "start", "limit")
+    query_parameters = ("types",)
+    many = frozenset({"create"})
 
     @extend_schema(responses=TagSerializer)
     def list(self, request: Request) -> Response:
         """The tags in use on what you may see, of the kinds in `types`."""
-        query = query_of(request, ("types",))
+        refuse_unknown(request, (*self.list_parameters, *self.query_parameters))
+        query = query_of(request, self.query_parameters)
         types = [t for t in request.query_params.get("types", "").split(",") if t]
         models = [kind_of(t) for t in types] if types else [m for m in apps.get_models() if issubclass(m, Resource)]
         found: set[tuple[str, str]] = set()
@@ -225,7 +272,7 @@ class TagViewSet(BaseViewSet):
         meta = {"total": len(wanted), "returned": len(data), "sort": "key", "start": query.start, "next": None, "kind": "tag"}
         return Response({"data": data, "meta": meta})
 
-    @extend_schema(request=TagResourcesRequest, responses=JobAnswer(many=True))
+    @extend_schema(request=TagResourcesRequest, responses=TaggedAnswer)
     def create(self, request: Request) -> Response:
         """Add and remove tags of many. A result each: a refusal of one stops no other."""
         refuse_unknown(request, ())
@@ -242,7 +289,7 @@ class TagViewSet(BaseViewSet):
         results: list[dict[str, Any]] = []
         for operation, row in asked:
             adding = operation["operation"] == "add"
-            params = {"tags": operation["tags"]} if adding else {"remove": [str(t.get("key", "")) for t in operation["tags"]]}
+            params = {"tags": operation["tags"]} if adding else {"remove": [tag["key"] for tag in operation["tags"]]}
             try:
                 results.append({"resource": row.pk.hex, **job_answer(perform(self.actor, row, "tag", params))["data"]})
             except MistError as error:

@@ -11,19 +11,18 @@ from django.http import StreamingHttpResponse
 from rest_framework.request import Request
 
 from core import listing
+from core.api.schema import LIST_PARAMETERS
 from core.errors import BadRequest
 
-LIST_PARAMETERS = ("search", "sort", "start", "limit", "cursor", "only", "deref", "at", "cloud", "columns", "format")
+FORMATS = ("csv", "json")
 
 
 def query_of(request: Request, extra: Iterable[str] = ()) -> listing.Query:
     """The list parameters of a request.  Raises: BadRequest, naming a parameter that is not known or not well formed."""
-    known = {*LIST_PARAMETERS, *extra}
-    refuse_unknown(request, known)
+    refuse_unknown(request, {*LIST_PARAMETERS, *extra})
     given = request.query_params
-    for name, value in given.items():
-        if "\x00" in value:
-            raise BadRequest(f"`{name}` holds a null character.", code="bad_parameter")
+    if given.get("format", "json") not in FORMATS:
+        raise BadRequest("`format` is csv or json.", code="bad_parameter")
     return listing.Query(
         search=given.get("search", ""),
         sort=given.get("sort", ""),
@@ -36,10 +35,13 @@ def query_of(request: Request, extra: Iterable[str] = ()) -> listing.Query:
 
 
 def refuse_unknown(request: Request, known: Iterable[str]) -> None:
-    """Raises: BadRequest for a query parameter nobody reads."""
-    for name in request.query_params:
+    """Raises: BadRequest for a query parameter nobody reads, or one no database could."""
+    for name, value in request.query_params.items():
         if name not in known:
-            raise BadRequest(f"There is no parameter {name[:60]!r} here. There are: {', '.join(sorted(known))}.", code="unknown_parameter")
+            there = f" There are: {', '.join(sorted(known))}." if known else ""
+            raise BadRequest(f"There is no parameter {name[:60]!r} here.{there}", code="unknown_parameter")
+        if "\x00" in value:
+            raise BadRequest(f"`{name}` holds a null character.", code="bad_parameter")
 
 
 def number(text: str, name: str, default: int, most: int) -> int:

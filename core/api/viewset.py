@@ -9,28 +9,33 @@ from rest_framework import serializers, viewsets
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 
-from core import actions, listing
+from core import listing
 from core.actions import perform
 from core.actor import Actor
 from core.api import idempotency, lists
-from core.api.schema import Schema
-from core.errors import BadRequest, Unauthenticated
+from core.api.fields import JsonField
+from core.api.metadata import Metadata
+from core.api.parser import Parser
+from core.api.schema import OF_EVERY_ACT, READ_PARAMETERS, Schema
+from core.errors import BadRequest, Invalid, Unauthenticated
 from core.models import Job
-
-PATH_PARAMETERS_OF_READ = ("only", "deref", "format")
 
 
 class BaseViewSet(viewsets.GenericViewSet[Any]):
     """An actor for each request, and `Idempotency-Key` on what is unsafe."""
 
     schema = Schema()
+    metadata_class = Metadata
+    parser_classes = (Parser,)
     pagination_class = None
     filter_backends: ClassVar[list[Any]] = []
     permission_classes: ClassVar[list[Any]] = []  # rights are asked by visible_to and perform, nowhere else
     query_parameters: ClassVar[tuple[str, ...]] = ()  # beyond the usual ones
     operation_ids: ClassVar[Mapping[str, str]] = {}  # {method: operation of the contract}
+    answers: ClassVar[Mapping[str, Any]] = {}  # {method: serializer of its answer}, where it is not the row's
+    many: ClassVar[frozenset[str]] = frozenset()  # methods beside `list` whose answer is a list
+    path_kinds: ClassVar[Mapping[str, str]] = {}  # {path parameter: kind}, where they are not called the same
     anonymous: ClassVar[frozenset[str]] = frozenset()  # methods nobody need sign in for
     secret_answers: ClassVar[frozenset[str]] = frozenset()  # methods whose answer is shown once: not kept for Idempotency-Key
     open_to_one_time: ClassVar[bool] = False  # also for a person who has yet to change a one-time password
@@ -66,11 +71,9 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
         return super().dispatch(request, *args, **kwargs)
 
     def body(self) -> dict[str, Any]:
-        """The request's JSON object (or form).  Raises: BadRequest."""
+        """The request's JSON object; none is an empty one.  Raises: BadRequest."""
         data = self.request.data
-        if hasattr(data, "dict"):
-            return dict(data.dict())
-        if data is None or data == "":
+        if data is None or data == "" or data == b"":
             return {}
         if not isinstance(data, dict):
             raise BadRequest("Send a JSON object.", code="bad_body")
@@ -87,10 +90,19 @@ class CsvRenderer(JSONRenderer):
 class ReadViewSet(BaseViewSet):
     """A kind one can list and read."""
 
-    renderer_classes = (*api_settings.DEFAULT_RENDERER_CLASSES, CsvRenderer)
-
+    formats: ClassVar[tuple[str, ...]] = ("json", "csv")  # of lists
     queryset: Any
     serializer_class: Any
+
+    def get_renderers(self) -> list[Any]:
+        own = super().get_renderers()
+        return [*own, CsvRenderer()] if self.action == "list" and "csv" in self.formats else own
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if isinstance(getattr(response, "accepted_renderer", None), CsvRenderer):
+            response.accepted_renderer, response.accepted_media_type = JSONRenderer(), "application/json"  # a refusal is told in JSON
+        return response
 
     @property
     def kind(self) -> str:
@@ -151,7 +163,7 @@ class ReadViewSet(BaseViewSet):
 
     def retrieve(self, request: Request, **kwargs: Any) -> Response:
         """Read one, by id or exact name."""
-        lists.refuse_unknown(request, (*PATH_PARAMETERS_OF_READ, *self.query_parameters, "sort"))
+        lists.refuse_unknown(request, (*READ_PARAMETERS, *self.query_parameters))
         data = lists.keep_only([self.answer(self.find())], request.query_params.get("only", ""))
         return Response({"data": data[0]})
 
@@ -179,7 +191,7 @@ class ResourceViewSet(ReadViewSet):
 
     def update(self, request: Request, **kwargs: Any) -> Response:
         """Change what is sent; the rest stays."""
-        lists.refuse_unknown(request, ("name", *self.query_parameters))
+        lists.refuse_unknown(request, ("name", *self.query_parameters))  # the contract sends a new name there
         target = self.find()
         params = {**{k: v for k, v in request.query_params.items() if k == "name"}, **self.body()}
         perform(self.actor, target, "edit", params)
@@ -195,17 +207,19 @@ class ResourceViewSet(ReadViewSet):
 
     def act(self, verb: str) -> Response:
         """Do a verb to the row the path names. The contract sends some params in the query."""
-        fields = set(_fields(self.queryset.model, verb))
-        lists.refuse_unknown(self.request, fields | {"run_async", "undo_s"})
-        params = {k: v for k, v in self.request.query_params.items() if k in fields or k == "undo_s"} | self.body()
+        known = getattr(getattr(self, self.action), "query_parameters", {})
+        lists.refuse_unknown(self.request, {*OF_EVERY_ACT, *known})
+        params = {k: v for k, v in self.request.query_params.items() if k != "run_async"} | self.body()
         undo_s = params.pop("undo_s", None)
         if undo_s is not None:
-            undo_s = serializers.FloatField(min_value=0, max_value=3600).run_validation(undo_s)
+            try:
+                undo_s = UNDO_S.run_validation(undo_s)
+            except serializers.ValidationError as error:
+                raise Invalid(fields={"undo_s": error.detail}) from error
         return Response(job_answer(perform(self.actor, self.find(), verb, params, undo_s=undo_s)))
 
 
-def _fields(model: type[Any], verb: str) -> list[str]:
-    return list(actions.get(f"{model.kind()}.{verb}").params(data={}).fields)  # type: ignore[attr-defined]
+UNDO_S = serializers.FloatField(min_value=0, max_value=3600)
 
 
 def job_answer(job: Job, **extra: Any) -> dict[str, Any]:
@@ -227,4 +241,4 @@ class JobAnswer(serializers.Serializer[Any]):
     action = serializers.CharField()
     state = serializers.ChoiceField(choices=Job.State.choices)
     not_before = serializers.DateTimeField(allow_null=True)
-    result = serializers.JSONField(allow_null=True)
+    result = JsonField(allow_null=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from drf_spectacular.drainage import set_override
 from rest_framework import serializers
 
 from clouds import credentials, polling
@@ -27,6 +28,10 @@ from networks.models import Network, SecurityGroup, Subnet
 class InCloudField(serializers.Field[Any, Any, Any, Any]):
     """A string (id, name or external id) or an object with `id`; resolved in the chosen cloud by CreateParams.validate."""
 
+    def __init__(self, kind: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        set_override(self, "field", {"oneOf": [{"type": "string", "x-kind": kind}, {"type": "object", "additionalProperties": {}}]})
+
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
             return data
@@ -43,13 +48,13 @@ class CreateParams(serializers.Serializer[Any]):
 
     name = NameField()
     cloud = ResourceField(Cloud)
-    image = InCloudField(required=False)
-    size = InCloudField(required=False)
-    location = InCloudField(required=False)
-    network = InCloudField(required=False)
-    subnet = InCloudField(required=False)
-    security_groups = serializers.ListField(child=InCloudField(), required=False, default=list, max_length=20)
-    key = InCloudField(required=False)
+    image = InCloudField("image", required=False)
+    size = InCloudField("size", required=False)
+    location = InCloudField("location", required=False)
+    network = InCloudField("network", required=False)
+    subnet = InCloudField("subnet", required=False)
+    security_groups = serializers.ListField(child=InCloudField("security_group"), required=False, default=list, max_length=20)
+    key = InCloudField("key", required=False)
     user = serializers.CharField(max_length=64, required=False, default="")
     cloudinit = serializers.CharField(max_length=16_000, required=False, allow_blank=True, default="", trim_whitespace=False)
     volumes = serializers.ListField(child=serializers.DictField(), required=False, default=list, max_length=20)
