@@ -11,7 +11,6 @@ from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from guardian.models import UserObjectPermission
 from rest_framework import serializers
@@ -52,7 +51,7 @@ class TextField(serializers.CharField):
         return clean_text(super().to_internal_value(data))
 
 
-@extend_schema_field(OpenApiTypes.STR)
+@extend_schema_field({"type": "string", "x-kind": "user"})
 class UserField(serializers.Field[Any, Any, Any, Any]):
     """A member of the organization, by id or e-mail."""
 
@@ -254,10 +253,15 @@ class EditTeam(TeamAction):
         call.target.save()
 
 
+@extend_schema_field({"type": "array", "items": {"type": "object", "additionalProperties": {}}})
+class StatementsField(serializers.JSONField):
+    """Statements, as accounts/policies.py reads them."""
+
+
 class PolicyParams(serializers.Serializer[Any]):
     """`statements`: the whole policy anew."""
 
-    statements = serializers.JSONField()
+    statements = StatementsField()
 
 
 @register

@@ -23,7 +23,7 @@ from core.api import HexField
 from core.api.lists import envelope, keep_only, query_of, refuse_unknown
 from core.api.viewset import BaseViewSet, JobAnswer, ReadViewSet, job_answer
 from core.errors import Denied, Invalid, Unauthenticated
-from core.params import NameField
+from core.params import KindField, NameField
 
 
 class UserSerializer(serializers.Serializer[Any]):
@@ -70,6 +70,12 @@ class Described(serializers.Serializer[Any]):
     su_by = serializers.CharField(allow_null=True)
 
 
+class ActedAs(serializers.Serializer[Any]):
+    """Who one is now."""
+
+    user = UserSerializer()
+
+
 class Login(serializers.Serializer[Any]):
     """`otp`: the code of the authenticator, or a recovery code, where one is set up."""
 
@@ -107,7 +113,7 @@ class ProfileRequest(serializers.Serializer[Any]):
 class SuRequest(serializers.Serializer[Any]):
     """`user`: id or e-mail."""
 
-    user = serializers.CharField(max_length=254)
+    user = KindField("user")
 
 
 class ConfirmRequest(serializers.Serializer[Any]):
@@ -129,6 +135,7 @@ class AuthViewSet(BaseViewSet):
 
     serializer_class = Described
     open_to_one_time = True
+    lists = frozenset({"sessions"})
     anonymous = frozenset({"login"})
     secret_answers = frozenset({"login"})
     operation_ids = {
@@ -171,7 +178,7 @@ class AuthViewSet(BaseViewSet):
             "su_by": actor.su_by.hex if actor.su_by else None,
         }
 
-    @extend_schema(responses=SessionAnswer(many=True))
+    @extend_schema(responses=SessionAnswer)
     def sessions(self, request: Request) -> Response:
         """One's live sessions, newest first."""
         query = query_of(request)
@@ -204,6 +211,7 @@ class AuthViewSet(BaseViewSet):
     @extend_schema(request=None, responses=None)
     def logout(self, request: Request) -> Response:
         """Sign out."""
+        refuse_unknown(request, ())
         self._session()
         people.sign_out(request._request)
         return Response({"data": {}})
@@ -211,12 +219,14 @@ class AuthViewSet(BaseViewSet):
     @extend_schema(request=None, responses=None)
     def revoke(self, request: Request, session: str) -> Response:
         """End one of one's sessions."""
+        refuse_unknown(request, ())
         people.revoke_session(self._session(), session)
         return Response({"data": {}})
 
     @extend_schema(request=PasswordRequest, responses=None)
     def password(self, request: Request) -> Response:
         """Change one's password; other sessions end."""
+        refuse_unknown(request, ())
         actor = self._session()
         sent = valid(PasswordRequest, self.body())
         people.change_password(request._request, User.objects.get(pk=actor.user_id), sent["old"], sent["password"])
@@ -225,20 +235,23 @@ class AuthViewSet(BaseViewSet):
     @extend_schema(request=ProfileRequest, responses=UserSerializer)
     def profile(self, request: Request) -> Response:
         """Change one's names, settings and allowed addresses."""
+        refuse_unknown(request, ())
         actor = self._session()
         return Response({"data": UserSerializer(people.edit_profile(actor, valid(ProfileRequest, self.body()))).data})
 
-    @extend_schema(request=SuRequest, responses=Described)
+    @extend_schema(request=SuRequest, responses=ActedAs)
     def su(self, request: Request) -> Response:
         """Go on as somebody else; administrators of the installation alone."""
+        refuse_unknown(request, ())
         actor = self._session()
         user = people.find_user(valid(SuRequest, self.body())["user"]) if actor.is_admin else User()
         people.act_as(request._request, actor, user)
         return Response({"data": {"user": UserSerializer(user).data}})
 
-    @extend_schema(request=None, responses=Described)
+    @extend_schema(request=None, responses=ActedAs)
     def su_end(self, request: Request) -> Response:
         """Go on as oneself."""
+        refuse_unknown(request, ())
         self._session()
         admin = people.act_as_oneself(request._request)
         return Response({"data": {"user": UserSerializer(admin).data}})
@@ -246,6 +259,7 @@ class AuthViewSet(BaseViewSet):
     @extend_schema(request=ConfirmRequest, responses=None)
     def delete_account(self, request: Request) -> Response:
         """End one's account."""
+        refuse_unknown(request, ())
         people.delete_account(self._session(), valid(ConfirmRequest, self.body())["password"])
         return Response({"data": {}})
 
@@ -274,12 +288,12 @@ class TokenSerializer(serializers.Serializer[Any]):
 
 
 class TokenRequest(serializers.Serializer[Any]):
-    """E-mail and password, unless there is a session. `ttl`: seconds. `org`: id or name."""
+    """E-mail and password, unless there is a session or token. `ttl`: seconds. `org`: id or name."""
 
     name = NameField(max_length=100)
     ttl = serializers.IntegerField(required=False, allow_null=True)
     scope = serializers.ChoiceField(choices=Token.Scope.choices, required=False)
-    org = serializers.CharField(max_length=100, required=False)
+    org = KindField("org", max_length=100, required=False)
     email = serializers.CharField(max_length=254, required=False)
     password = serializers.CharField(max_length=4096, required=False, trim_whitespace=False)
     otp = serializers.CharField(max_length=64, required=False, allow_blank=True)
@@ -340,4 +354,5 @@ class TokenViewSet(ReadViewSet):
     @extend_schema(request=None, responses=JobAnswer)
     def destroy(self, request: Request, **kwargs: Any) -> Response:
         """Revoke it."""
+        refuse_unknown(request, ())
         return Response(job_answer(perform(self.actor, self.find(), "delete")))

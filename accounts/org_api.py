@@ -23,12 +23,14 @@ from core import listing
 from core.actions import perform
 from core.actor import Actor
 from core.api import HexField, ReadViewSet, RefField, ResourceViewSet
-from core.api.fields import JsonField
 from core.api.lists import envelope, keep_only, query_of, refuse_unknown
+from core.api.schema import takes
 from core.api.viewset import BaseViewSet, JobAnswer, job_answer
 from core.errors import Conflict, Denied, Invalid, NotFound
+from core.params import KindField
 
-ID = OpenApiParameter("id", OpenApiTypes.STR, required=True, description="Id or exact name.")
+ID = OpenApiParameter("id", {"type": "string", "x-kind": "*"}, required=True, description="Id or exact name.")
+VERB = OpenApiParameter("verb", OpenApiTypes.STR, required=True, description="`machine.stop`.")
 
 
 # --- organizations and members ----------------------------------------------------------------------------------------
@@ -40,13 +42,12 @@ class OrgViewSet(ReadViewSet):
     queryset = Organization.objects.all()
     serializer_class = OrgSerializer
     lookup_url_kwarg = "org"
-    query_parameters = ("allorgs", "summary")
     operation_ids = {"list": "list_orgs", "retrieve": "get_org", "create": "create_org", "partial_update": "update_org"}
 
     @extend_schema(responses=OrgSerializer, parameters=[OpenApiParameter("allorgs", OpenApiTypes.BOOL)])
     def list(self, request: Request, **kwargs: Any) -> Any:
         """One's organizations; `allorgs`: every one, for administrators of the installation."""
-        query = query_of(request, self.query_parameters)
+        query = query_of(request, ("allorgs",))
         everything = request.query_params.get("allorgs", "").lower() in ("1", "true", "yes") and self.actor.is_admin
         page = listing.page(self.rows(), Actor.system() if everything and self.actor.token_id is None else self.actor, query)
         return Response(envelope(page, keep_only(self.serialize(page.rows), request.query_params.get("only", "")), "org"))
@@ -82,6 +83,7 @@ class OrgViewSet(ReadViewSet):
     @extend_schema(request=actions.MemberParams, responses=JobAnswer)
     def transfer(self, request: Request, **kwargs: Any) -> Response:
         """Make another member an owner in one's own place."""
+        refuse_unknown(request, ())
         org = org_named(self.actor, kwargs["org"])
         return Response(job_answer(perform(within(self.actor, org), org, "transfer", self.body())))
 
@@ -118,6 +120,7 @@ class MemberViewSet(_Within):
     queryset = User.objects.all()
     serializer_class = MemberSerializer
     lookup_url_kwarg = "member"
+    path_kinds = {"member": "user"}
     operation_ids = {"list": "list_org_members", "retrieve": "get_member", "destroy": "remove_member"}
 
     def find(self) -> User:
@@ -139,6 +142,7 @@ class MemberViewSet(_Within):
         return super().retrieve(request, **kwargs)
 
     @extend_schema(request=RemoveParams, responses=JobAnswer)
+    @takes(heir={"type": "string", "x-kind": "user"})
     def destroy(self, request: Request, **kwargs: Any) -> Response:
         """Take a person out of the organization; what they owned passes to `heir`, or to nobody."""
         refuse_unknown(request, ("heir",))
@@ -228,8 +232,8 @@ class ExplainAnswer(serializers.Serializer[Any]):
 class PreviewRequest(serializers.Serializer[Any]):
     """`team`: id or name; `statements`: what its policy would be."""
 
-    team = serializers.CharField(max_length=255)
-    statements = serializers.JSONField()
+    team = KindField("team", max_length=255)
+    statements = actions.StatementsField()
 
 
 class PolicyViewSet(ReadViewSet):
@@ -278,7 +282,7 @@ class PolicyViewSet(ReadViewSet):
         except NotFound:
             raise Invalid(fields={"id": ["Not found."]}, code="not_found") from None
 
-    @extend_schema(responses=ExplainAnswer, parameters=[OpenApiParameter("verb", required=True), ID, OpenApiParameter("user")])
+    @extend_schema(responses=ExplainAnswer, parameters=[VERB, ID, OpenApiParameter("user", {"type": "string", "x-kind": "user"})])
     def explain(self, request: Request, **kwargs: Any) -> Response:
         """Whether somebody (oneself, without `user`) may do a verb to a thing, and which statement says so."""
         refuse_unknown(request, ("verb", "id", "user"))
@@ -294,7 +298,7 @@ class PolicyViewSet(ReadViewSet):
         verb = f"{target.kind()}.{right}"
         return Response({"data": _decided(verb, actor.email, explain(actor, target, right))})
 
-    @extend_schema(responses=ExplainAnswer(many=True), parameters=[OpenApiParameter("verb", required=True), ID])
+    @extend_schema(responses=ExplainAnswer(many=True), parameters=[VERB, ID])
     def who(self, request: Request, **kwargs: Any) -> Response:
         """Who may do a verb to a thing, and why."""
         refuse_unknown(request, ("verb", "id"))
@@ -392,6 +396,7 @@ class InvitationViewSet(ResourceViewSet):
     @extend_schema(request=AcceptRequest, responses=OrgSerializer)
     def accept(self, request: Request, **kwargs: Any) -> Response:
         """Join the organization that invited one."""
+        refuse_unknown(request, ())
         actor = self.actor
         if actor.token_id is not None:
             raise Denied("Only a session may do this: sign in.", code="session_only", reason="asked by a token")
@@ -410,7 +415,7 @@ class ViewSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(read_only=True)
     kind = serializers.CharField(source="of_kind", read_only=True)
     query = serializers.CharField(read_only=True)
-    columns = JsonField()
+    columns = serializers.ListField(child=serializers.CharField(), read_only=True)
     sort = serializers.CharField(read_only=True)
     grouping = serializers.CharField(read_only=True)
     visibility = serializers.ChoiceField(choices=View.Visibility.choices, read_only=True)
@@ -435,7 +440,7 @@ class ShareRequest(serializers.Serializer[Any]):
     """`rights`: verbs of the kind, with or without it; `[]` takes all back."""
 
     kind = serializers.CharField(max_length=40)
-    id = serializers.CharField(max_length=255)
+    id = KindField("*", max_length=255)
     user = actions.UserField()
     rights = serializers.ListField(child=serializers.CharField(max_length=90), max_length=50)
 
@@ -449,6 +454,7 @@ class ShareViewSet(BaseViewSet):
     @extend_schema(request=ShareRequest, responses=ShareRequest)
     def create(self, request: Request) -> Response:
         """Let one person do these verbs with one thing."""
+        refuse_unknown(request, ())
         sent = valid(ShareRequest, self.body(), self.actor)
         try:
             target = policies.find(self.actor, sent["kind"], sent["id"])

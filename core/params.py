@@ -97,13 +97,13 @@ class ResourceField(serializers.Field[Any, Any, Any, Any]):
         return value.pk.hex if hasattr(value, "pk") else str(value)
 
 
-class UserField(serializers.CharField):
-    """A member, by id or e-mail address; what it finds is the action's to say."""
+class KindField(serializers.CharField):
+    """Text that names a row of a kind (`*`: of the kind the body names); the specification says so with `x-kind`."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("max_length", 254)
+    def __init__(self, kind: str, **kwargs: Any) -> None:
+        kwargs.setdefault("max_length", 255)
         super().__init__(**kwargs)
-        set_override(self, "field", {"type": "string", "maxLength": 254, "x-kind": "user"})
+        set_override(self, "field", {"type": "string", "maxLength": kwargs["max_length"], "x-kind": kind})
 
 
 class FutureField(serializers.DateTimeField):

@@ -47,8 +47,8 @@ class EventSerializer(serializers.Serializer[Any]):
     tags = JsonField()
     cloud = serializers.CharField(allow_null=True)
     job = serializers.CharField(allow_null=True)
-    before = JsonField()
-    after = JsonField()
+    before = JsonField(allow_null=True)
+    after = JsonField(allow_null=True)
     detail = JsonField()
     digest = serializers.CharField()
     hash = serializers.CharField(allow_null=True)
@@ -114,7 +114,7 @@ class JsonLinesRenderer(JSONRenderer):
     format = "jsonl"
 
 
-SEARCH = [OpenApiParameter("search", str), OpenApiParameter("cloud", str)]
+SEARCH = [OpenApiParameter("search", str), OpenApiParameter("cloud", {"type": "string", "x-kind": "cloud"})]
 
 
 class EventViewSet(ReadViewSet):

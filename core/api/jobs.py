@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django.apps import apps
-from drf_spectacular.drainage import set_override
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -20,6 +19,7 @@ from core.api.schema import READ_PARAMETERS
 from core.api.viewset import BaseViewSet, JobAnswer, ReadViewSet, job_answer
 from core.errors import Invalid, MistError, NotFound
 from core.models import Job, Resource
+from core.params import KindField
 
 
 class StepSerializer(serializers.Serializer[Any]):
@@ -49,7 +49,7 @@ class JobSerializer(serializers.Serializer[Any]):
     user = serializers.SerializerMethodField()
     via = serializers.CharField(read_only=True)
     request_id = serializers.CharField(read_only=True)
-    parent = HexField(source="parent_id", allow_null=True)
+    parent = HexField(source="parent_id", allow_null=True)  # type: ignore[assignment]
     total = serializers.IntegerField(read_only=True, allow_null=True)
     params = JsonField()
     logs = StepSerializer(source="steps", many=True, read_only=True)
@@ -142,21 +142,12 @@ def uuids(values: Any) -> list[UUID]:
     return found
 
 
-class IdField(serializers.CharField):
-    """The id of a row of the kind that the body names."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("max_length", 64)
-        super().__init__(**kwargs)
-        set_override(self, "field", {"type": "string", "x-kind": "*"})
-
-
 class BulkRequest(serializers.Serializer[Any]):
     """One action on what `ids` or `search` select. `dry`: how many, and how many can."""
 
     kind = serializers.CharField(max_length=50)
     action = serializers.CharField(max_length=60)
-    ids = serializers.ListField(child=IdField(), required=False, max_length=jobs.BULK_CAP)
+    ids = serializers.ListField(child=KindField("*", max_length=64), required=False, max_length=jobs.BULK_CAP)
     search = serializers.CharField(max_length=2000, required=False, allow_blank=True)
     params = serializers.DictField(required=False, default=dict)
     dry = serializers.BooleanField(required=False, default=False)
@@ -224,10 +215,10 @@ class TagResourcesRequest(serializers.Serializer[Any]):
             """A resource."""
 
             resource_type = serializers.CharField(max_length=50)
-            resource_id = IdField(max_length=255)
+            resource_id = KindField("*")
 
         operation = serializers.ChoiceField(choices=["add", "remove"], required=False, default="add")
-        tags = TagSerializer(many=True, max_length=100)
+        tags = TagSerializer(many=True, max_length=100)  # type: ignore[call-arg]
         resources = Which(many=True)
 
     operations = Operation(many=True)
@@ -253,7 +244,6 @@ class TagViewSet(BaseViewSet):
     serializer_class = TagSerializer
     list_parameters = ("search", "start", "limit")
     query_parameters = ("types",)
-    many = frozenset({"create"})
 
     @extend_schema(responses=TagSerializer)
     def list(self, request: Request) -> Response:
@@ -272,7 +262,7 @@ class TagViewSet(BaseViewSet):
         meta = {"total": len(wanted), "returned": len(data), "sort": "key", "start": query.start, "next": None, "kind": "tag"}
         return Response({"data": data, "meta": meta})
 
-    @extend_schema(request=TagResourcesRequest, responses=TaggedAnswer)
+    @extend_schema(request=TagResourcesRequest, responses=TaggedAnswer(many=True))
     def create(self, request: Request) -> Response:
         """Add and remove tags of many. A result each: a refusal of one stops no other."""
         refuse_unknown(request, ())

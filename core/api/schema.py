@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent, build_object_type
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework.serializers import ListSerializer
 
 from core import actions
 from core.api.fields import EnvelopeError
@@ -89,6 +90,9 @@ class Schema(AutoSchema):
         queryset = getattr(self.view, "queryset", None)
         return None if queryset is None else queryset.model
 
+    def _lists(self) -> bool:
+        return self._name() in {"list", *getattr(self.view, "lists", ())}
+
     def _handler(self) -> Any:
         return getattr(self.view, self._name(), None)
 
@@ -99,7 +103,7 @@ class Schema(AutoSchema):
             return str(own)
         if model is None or not hasattr(model, "kind"):
             return name or str(super().get_operation_id())
-        kind = str(view.kind)
+        kind = str(model.kind())
         plural = (model.plural or f"{kind}s").replace("-", "_")
         words = {"list": f"list_{plural}", "retrieve": f"get_{kind}", "create": f"create_{kind}", "update": f"edit_{kind}"}
         words |= {"partial_update": f"patch_{kind}", "destroy": f"{getattr(view, 'delete_action', 'delete')}_{kind}"}
@@ -119,7 +123,9 @@ class Schema(AutoSchema):
             return [{}]
         for name, scheme in SECURITY_SCHEMES.items():
             self.registry.register_on_missing(
-                ResolvedComponent(name=name, type=ResolvedComponent.SECURITY_SCHEMA, object=name, schema=scheme)
+                ResolvedComponent(  # type: ignore[no-untyped-call]
+                    name=name, type=ResolvedComponent.SECURITY_SCHEMA, object=name, schema=scheme
+                )
             )
         return SECURITY
 
@@ -128,7 +134,7 @@ class Schema(AutoSchema):
     def get_override_parameters(self) -> list[Any]:
         name, view, model = self._name(), self.view, self._model()
         names: tuple[str, ...] = ()
-        if name == "list":
+        if self._lists():
             names = tuple(getattr(view, "list_parameters", LIST_PARAMETERS))
             if model is None or not getattr(model, "cloud_path", ""):
                 names = tuple(n for n in names if n != "cloud")
@@ -170,7 +176,7 @@ class Schema(AutoSchema):
         if method == "DELETE" and getattr(handler, "deletes_with_body", False):
             self.method = "POST"
         try:
-            body = super()._get_request_body(direction)
+            body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
         finally:
             self.method = method
         if body and getattr(handler, "query_parameters", {}).keys() - set(OF_EVERY_ACT):
@@ -202,7 +208,7 @@ class Schema(AutoSchema):
 
     def _postprocess_serializer_schema(self, schema: Any, serializer: Any, direction: Any) -> Any:
         """Where `only=` may leave fields away, `id` alone is sure."""
-        schema = super()._postprocess_serializer_schema(schema, serializer, direction)
+        schema = super()._postprocess_serializer_schema(schema, serializer, direction)  # type: ignore[no-untyped-call]
         if direction == "response" and "id" in schema.get("properties", {}):
             schema["required"] = ["id"]
         return schema
@@ -214,18 +220,20 @@ class Schema(AutoSchema):
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         bodies = super()._get_response_bodies(direction)
         if self.method == "DELETE" and "204" in bodies:
-            answer = self._get_response_for_code(self.get_response_serializers(), "200", None, direction)
+            answer = self._get_response_for_code(self.get_response_serializers(), "200", None, direction)  # type: ignore[no-untyped-call]
             bodies = {"200": answer}
         answers = {("200" if status in ("200", "201", "204") else status): body for status, body in bodies.items()}
         handler = self._handler()
         ok = answers.get("200", {})
+        if ok and "content" not in ok:  # nothing to tell: an empty object
+            ok["content"] = {"application/json": {"schema": {"type": "object"}}}
         for media, content in ok.get("content", {}).items():
             if media == "application/json" and "schema" in content and getattr(handler, "enveloped", True):
                 content["schema"] = self._envelope(content["schema"])
         if self._name() == "list" and "csv" in getattr(self.view, "formats", ()) and "content" in ok:
             ok["content"]["text/csv"] = {"schema": {"type": "string"}}
         for status, text in ERRORS.items():
-            error = self._get_response_for_code(OpenApiResponse(EnvelopeError, description=text), status, None, direction)
+            error = self._get_response_for_code(OpenApiResponse(EnvelopeError, description=text), status, None, direction)  # type: ignore[no-untyped-call]
             answers.setdefault(status, error)
         for status in ("429", "503"):
             answers[status] = {**answers[status], "headers": {"Retry-After": {"schema": {"type": "integer"}}}}
@@ -233,9 +241,9 @@ class Schema(AutoSchema):
 
     def _envelope(self, schema: dict[str, Any]) -> dict[str, Any]:
         name = self._name()
-        if name == "list":
+        if self._lists():
             return build_object_type(properties={"data": {"type": "array", "items": schema}, "meta": META}, required=["data", "meta"])
-        if name in getattr(self.view, "many", ()):
+        if isinstance(self.get_response_serializers(), ListSerializer):
             schema = {"type": "array", "items": schema}
         elif name == "create" and self._model() is not None and name not in getattr(self.view, "answers", {}):
             schema = {"allOf": [schema, build_object_type(properties={"jobId": TEXT})]}

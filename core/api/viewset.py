@@ -29,12 +29,12 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
     metadata_class = Metadata
     parser_classes = (Parser,)
     pagination_class = None
-    filter_backends: ClassVar[list[Any]] = []
-    permission_classes: ClassVar[list[Any]] = []  # rights are asked by visible_to and perform, nowhere else
+    filter_backends: ClassVar[list[Any]] = []  # type: ignore[misc]
+    permission_classes: ClassVar[list[Any]] = []  # type: ignore[misc] # rights are asked by visible_to and perform, nowhere else
     query_parameters: ClassVar[tuple[str, ...]] = ()  # beyond the usual ones
     operation_ids: ClassVar[Mapping[str, str]] = {}  # {method: operation of the contract}
     answers: ClassVar[Mapping[str, Any]] = {}  # {method: serializer of its answer}, where it is not the row's
-    many: ClassVar[frozenset[str]] = frozenset()  # methods beside `list` whose answer is a list
+    lists: ClassVar[frozenset[str]] = frozenset()  # methods beside `list` that answer as it does
     path_kinds: ClassVar[Mapping[str, str]] = {}  # {path parameter: kind}, where they are not called the same
     anonymous: ClassVar[frozenset[str]] = frozenset()  # methods nobody need sign in for
     secret_answers: ClassVar[frozenset[str]] = frozenset()  # methods whose answer is shown once: not kept for Idempotency-Key
@@ -73,7 +73,7 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
     def body(self) -> dict[str, Any]:
         """The request's JSON object; none is an empty one.  Raises: BadRequest."""
         data = self.request.data
-        if data is None or data == "" or data == b"":
+        if data is None:
             return {}
         if not isinstance(data, dict):
             raise BadRequest("Send a JSON object.", code="bad_body")

@@ -18,7 +18,7 @@ from clouds.providers.base import Provider
 from core.actions import Action, Call, perform, register
 from core.actor import Actor
 from core.errors import Conflict, Invalid, Refused
-from core.params import FutureField, UserField, clean_text
+from core.params import FutureField, KindField, clean_text
 from machines.actions.base import MachineAction, provider_of
 from machines.models import Machine
 
@@ -76,7 +76,7 @@ class PushTags(MachineAction):
 class OwnerParams(serializers.Serializer[Any]):
     """`owner`: id or e-mail address of a member; null: nobody."""
 
-    owner = UserField(allow_null=True)
+    owner = KindField("user", allow_null=True)
 
 
 @register

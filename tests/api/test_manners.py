@@ -38,7 +38,7 @@ def real_path(path: str, operation: dict[str, Any], world: World) -> str:
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":
             kind = parameter["schema"]["x-kind"]
-            path = path.replace("{%s}" % parameter["name"], world.name_of(kind))
+            path = path.replace("{" + parameter["name"] + "}", world.name_of(kind))
     return path
 
 
@@ -85,9 +85,9 @@ def test_a_null_character_in_a_parameter_is_refused_everywhere(api: APIClient, h
         ('{"name": NaN}', "application/json", 400),
         ('{"name": Infinity}', "application/json", 400),
         ('{"name": 1e999}', "application/json", 400),
-        ('{"name": %s}' % ("9" * 5000), "application/json", 400),
-        ('{"name": %s}' % DEEP, "application/json", 400),
-        ('{"name": %s}' % ("[" * 100 + "]" * 100), "application/json", 400),
+        ('{"name": ' + "9" * 5000 + "}", "application/json", 400),
+        ('{"name": ' + DEEP + "}", "application/json", 400),
+        ('{"name": ' + "[" * 100 + "]" * 100 + "}", "application/json", 400),
         (b'{"name": "\xff"}', "application/json", 400),
         ('{"name": "a\\u0000b"}', "application/json", 422),
         ('{"name": "\\ud800"}', "application/json", 422),
@@ -124,7 +124,7 @@ def test_head_answers_as_get_and_options_tells_nothing_of_rows(api: APIClient, h
         real, foreign = real_path(path, operation, here), real_path(path, operation, there)
         if "get" in methods:
             head = api.head(real)
-            assert (head.status_code, head.content) == (200, b""), (path, head.status_code)
+            assert head.status_code == 200 and (head.streaming or not head.content), (path, head.status_code)
         answers = [api.options(real), api.options(foreign)]
         assert answers[0].status_code == 200
         assert answers[0].json() == answers[1].json()

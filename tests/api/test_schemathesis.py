@@ -92,7 +92,7 @@ def test_the_server_does_what_the_specification_says(here: World, spec: Any) -> 
     document = Client().get("/api/v2/spec", headers={"Accept": "application/json"}).json()
     schema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig())
     schema.app = app
-    session = here.session()
+    session: Session = ({}, {"Authorization": f"Bearer {here.token}"})
     wrong: dict[str, str] = {}
     seen: Seen = defaultdict(Counter)
     operations = [result.ok() for result in schema.get_all_operations()]

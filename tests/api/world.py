@@ -8,18 +8,19 @@ from typing import Any
 from django.apps import apps
 from django.test import Client
 
-from accounts.models import Organization, User
+from accounts.credentials import TOKEN_PREFIX, digest_of, new_secret
+from accounts.models import Invitation, Organization, Team, Token, User, View
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
 from core.actions import perform
 from core.actor import Actor
-from keys.models import Key
+from keys.models import HostKey, Key
 from machines.models import Machine, Snapshot
 from tests.core.test_doors import make_org
 
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKTcb9k0mXPx3kL7JpGzr7mCqJ0Hc9UYw0k0cO2v9m1Z test"
 
-OF_NO_ORG = {"provider": "demo"}  # kinds that are code, the same for everybody
+OF_NO_ORG = {"provider": "demo", "session": "0" * 32}  # kinds that are code or a person's: no organization owns them
 
 
 @dataclass(kw_only=True)
@@ -30,13 +31,15 @@ class World:
     user: User
     actor: Actor
     rows: dict[str, Any] = field(default_factory=dict)
+    token: str = field(default_factory=lambda: new_secret(TOKEN_PREFIX))
 
     def session(self) -> tuple[dict[str, str], dict[str, str]]:
         """Cookies and headers of a live session, as a browser sends them."""
         client = Client()
         client.force_login(self.user)
         token = "a" * 32
-        return {"sessionid": client.cookies["sessionid"].value, "csrftoken": token}, {"X-CSRFToken": token, "X-Org": self.org.pk.hex}
+        cookies = {"sessionid": client.cookies["sessionid"].value, "csrftoken": token}
+        return cookies, {"X-CSRFToken": token, "X-Org": self.org.pk.hex}
 
     def name_of(self, kind: str) -> str:
         """What a path calls a row of that kind. A kind that is not here has to be added to `make_world`."""
@@ -58,10 +61,16 @@ def make_world(name: str, *, machines: int = 12) -> World:
     Snapshot.objects.create(org=org, cloud=cloud, machine=running[0], name=f"{name}-snapshot", external_id=f"{name}-snap")
     perform(actor, running[1], "stop")
     perform(actor, running[2], "tag", {"tags": {f"{name}-tag": f"{name}-value"}})
+    token = Token(org=org, owner=user, name="token", digest=digest_of(world.token), hint="mist_")
+    token.save()
+    perform(actor, Team, "create", {"name": f"{name}-team"})
+    perform(actor, Invitation, "create", {"email": f"guest@{name}.org", "secret": new_secret()})
+    perform(actor, View, "create", {"name": f"{name}-view", "kind": "machine", "query": "state:running"})
+    perform(actor, HostKey, "trust", {"host": f"{name}.example.org", "public": PUBLIC})
     for model in apps.get_models():
         if hasattr(model, "kind") and hasattr(model.objects, "visible_to"):
             row = model.objects.visible_to(actor).order_by("pk").first()
             if row is not None:
                 world.rows[model.kind()] = row
-    world.rows |= {"machine": running[0], "snapshot": Snapshot.objects.get(org=org)}
+    world.rows |= {"team": Team.objects.get(org=org, is_owners=False), "machine": running[0], "snapshot": Snapshot.objects.get(org=org)}
     return world
