@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,9 +126,10 @@ def test_head_answers_as_get_and_options_tells_nothing_of_rows(api: APIClient, h
         if "get" in methods:
             head = api.head(real)
             assert head.status_code == 200 and (head.streaming or not head.content), (path, head.status_code)
-        answers = [api.options(real), api.options(foreign)]
-        assert answers[0].status_code == 200
-        assert answers[0].json() == answers[1].json()
+        assert api.options(real).status_code == 200
+        nothing = re.sub("[0-9a-f]{32}", "f" * 32, real)
+        answers = [api.options(where).json() | {"request_id": ""} for where in (foreign, nothing)]
+        assert answers[0] == answers[1]
 
 
 def test_every_field_has_a_type(spec: Any) -> None:
