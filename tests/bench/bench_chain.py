@@ -1,6 +1,7 @@
 """The audit log at N events (MIST_BENCH_EVENTS, by default 50,000): recorded, sealed, verified in constant memory, listed, counted.
 
-Bars of our own: sealing 2,000 events/s (an organization's busiest second is a bulk of 1,000), verifying 0.15 ms of CPU an event in 32 MB, pages ≤ 200 ms.
+Bars of our own: sealing 2,000 events/s (an organization's busiest second is a bulk of 1,000), verifying 0.15 ms of CPU an event
+in 32 MB, pages ≤ 200 ms.
 """
 
 from __future__ import annotations
