@@ -196,7 +196,8 @@ def perform(
                 call.target.save(force_insert=True)
             wait_s = _wait(call, undo_s)
             job = _new_job(call, params, wait_s, not_before, parent, retry_of, queue)
-            job.save(force_insert=True)
+            if action.background or action.exclusive:  # what is neither is written once, when it is done
+                job.save(force_insert=True)
             _tell(call, "requested")
             if action.background:
                 if job.state == Job.State.QUEUED:
@@ -329,7 +330,10 @@ def _finish(call: Call, state: str, error: MistError | None = None) -> None:
     job.finished_at = timezone.now()
     if error is not None:
         job.error_code, job.error_detail = error.code, error.detail
-    job.save(update_fields=["state", "finished_at", "error_code", "error_detail", "result", "steps"])
+    if job._state.adding:
+        job.save(force_insert=True)
+    else:
+        job.save(update_fields=["state", "finished_at", "error_code", "error_detail", "result", "steps"])
     facts: dict[str, Any] = {}
     if not call.action.background:
         after = None if call.action.deletes else call.action.snapshot(call.target)
