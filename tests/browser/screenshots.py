@@ -1,0 +1,119 @@
+"""Pictures of the console's main pages, for the README and for eyes: `make screenshots`.
+
+Starts an installation of its own with a simulated cloud of 200 machines, walks through it in Chromium in both themes, on a desk
+(1440×900) and on a telephone (390×844), and writes `docs/screenshots/<page>[-dark][-phone].png`. Only `machines.png` is committed.
+
+    python -m tests.browser.screenshots [page …]     only these pages
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.ops.stack import ROOT, Stack, wait_for
+
+WRITTEN = ROOT / "docs" / "screenshots"
+CHROMIUM = shutil.which("chromium")
+EMAIL, PASSWORD = "maya@example.org", "correct-horse-battery-staple"
+MACHINES = 200
+SIZES = {"": {"width": 1440, "height": 900}, "-phone": {"width": 390, "height": 844}}
+THEMES = {"": "light", "-dark": "dark"}
+
+
+def main(wanted: list[str]) -> None:
+    if CHROMIUM is None:
+        sys.exit("Pictures need Chromium: apt install chromium")
+    WRITTEN.mkdir(parents=True, exist_ok=True)
+    with installation() as (stack, token), sync_playwright() as playwright:
+        pages = addresses(stack, token)
+        if unknown := set(wanted) - set(pages):
+            sys.exit(f"No page {', '.join(sorted(unknown))}. There are: {', '.join(pages)}")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--no-first-run"])
+        for suffix, theme in THEMES.items():
+            for ending, viewport in SIZES.items():
+                chosen = {name: path for name, path in pages.items() if not wanted or name in wanted}
+                walk(browser, stack, chosen, f"{suffix}{ending}", color_scheme=theme, viewport=viewport)
+        browser.close()
+
+
+@contextmanager
+def installation() -> Iterator[tuple[Stack, str]]:
+    """A running installation that has read its simulated cloud, and its admin's token. Nothing of it is left afterwards."""
+    with tempfile.TemporaryDirectory(prefix="mist-screenshots-") as directory:
+        if os.getuid() == 0:
+            Path(directory).chmod(0o755)  # as root the database runs as somebody else, who has to pass through here
+        stack = Stack(Path(directory) / "home", MIST_ADMIN_EMAIL=EMAIL, MIST_ADMIN_PASSWORD=PASSWORD)
+        try:
+            stack.start(within_s=300)
+            token = str(told(stack.post("/api/v2/auth/tokens", {"email": EMAIL, "password": PASSWORD, "name": "screenshots"}))["token"])
+            cloud = {"name": "Demo", "provider": "demo", "credentials": {"machines": MACHINES, "seed": 7}}
+            told(stack.post("/api/v2/clouds", cloud, Authorization=token))
+            wait_for(lambda: total(stack, token) >= MACHINES, 120)
+            yield stack, token
+        finally:
+            if stack.process and stack.process.poll() is None:
+                stack.stop(within_s=60)
+
+
+def told(answer: tuple[int, bytes]) -> dict[str, Any]:
+    """The `data` of an answer that has to be a success."""
+    status, body = answer
+    if status != 200:
+        sys.exit(f"{status}: {body.decode(errors='replace')[:2000]}")
+    return dict(json.loads(body)["data"])
+
+
+def total(stack: Stack, token: str) -> int:
+    return int(json.loads(stack.get("/api/v2/machines?limit=1", Authorization=token)[1])["meta"]["total"])
+
+
+def addresses(stack: Stack, token: str) -> dict[str, str]:
+    """{picture: path below the organization}, in the order of the menu."""
+    machine = json.loads(stack.get("/api/v2/machines?limit=1&search=state:running&sort=name", Authorization=token)[1])["data"][0]["id"]
+    cloud = json.loads(stack.get("/api/v2/clouds", Authorization=token)[1])["data"][0]["id"]
+    return {
+        "dashboard": "",
+        "machines": "machines",
+        "machine": f"machines/{machine}",
+        "create-machine": f"machines/new?cloud={cloud}",
+        "clouds": "clouds",
+        "add-cloud": "clouds/new",
+        "jobs": "jobs",
+        "audit": "log",
+        "teams": "teams",
+        "profile": "settings/profile",
+        "tokens": "settings/tokens",
+    }
+
+
+def walk(browser: Browser, stack: Stack, pages: dict[str, str], ending: str, **how: Any) -> None:
+    """Sign in as somebody with this screen, and take each page."""
+    context = browser.new_context(base_url=f"http://localhost:{stack.port}", reduced_motion="reduce", **how)
+    page = context.new_page()
+    page.goto("/sign-in")
+    page.screenshot(path=WRITTEN / f"sign-in{ending}.png")
+    page.get_by_label("E-mail").fill(EMAIL)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/o/**")
+    home = page.url.split("?")[0].rstrip("/")
+    for name, path in pages.items():
+        page.goto(f"{home}/{path}")
+        page.locator("mist-live[data-state=live]").first.wait_for(state="attached")
+        page.evaluate("document.fonts.ready")
+        page.screenshot(path=WRITTEN / f"{name}{ending}.png")
+    context.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
