@@ -271,10 +271,12 @@ def _being_created(way: InventoryKind, cloud: Cloud, infos: list[Any]) -> dict[s
 
 
 def _observed(way: InventoryKind, row: Any, before: dict[str, Any], after: dict[str, Any], actor: Actor) -> list[Any]:
+    """Events of what changed in the cloud. A reference that was empty is learned, not changed: sizes may be read after machines."""
     found = []
     by_fact: dict[str, list[str]] = {}
+    learned = {f"{name}_id" for name in way.refers if before.get(f"{name}_id", name) is None}
     for column in after:
-        if column in way.facts:
+        if column in way.facts and column not in learned:
             by_fact.setdefault(way.facts[column], []).append(column)
     for fact, columns in by_fact.items():
         found.append(

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.views import SpectacularAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from accounts.urls import api_routes as accounts_routes
 from clouds.api import CloudViewSet, ImageViewSet, LocationViewSet, ProviderViewSet, SizeViewSet
 from core.api import routes
 from core.api.events import EventViewSet
 from core.api.jobs import BulkViewSet, JobViewSet, TagViewSet
+from core.api.viewset import BaseViewSet
 from keys.api import api_routes as keys_routes
 from machines.api import MachineSnapshotViewSet, MachineViewSet, SnapshotViewSet
 from networks.api import NetworkViewSet, SecurityGroupViewSet, SubnetViewSet
 from volumes.api import VolumeViewSet
 
+
+class Root(BaseViewSet):
+    """The collections there are. The whole contract, with every operation, is the OpenAPI document at `/api/v2/spec`."""
+
+    schema = None  # it is no operation of the contract
+    anonymous = frozenset({"list"})
+
+    def list(self, request: Request) -> Response:
+        """The address of each."""
+        paths = (str(pattern.pattern) for pattern in urlpatterns if isinstance(pattern, URLPattern))
+        names = sorted({path for path in paths if path and "<" not in path and "/" not in path})
+        return Response({name: request.build_absolute_uri(f"/api/v2/{name}") for name in names})
+
+
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", Root.as_view({"get": "list"})),
     *accounts_routes(),
     *keys_routes(),
     *routes("clouds", CloudViewSet),

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404
+from django.http import Http404, HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -16,6 +17,13 @@ from rest_framework.views import set_rollback
 from core.errors import Invalid, MistError, RateLimited, TooMany
 
 log = logging.getLogger(__name__)
+
+
+@csrf_exempt
+def no_such_address(request: HttpRequest) -> JsonResponse:
+    """For every address below /api that is none: a program asked, a program is answered."""
+    detail = "There is nothing at this address. /api/v2/spec says what there is."
+    return JsonResponse({"code": "not_found", "detail": detail, "request_id": getattr(request, "request_id", "")}, status=404)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:

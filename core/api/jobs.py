@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from core import actions, jobs, listing
 from core.actions import perform
 from core.api.fields import HexField, JsonField
-from core.api.lists import keep_only, query_of, refuse_unknown
+from core.api.lists import keep_only, query_of, refuse_unknown, refuse_unknown_fields
 from core.api.schema import READ_PARAMETERS
 from core.api.viewset import BaseViewSet, JobAnswer, ReadViewSet, job_answer
 from core.errors import Invalid, MistError, NotFound
@@ -180,6 +180,7 @@ class BulkViewSet(BaseViewSet):
         """Ask for one action on many."""
         refuse_unknown(request, ())
         form = BulkRequest(data=self.body())
+        refuse_unknown_fields(form.initial_data, form.fields)
         if not form.is_valid():
             raise Invalid(fields=form.errors)
         asked = form.validated_data

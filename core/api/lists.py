@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from core import listing
 from core.api.schema import LIST_PARAMETERS
-from core.errors import BadRequest
+from core.errors import BadRequest, Invalid
 
 FORMATS = ("csv", "json")
 
@@ -42,6 +42,13 @@ def refuse_unknown(request: Request, known: Iterable[str]) -> None:
             raise BadRequest(f"There is no parameter {name[:60]!r} here.{there}", code="unknown_parameter")
         if "\x00" in value:
             raise BadRequest(f"`{name}` holds a null character.", code="bad_parameter")
+
+
+def refuse_unknown_fields(body: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raises: Invalid for a field of a body that nobody reads: who sends `preview` for `dry` must not act."""
+    if unknown := body.keys() - set(known):
+        there = f"There are: {', '.join(sorted(known))}." if known else "There are none."
+        raise Invalid(fields={name[:60]: [f"There is no such field here. {there}"] for name in sorted(unknown)[:20]})
 
 
 def number(text: str, name: str, default: int, most: int) -> int:

@@ -10,7 +10,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core import listing
+from core import actions, listing
 from core.actions import perform
 from core.actor import Actor
 from core.api import idempotency, lists
@@ -194,6 +194,7 @@ class ResourceViewSet(ReadViewSet):
         lists.refuse_unknown(request, ("name", *self.query_parameters))  # the contract sends a new name there
         target = self.find()
         params = {**{k: v for k, v in request.query_params.items() if k == "name"}, **self.body()}
+        lists.refuse_unknown_fields(params, actions.get(f"{self.kind}.edit").params(data={}).fields)  # type: ignore[attr-defined]
         perform(self.actor, target, "edit", params)
         fresh = self.rows().visible_to(self.actor).get(pk=target.pk)
         return Response({"data": self.answer(fresh)})

@@ -297,6 +297,13 @@ def query(context: template.Context, **changes: Any) -> str:
     return f"?{text}" if text else context["request"].path
 
 
+@register.simple_tag(takes_context=True)
+def exactly(context: template.Context) -> str:
+    """The query of this address behind another one: what an export of it asks, from its first page on. May be empty."""
+    text = query(context)
+    return text if text.startswith("?") else ""
+
+
 @register.simple_tag
 def control(field: BoundField) -> SafeString:
     """The widget of a form's field in our classes."""

@@ -25,7 +25,7 @@ CATEGORIES = (
     ("private", gettext_lazy("Private")),
     ("hypervisor", gettext_lazy("Hypervisors")),
     ("container-host", gettext_lazy("Containers")),
-    ("other", gettext_lazy("Anything with SSH")),
+    ("other", gettext_lazy("Anything else")),
 )
 
 

@@ -83,10 +83,10 @@ class SaveViewView(ConsoleView):
 COLUMNS = (
     ("name", _("Name"), "", ""),
     ("location", _("Location"), "w-160 p2", ""),
-    ("size", _("Size"), "w-200 p2", ""),
+    ("size", _("Size"), "w-160 p2", ""),
     ("", _("Address"), "w-120 p1", ""),
     ("cost", _("Cost a month"), "w-100 p3", "n"),
-    ("", _("Owner"), "w-120 p3", ""),
+    ("", _("Owner"), "w-100 p3", ""),
     ("", _("Tags"), "w-200 p3", ""),
     ("created", _("Age"), "w-70 p2", "n"),
 )

@@ -52,7 +52,8 @@ def installation() -> Iterator[tuple[Stack, str]]:
     with tempfile.TemporaryDirectory(prefix="mist-screenshots-") as directory:
         if os.getuid() == 0:
             Path(directory).chmod(0o755)  # as root the database runs as somebody else, who has to pass through here
-        stack = Stack(Path(directory) / "home", MIST_ADMIN_EMAIL=EMAIL, MIST_ADMIN_PASSWORD=PASSWORD)
+        product = {"DJANGO_SETTINGS_MODULE": "mist.settings"}  # not the tests': it serves what was built and collected
+        stack = Stack(Path(directory) / "home", MIST_ADMIN_EMAIL=EMAIL, MIST_ADMIN_PASSWORD=PASSWORD, **product)
         try:
             stack.start(within_s=300)
             token = str(told(stack.post("/api/v2/auth/tokens", {"email": EMAIL, "password": PASSWORD, "name": "screenshots"}))["token"])

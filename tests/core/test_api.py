@@ -9,6 +9,7 @@ from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
 from core.actions import perform
 from core.actor import Actor
+from core.models import Event, Job
 from machines.models import Machine
 from tests.core.test_doors import make_org
 
@@ -116,3 +117,39 @@ def test_the_specification_tells_of_each_verb(api: APIClient) -> None:
 
 def test_nobody_is_asked_to_sign_in() -> None:
     assert APIClient().get("/api/v2/machines").status_code == 401
+
+
+def test_an_address_that_is_none_is_told_to_a_program_in_json(api: APIClient, cloud: Cloud) -> None:
+    for path in ("/api/v2/nothing", "/api/v2/machines/x/actions/fly", "/api/v3/machines", "/api"):
+        for answer in (api.get(path), api.post(path, {}, format="json")):
+            assert answer.status_code == 404
+            assert answer.json()["code"] == "not_found"
+
+
+def test_the_root_names_the_collections_and_each_is_there(api: APIClient, cloud: Cloud) -> None:
+    found = api.get("/api/v2/").json()
+    assert {"machines", "clouds", "jobs", "events", "spec"} <= found.keys()
+    assert api.get("/api/v2").headers["Location"] == "/api/v2/"
+
+
+def test_a_bulk_with_a_field_nobody_reads_does_nothing(api: APIClient, cloud: Cloud) -> None:
+    body = {"kind": "machine", "action": "stop", "search": "state:running", "preview": True}
+    answer = api.post("/api/v2/bulk", body, format="json")
+    assert answer.status_code == 422
+    assert "dry" in answer.json()["fields"]["preview"][0]
+    assert not Job.objects.filter(action="machine.stop").exists()
+
+
+def test_an_edit_with_a_field_nobody_reads_is_refused(api: APIClient, cloud: Cloud) -> None:
+    machine = Machine.objects.first()
+    answer = api.patch(f"/api/v2/machines/{machine.pk.hex}", {"tags": {"env": "dev"}}, format="json")
+    assert answer.status_code == 422
+    assert answer.json()["fields"].keys() == {"tags"}
+
+
+def test_what_is_learned_after_the_machines_is_no_change_of_theirs(actor: Actor, cloud: Cloud) -> None:
+    """Sizes may be read after machines: nobody resized anything then."""
+    Machine.objects.update(size=None, fingerprint=b"")
+    poll_once(Poll.objects.get(kind="machine").pk)
+    assert Machine.objects.filter(size__isnull=False).exists()
+    assert not Event.objects.filter(type="machine.size.observed").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -236,6 +237,15 @@ def test_a_view_is_saved_as_a_tab_and_deleted(place: Place) -> None:
     assert "Up</a>" not in place.nobody.get(f"{place.base}/machines").content.decode()
     place.admin.post(f"{place.base}/machines/views", {"delete": view.pk.hex})
     assert not View.objects.exists()
+
+
+@pytest.mark.parametrize("path", ["machines", "log", "machines?q=state:stopped"])
+def test_the_exports_a_page_offers_are_there(place: Place, path: str) -> None:
+    page = place.admin.get(f"{place.base}/{path}").content.decode()
+    links = [html.unescape(link) for link in re.findall(r'<a class="it" href="([^"]+)" download', page)]
+    assert links
+    for link in links:
+        assert place.admin.get(link).status_code == 200, link
 
 
 def test_a_list_is_exported_as_its_query_says(place: Place) -> None:
