@@ -405,10 +405,11 @@ def perform_each(
 
 def perform_batch(
     actor: Actor, model: type[Any], ids: list[UUID], name: str, params: Mapping[str, Any] | None, *, parent: Job, undo_s: float | None
-) -> None:
+) -> list[Job]:
     """`perform` of a background action on many of one kind, for a bulk: the same questions and the same records, in a few statements.
 
     What is refused becomes a failed child with the reason, and an event. One transaction: all of these ids or none.
+    Returns: the children that are queued, for the caller to announce when it has made them all.
     """
     action = get(f"{model.kind()}.{name}")
     valid = _valid(action, actor, params, None)
@@ -438,8 +439,7 @@ def perform_batch(
         events.record_all(facts)
         live.changed(parent.org_id, "job", [parent.pk, *(job.pk for job in children)])
         live.changed(parent.org_id, model.kind(), list(rows))
-        queued = [job for job in children if job.state == Job.State.QUEUED]
-        transaction.on_commit(lambda: enqueue_all(queued))
+    return [job for job in children if job.state == Job.State.QUEUED]
 
 
 def _refused_child(call: Call, pk: UUID, refusal: Refused, params: Mapping[str, Any] | None, parent: Job) -> Job:

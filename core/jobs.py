@@ -193,13 +193,15 @@ def expand(job: Job) -> None:
     selector = job.selector or {}
     done = set(job.children.values_list("target_id", flat=True))
     ids = [UUID(pk) for pk in selector.get("ids", []) if UUID(pk) not in done]
+    queued: list[Job] = []  # told at the end: the first to run would take the time of making the last
     for batch in _batches(ids, 100):
         if Job.objects.filter(pk=job.pk, cancel_requested=True).exists():
             break
         if action.background:
-            actions.perform_batch(actor, action.model, batch, action.name, job.params, parent=job, undo_s=selector.get("undo_s"))
+            queued += actions.perform_batch(actor, action.model, batch, action.name, job.params, parent=job, undo_s=selector.get("undo_s"))
         else:
             _one_by_one(actor, action, batch, job)
+    actions.enqueue_all(queued)
     with transaction.atomic():
         held = Job.objects.select_for_update().get(pk=job.pk)
         held.steps = [*held.steps, {"name": "expanded", "at": timezone.now().isoformat(), "detail": ""}]

@@ -12,7 +12,7 @@ import pytest
 
 from mist import env
 from mist.embedded import TEST_CONF, CannotStart, Postgres, User, Valkey
-from tests.ops.stack import ROOT, Stack
+from tests.ops.stack import PATIENCE, ROOT, Stack
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +109,7 @@ def test_it_runs_as_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -
         stack.wait_ready(120)
         owners = {Path(f"/proc/{pid}").stat().st_uid for pid in stack.family()}
         assert owners == {user.uid}
-        assert stack.stop() <= 10
+        assert stack.stop() <= 10 * PATIENCE
     finally:
         stack.kill()
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from mist.embedded import Postgres, Valkey
-from tests.ops.stack import Stack, is_alive, wait_for
+from tests.ops.stack import PATIENCE, Stack, is_alive, wait_for
 from tests.ops.test_stack import refusal
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def test_the_parts_make_a_whole_and_another_scheduler_takes_over(launch: Launch)
     wait_for(lambda: not any(is_alive(pid) for pid in family[1:]), 10)
     wait_for(lambda: "this scheduler leads" in standby.words, 15)
     for part in (web, workers, standby):
-        assert part.stop(signal.SIGTERM) <= 10
+        assert part.stop(signal.SIGTERM) <= 10 * PATIENCE
         assert part.process
         assert part.process.returncode == 0
 
@@ -64,7 +64,7 @@ def test_the_parts_make_a_whole_and_another_scheduler_takes_over(launch: Launch)
 def test_a_worker_may_serve_one_queue(launch: Launch) -> None:
     worker = launch("worker", "--queue", "poll")
     wait_for(lambda: set(worker.pids()) == {"mist-worker-pol"}, 60, lambda: worker.words)
-    assert worker.stop(signal.SIGTERM) <= 10
+    assert worker.stop(signal.SIGTERM) <= 10 * PATIENCE
 
 
 def test_a_role_alone_needs_shared_servers(tmp_path: Path) -> None:

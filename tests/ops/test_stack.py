@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ops.stack import ROOT, Stack, children, is_alive, wait_for
+from tests.ops.stack import PATIENCE, ROOT, Stack, children, is_alive, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -176,7 +176,7 @@ def test_a_killed_supervisor_takes_all_with_it_and_the_next_start_is_quick(stack
     stack.process.kill()
     stack.process.wait()
     wait_for(lambda: not any(is_alive(pid) for pid in family), 10)
-    assert stack.start(within_s=10) <= 10
+    assert stack.start() <= 10 * PATIENCE
 
 
 def test_a_stale_pid_of_somebody_else_stops_nobody(stack: Stack) -> None:
@@ -192,7 +192,7 @@ def test_a_stale_pid_of_somebody_else_stops_nobody(stack: Stack) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_stop_it_leaves_nothing_running(stack: Stack, number: int) -> None:
     family = stack.family()
-    assert stack.stop(number) <= 10
+    assert stack.stop(number) <= 10 * PATIENCE
     assert not [pid for pid in family if is_alive(pid)]
     assert stack.process
     assert stack.process.returncode == 0
