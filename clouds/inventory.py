@@ -51,6 +51,7 @@ class InventoryKind:
     # Columns whose change is an event of its own name: {"state": "state"} → machine.state.observed. Others change silently.
     facts: ClassVar[Mapping[str, str]] = {}
     refers: ClassVar[tuple[str, ...]] = ()  # kinds whose ids `references` looks up
+    when_missing: ClassVar[Mapping[str, Any]] = {}  # columns of a row that is not in its cloud any more
     tells: ClassVar[bool] = False  # appearing and going missing are events too
 
     @property
@@ -306,7 +307,9 @@ def _mark_missing(way: InventoryKind, cloud: Cloud, gone: list[UUID], outcome: O
             rows = list(way.model.objects.select_for_update(of=("self",)).filter(pk__in=gone[start : start + BATCH], missing_since=None))
             poll = cloud.polls.filter(kind=way.kind).first()
             last = (poll.completed_at if poll else None) or now
-            way.model.objects.filter(pk__in=[row.pk for row in rows]).update(missing_since=now, last_seen_at=last, updated_at=now)
+            way.model.objects.filter(pk__in=[row.pk for row in rows]).update(
+                missing_since=now, last_seen_at=last, updated_at=now, **way.when_missing
+            )
             if way.tells:
                 events.record_all([events.build(f"{way.kind}.missing.observed", actor, target=row, at=now) for row in rows[:EVENT_CAP]])
             live.changed(cloud.org_id, way.kind, [row.pk for row in rows])

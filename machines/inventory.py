@@ -23,6 +23,7 @@ class Machines(InventoryKind):
     refers = ("location", "size", "image", "network", "subnet")
     every_s = 60
     tells = True
+    when_missing = {"state": Machine.State.TERMINATED}
     facts = {
         "state": "state",
         "name": "name",

@@ -43,6 +43,7 @@ class Client:
         headers = {"Content-Type": "application/json", "Host": f"localhost:{self.http.port}"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
+        self.http.close()  # the server ends connections that idle
         self.http.request(method, f"/api/v2{path}", json.dumps(body) if body is not None else None, headers)
         answer = self.http.getresponse()
         data = json.loads(answer.read())
