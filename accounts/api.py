@@ -137,7 +137,7 @@ class AuthViewSet(BaseViewSet):
     open_to_one_time = True
     lists = frozenset({"sessions"})
     anonymous = frozenset({"login"})
-    secret_answers = frozenset({"login"})
+    with_cookies = frozenset({"login", "logout", "su", "su_end"})
     operation_ids = {
         "describe": "describe_auth",
         "sessions": "list_sessions",
@@ -311,7 +311,6 @@ class TokenViewSet(ReadViewSet):
     queryset = Token.objects.filter(revoked_at__isnull=True).select_related("owner")
     serializer_class = TokenSerializer
     anonymous = frozenset({"create"})
-    secret_answers = frozenset({"create"})
     lookup_url_kwarg = "token"
 
     @extend_schema(responses=TokenSerializer)

@@ -242,6 +242,7 @@ class PolicyViewSet(ReadViewSet):
     queryset = Team.objects.all()
     serializer_class = PolicySerializer
     lookup_url_kwarg = "team"
+    reads = frozenset({"preview"})
     operation_ids = {
         "list": "list_policies",
         "retrieve": "get_policy",
@@ -381,7 +382,6 @@ class InvitationViewSet(ResourceViewSet):
     queryset = Invitation.objects.select_related("created_by").prefetch_related("teams")
     serializer_class = InvitationSerializer
     create_params = InviteRequest
-    secret_answers = frozenset({"create"})
     operation_ids = {"accept": "accept_invitation"}
 
     def create(self, request: Request, **kwargs: Any) -> Response:

@@ -388,9 +388,10 @@ class IdempotencyKey(models.Model):
     id = models.BigAutoField(primary_key=True)
     scope = models.CharField(max_length=120)  # organization and user, or token
     key = models.CharField(max_length=200)
-    digest = models.CharField(max_length=64)  # of method, path and body
-    status = models.IntegerField(null=True)  # none: the first request is still at work
-    answer = models.JSONField(null=True)
+    digest = models.CharField(max_length=64)  # of method, path and body: HMAC-SHA256 under the signing key
+    request_id = models.CharField(max_length=64, default="")  # of the first request: its jobs tell whether it acted
+    status = models.IntegerField(null=True)  # none: the first request is at work, or died
+    answer = models.BinaryField(null=True)  # encrypted with the vault's keys: it may show a secret
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

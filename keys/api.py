@@ -68,7 +68,6 @@ class KeyViewSet(ResourceViewSet):
     queryset = Key.objects.select_related("owner", "created_by")
     serializer_class = KeySerializer
     create_params = AddKeyRequest
-    secret_answers = frozenset({"create", "act_export"})
     query_parameters = ("private", "default")
     operation_ids = {"create": "add_key"}
 

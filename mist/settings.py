@@ -20,6 +20,7 @@ MIST_ADMIN_PASSWORD = env.text("MIST_ADMIN_PASSWORD")  # empty: one is generated
 MIST_OPENSEARCH_URL = env.url("MIST_OPENSEARCH_URL")  # empty: PostgreSQL searches the audit log alone
 MIST_ALLOW_PRIVATE_HOSTS = env.flag("MIST_ALLOW_PRIVATE_HOSTS", True)  # may clouds and machines have private addresses?
 MIST_SIGN_UP = env.flag("MIST_SIGN_UP", False)  # may strangers make accounts? Otherwise people are invited
+MIST_API_PER_MINUTE = env.integer("MIST_API_PER_MINUTE", 6000)  # requests of one token or person; 0: any number
 MIST_METRICS_TOKEN = env.text("MIST_METRICS_TOKEN")  # empty: /metrics answers local callers only
 MIST_TRUSTED_PROXIES = env.text("MIST_TRUSTED_PROXIES", "127.0.0.1")  # whose X-Forwarded-For and -Proto are believed
 MIST_EVENTS_KEEP_DAYS = env.integer("MIST_EVENTS_KEEP_DAYS", 0)  # of the audit log, by whole months; 0: for ever

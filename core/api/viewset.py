@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from rest_framework import serializers, viewsets
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core import actions, listing
+from core import actions, events, listing
 from core.actions import perform
 from core.actor import Actor
-from core.api import idempotency, lists
+from core.api import idempotency, lists, rate
 from core.api.fields import JsonField
 from core.api.metadata import Metadata
 from core.api.parser import Parser
 from core.api.schema import OF_EVERY_ACT, READ_PARAMETERS, Schema
-from core.errors import BadRequest, Invalid, Unauthenticated
+from core.errors import BadRequest, Denied, Invalid, Unauthenticated
 from core.models import Job
 
 
@@ -37,7 +38,8 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
     lists: ClassVar[frozenset[str]] = frozenset()  # methods beside `list` that answer as it does
     path_kinds: ClassVar[Mapping[str, str]] = {}  # {path parameter: kind}, where they are not called the same
     anonymous: ClassVar[frozenset[str]] = frozenset()  # methods nobody need sign in for
-    secret_answers: ClassVar[frozenset[str]] = frozenset()  # methods whose answer is shown once: not kept for Idempotency-Key
+    with_cookies: ClassVar[frozenset[str]] = frozenset()  # methods whose answer is not all: no Idempotency-Key gives it again
+    reads: ClassVar[frozenset[str]] = frozenset()  # unsafe methods that change nothing: a read-only token may
     open_to_one_time: ClassVar[bool] = False  # also for a person who has yet to change a one-time password
 
     @property
@@ -50,23 +52,33 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if self.action not in self.anonymous:
-            _ = self.actor
+        if self.action in self.anonymous:
+            return
+        actor = self.actor
+        rate.check(actor)
+        if actor.read_only and request.method not in SAFE_METHODS and self.action not in self.reads:
+            self._refuse_read_only(actor)
+
+    def _refuse_read_only(self, actor: Actor) -> None:
+        """Before the body is looked at: a read-only token is told so whatever it sends."""
+        verb = (self.action or "").removeprefix("act_")
+        verb = {"update": "edit", "partial_update": "edit", "destroy": getattr(self, "delete_action", "delete")}.get(verb, verb)
+        kind = getattr(self, "kind", "") or "api"
+        detail = {"code": "read_only_token", "path": self.request.path[:300]}
+        events.record(f"{kind}.{verb}.refused", actor, org_id=actor.org_id, target_kind=kind, detail=detail)
+        raise Denied("This token is read-only. Use one that may act.", code="read_only_token", reason="token scope")
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         name = getattr(self, "action_map", {}).get(request.method.lower(), "")
         handler = getattr(self, name, None)
-        kept = name not in self.secret_answers and request.method not in ("GET", "HEAD", "OPTIONS")
-        if handler is not None and kept and not hasattr(handler, "wrapped_once"):
+        if handler is not None and request.method not in SAFE_METHODS:
 
             def guarded(inner: Request, *a: Any, **k: Any) -> Response:
-                actor = inner.auth
-                if not isinstance(actor, Actor):
+                if name in self.with_cookies or not isinstance(inner.auth, Actor):
                     answer: Response = handler(inner, *a, **k)
                     return answer
-                return idempotency.once(inner, actor, lambda: handler(inner, *a, **k))
+                return idempotency.once(inner, inner.auth, lambda: handler(inner, *a, **k), job_answer)
 
-            guarded.wrapped_once = True  # type: ignore[attr-defined]
             setattr(self, request.method.lower(), guarded)
         return super().dispatch(request, *args, **kwargs)
 

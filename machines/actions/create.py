@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
 from django.db import transaction
 from drf_spectacular.drainage import set_override
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from clouds import credentials, polling
@@ -23,6 +25,19 @@ from machines.actions.record import ExpirationParams
 from machines.inventory import HOURS_A_MONTH
 from machines.models import Machine
 from networks.models import Network, SecurityGroup, Subnet
+
+VOLUME = {
+    "type": "object",
+    "properties": {
+        "volume": {"type": "string", "x-kind": "volume"},
+        "size": {"type": "integer", "minimum": 1, "maximum": 65536},
+        "name": {"type": "string"},
+        "type": {"type": "string"},
+        "device": {"type": "string"},
+        "delete_on_termination": {"type": "boolean"},
+    },
+    "additionalProperties": {},
+}
 
 
 class InCloudField(serializers.Field[Any, Any, Any, Any]):
@@ -43,6 +58,11 @@ class InCloudField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field(VOLUME)
+class VolumeField(serializers.DictField):
+    """`{volume: id, name or external id, device?}` or a new one: `{size: GiB, name?, type?, delete_on_termination?}`."""
+
+
 class CreateParams(serializers.Serializer[Any]):
     """The contract's CreateMachineRequest. `size` may be `{cores|cpu, ram_mib|memory, disk_gib}` where sizes are custom."""
 
@@ -57,7 +77,7 @@ class CreateParams(serializers.Serializer[Any]):
     key = InCloudField("key", required=False)
     user = serializers.CharField(max_length=64, required=False, default="")
     cloudinit = serializers.CharField(max_length=16_000, required=False, allow_blank=True, default="", trim_whitespace=False)
-    volumes = serializers.ListField(child=serializers.DictField(), required=False, default=list, max_length=20)
+    volumes = serializers.ListField(child=VolumeField(), required=False, default=list, max_length=20)
     tags = TagsField(required=False, default=dict)
     expiration = ExpirationParams(required=False)
     extra = serializers.DictField(required=False, default=dict)
@@ -143,10 +163,21 @@ def _key(asked: Any, actor: Actor, errors: dict[str, Any], *, needed: bool) -> K
         return None
 
 
+def _volume_id(asked: Any, actor: Actor, cloud: Cloud, errors: dict[str, Any]) -> str:
+    """The external id of a volume of that cloud; of a cloud that lists none, the cloud's own word is taken."""
+    found = _in_cloud(apps.get_model("volumes", "Volume"), asked, actor, cloud, "volumes", errors)
+    if found is not None:
+        return str(found.external_id)
+    if not provider(cloud.provider).supports("list_volumes"):
+        errors.pop("volumes", None)
+    return str(asked)[:200]
+
+
 def _volume(index: int, asked: dict[str, Any], actor: Actor, cloud: Cloud, errors: dict[str, Any]) -> VolumeSpec | None:
     """`{volume: id or external id, device?}` or `{size: GiB, name?, type?, delete_on_termination?}`."""
     if "volume" in asked or "external_id" in asked:
-        return VolumeSpec(external_id=str(asked.get("external_id") or asked["volume"])[:200], device=str(asked.get("device", ""))[:60])
+        external_id = str(asked.get("external_id") or "")[:200] or _volume_id(asked["volume"], actor, cloud, errors)
+        return VolumeSpec(external_id=external_id, device=str(asked.get("device", ""))[:60])
     try:
         size = int(asked.get("size") or asked.get("size_gib") or 0)
     except (TypeError, ValueError):
