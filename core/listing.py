@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -208,14 +208,15 @@ def one(queryset: models.QuerySet[Any], actor: Actor, text: str) -> Any:
 
 
 def parse_at(text: str) -> datetime:
-    """An ISO 8601 time.  Raises: BadRequest."""
+    """An ISO 8601 time, or a day, which begins at midnight UTC; in UTC, of the years 1900 to 9999.  Raises: BadRequest."""
     try:
-        when = parse_datetime(text.replace(" ", "+") if "T" in text else text)
-    except ValueError:
+        when = parse_datetime(text.replace(" ", "+") if "T" in text else text) or datetime.combine(date.fromisoformat(text), time())
+        when = (when if timezone.is_aware(when) else when.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         when = None
-    if when is None:
-        raise BadRequest("`at` is an ISO 8601 time, as 2026-11-22T10:00:00Z.", code="bad_time")
-    return when if timezone.is_aware(when) else timezone.make_aware(when)
+    if when is None or when.year < 1900:
+        raise BadRequest("A time is written in ISO 8601, as 2026-11-22T10:00:00Z.", code="bad_time")
+    return when
 
 
 __all__ = ["Page", "Query", "by_id_or_name", "count", "one", "page", "parse_at", "rows", "sorts_of"]

@@ -261,7 +261,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "core.api.schema.Schema",
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.TokenAuthentication", "accounts.auth.SessionAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],  # rights are asked by visible_to and perform, nowhere else
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer", "rest_framework.renderers.BrowsableAPIRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "core.api.errors.handle",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,  # `format=csv` is ours

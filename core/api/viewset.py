@@ -15,6 +15,7 @@ from core import actions, events, listing
 from core.actions import perform
 from core.actor import Actor
 from core.api import idempotency, lists, rate
+from core.api.browsable import Browsable
 from core.api.fields import JsonField
 from core.api.metadata import Metadata
 from core.api.parser import Parser
@@ -28,6 +29,7 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
 
     schema = Schema()
     metadata_class = Metadata
+    renderer_classes = (JSONRenderer, Browsable)
     parser_classes = (Parser,)
     pagination_class = None
     filter_backends: ClassVar[list[Any]] = []  # type: ignore[misc]

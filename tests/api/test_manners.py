@@ -167,6 +167,18 @@ def test_a_name_is_kept_and_answered_as_it_is(api: APIClient, here: World, name:
     assert api.get("/api/v2/machines", {"cloud": name, "limit": 1}).json()["data"][0]["cloud"] == name
 
 
+@pytest.mark.parametrize(
+    "at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "0392-10-29T21:06:43.8+21:30", "2026-02-30", "x"]
+)
+def test_a_time_that_is_none_is_400(api: APIClient, here: World, at: str) -> None:
+    assert api.get("/api/v2/machines", {"at": at}).json()["code"] == "bad_time"
+    assert api.get("/api/v2/events/histogram", {"since": at}).json()["code"] == "bad_time"
+
+
+def test_a_day_is_a_time(api: APIClient, here: World) -> None:
+    assert api.get("/api/v2/machines", {"at": "2020-01-01"}).json()["data"] == []
+
+
 def test_a_search_of_a_megabyte_is_refused(api: APIClient, here: World) -> None:
     answer = api.get("/api/v2/machines", {"search": "a" * 1_000_000})
     assert answer.status_code == 400
@@ -224,3 +236,20 @@ POST /tags tag_resources
 GET /volumes list_volumes
 GET /volumes/{volume} get_volume
 """
+
+
+def test_people_are_shown_pages_that_run_no_script_of_their_own(here: World, spec: Any) -> None:
+    browser = APIClient()
+    browser.force_login(here.user)
+    for method, path, _ in operations(spec, here):
+        if method != "get":
+            continue
+        page = browser.get(path, HTTP_ACCEPT="text/html,application/xhtml+xml,*/*;q=0.8")
+        assert page.status_code == browser.get(path, HTTP_ACCEPT="application/json").status_code, path
+        if page["Content-Type"].startswith("text/html"):
+            html = page.content.decode()
+            assert "script-src 'self'" in page["Content-Security-Policy"]
+            assert not re.findall(r"<script(?![^>]*(?:src=|application/json))[^>]*>|<style|\son[a-z]+=|style=", html), path
+    page = browser.get("/api/v2/machines/nothing-there", HTTP_ACCEPT="text/html")
+    assert page.status_code == 404
+    assert "not_found" in page.content.decode()

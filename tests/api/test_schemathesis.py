@@ -33,7 +33,7 @@ CHECKS = [
 ]
 Session = tuple[dict[str, str], dict[str, str]]
 Seen = dict[str, Counter[int]]
-EXAMPLES = {GenerationMode.POSITIVE: 6, GenerationMode.NEGATIVE: 3}  # of each operation, with a fixed seed
+EXAMPLES = {GenerationMode.POSITIVE: 5, GenerationMode.NEGATIVE: 2}  # of each operation, with a fixed seed
 
 
 def fill(case: Any, rows: dict[str, Any], choose: Any, schema: dict[str, Any]) -> None:
@@ -76,6 +76,9 @@ def probe(operation: Any, mode: GenerationMode, world: World, known: dict[str, A
     def call(data: Any) -> None:
         case = data.draw(operation.as_strategy(generation_mode=mode))
         fill(case, world.rows, data.draw, known)
+        hypothesis.assume(
+            not case.path_parameters or operation.path.format(**case.path_parameters) not in operation.schema.raw_schema["paths"]
+        )
         case.headers = {k: v for k, v in (case.headers or {}).items() if k.lower() not in ("authorization", "cookie")}
         case.cookies = {}
         response = case.call(cookies=session[0], headers=session[1])
