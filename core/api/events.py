@@ -123,7 +123,7 @@ class EventViewSet(ReadViewSet):
     queryset = Event.objects.defer("words")
     serializer_class = EventSerializer
     lookup_url_kwarg = "event"
-    renderer_classes = (*ReadViewSet.renderer_classes, JsonLinesRenderer)
+    renderer_classes = (*ReadViewSet.renderer_classes, JsonLinesRenderer)  # type: ignore[misc]
 
     def serialize(self, rows: list[Any]) -> list[dict[str, Any]]:
         return log.shown(rows)

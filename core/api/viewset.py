@@ -29,7 +29,7 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
 
     schema = Schema()
     metadata_class = Metadata
-    renderer_classes = (JSONRenderer, Browsable)
+    renderer_classes: ClassVar[tuple[Any, ...]] = (JSONRenderer, Browsable)  # type: ignore[misc]
     parser_classes = (Parser,)
     pagination_class = None
     filter_backends: ClassVar[list[Any]] = []  # type: ignore[misc]
