@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework.renderers import BrowsableAPIRenderer
@@ -10,7 +11,7 @@ from rest_framework.renderers import BrowsableAPIRenderer
 class Browsable(BrowsableAPIRenderer):
     """Bodies are sent raw, as JSON; the pages read nothing but what the answer holds."""
 
-    def get_context(self, data: Any, accepted_media_type: str, renderer_context: dict[str, Any]) -> dict[str, Any]:
+    def get_context(self, data: Any, accepted_media_type: str | None, renderer_context: Mapping[str, Any]) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context(data, accepted_media_type, renderer_context)
         return context | {"code_style": ""}
 
