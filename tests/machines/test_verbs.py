@@ -98,6 +98,7 @@ def expiring(machine: Machine) -> dict[str, Any]:
 
 def another_size(machine: Machine) -> dict[str, Any]:
     sizes = machine.cloud.polls.model._meta.apps.get_model("clouds", "Size").objects.filter(cloud=machine.cloud).exclude(pk=machine.size_id)
+    sizes = sizes.filter(architecture=machine.architecture)
     return {"size": sizes.order_by("cores").first().pk.hex}
 
 
