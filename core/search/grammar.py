@@ -310,7 +310,7 @@ def _scan_regex(text: str, at: int, name: str) -> Generator[_Lexeme, None, int]:
             at += 1
         pattern = text[start:at]
     if not pattern:
-        yield _Lexeme("error", "", at, at, problem=f"A regular expression is missing after {name}.")
+        yield _Lexeme("error", text[start:at], start, at, problem=f"A regular expression is missing after {name}.")
         return at
     yield _Lexeme("value", text[start:at], start, at, value=Value((pattern,), position=start))
     return at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadSearch
@@ -139,6 +139,8 @@ def test_canonical_text_is_read_back_as_the_same_tree(node: Node) -> None:
 
 
 @given(st.text(max_size=60) | st.text('ab ()"-\\,*:=~<>!ANDORT', max_size=60))
+@example('name~""')
+@example('name~"" a')
 @settings(max_examples=500)
 def test_any_text_is_read_or_refused_and_can_be_coloured(text: str) -> None:
     end = 0
