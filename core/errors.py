@@ -8,6 +8,7 @@ MistError
 │   ├── Denied              403  seen, but not allowed
 │   ├── NotFound            404  not there, or not to be seen
 │   ├── Conflict            409  its state, or somebody else's job, forbids it now
+│   │   └── Already         409  what was asked for is so: a bulk skips this one
 │   ├── Invalid             422  readable, but it cannot be done; `fields` says where
 │   └── TooMany             429  come back after `retry_after_s`
 └── Failed                  it was tried; the job says so
@@ -88,6 +89,12 @@ class NotFound(Refused):
 class Conflict(Refused):
     status = 409
     code = "conflict"
+
+
+class Already(Conflict):
+    """What was asked for is so already. In a bulk this target is skipped, not failed."""
+
+    code = "already"
 
 
 class Invalid(Refused):

@@ -150,7 +150,7 @@ def bulk(
         raise Denied("This token is read-only. Use one that may act.", code="read_only_token", reason="token scope")
     if actor.org_id is None:
         raise NotFound
-    actions._valid(action, actor, params, None)
+    actions.validated(action, actor, params, None)
     chosen = list(select(actor, model, ids=ids, search=search).values_list("pk", flat=True)[: BULK_CAP + 1])
     if ids is not None and len(set(ids)) > len(chosen):
         raise Invalid("Some of these are not there.", code="not_found", fields={"ids": ["Not found."]})
@@ -166,7 +166,7 @@ def bulk(
             target_kind=model.kind(),
             target_name=f"{len(chosen)} {model.plural or model.kind() + 's'}",
             exclusive=False,
-            params=actions._public_params(action, params),
+            params=actions.public_params(action, params),
             selector={"ids": [pk.hex for pk in chosen], "search": search, "undo_s": undo_s},
             total=len(chosen),
             user_id=actor.user_id,
@@ -182,7 +182,7 @@ def bulk(
         detail = {"action": action.verb, "search": search, "targets": len(chosen), "params": job.params}
         events.record(f"{action.verb}.bulk.requested", actor, org_id=job.org_id, job_id=job.pk, target_kind=model.kind(), detail=detail)
         live.changed(job.org_id, "job", [job.pk])
-        transaction.on_commit(lambda: actions._enqueue(job))
+        transaction.on_commit(lambda: actions.enqueue(job))
     return job
 
 
@@ -224,7 +224,7 @@ def _one_by_one(actor: Actor, action: actions.Action, batch: list[UUID], job: Jo
                 raise NotFound("It is not there any more.", code="target_gone")
             actions.perform(actor, row, action.name, job.params, parent=job)
         except Refused as refusal:
-            actions._refused_child(actions.Call(actor=actor, action=action, target=row), pk, refusal, job.params, job).save()
+            actions.refused_child(actions.Call(actor=actor, action=action, target=row), pk, refusal, job.params, job).save()
 
 
 def counts(job: Job) -> dict[str, int]:
@@ -311,7 +311,7 @@ def give_up_lost() -> int:
                 if "expanded" not in steps:
                     held.state, held.queued_at, held.worker = Job.State.QUEUED, now, ""
                     held.save(update_fields=["state", "queued_at", "worker"])
-                    transaction.on_commit(partial(actions._enqueue, held))
+                    transaction.on_commit(partial(actions.enqueue, held))
                 continue
             error = Failed(
                 "The process that ran this died before it ended. It was not tried again: look at the target first.", code="job_lost"

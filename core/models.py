@@ -96,6 +96,7 @@ class Job(Searched, models.Model):
         FAILED = "failed"
         CANCELLED = "cancelled"
         UNDONE = "undone"
+        SKIPPED = "skipped"  # a bulk's child with nothing to do: what was asked for was so already
         LOST = "lost"  # its worker died; never silently run again
 
     sorts: ClassVar[dict[str, str]] = {
@@ -275,7 +276,7 @@ class Event(Searched, models.Model):
             "action": Text(Func(F("type"), Value(r"\.[^.]*$"), Value(""), function="regexp_replace", output_field=models.TextField())),
             "outcome": Choice(
                 Func(F("type"), Value("."), Value(-1), function="split_part", output_field=models.TextField()),
-                ("requested", "succeeded", "failed", "refused", "observed"),
+                ("requested", "succeeded", "failed", "refused", "skipped", "cancelled", "undone", "observed"),
             ),
             "actor": person("actor_id"),
             "via": Text("via"),

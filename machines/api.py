@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from clouds.api import InventorySerializer
 from core import guard, listing
-from core.actions import _valid, allowed, get, perform
+from core.actions import allowed, get, perform, validated
 from core.api import RefField, ResourceViewSet
 from core.api.fields import ACTIONS, OBJECT, HexField, JsonField
 from core.api.lists import refuse_unknown
@@ -194,7 +194,7 @@ class MachineViewSet(ResourceViewSet):
         refuse_unknown(request, ())
         body = contract_body(self.body())
         quantity, dry = _quantity(body.pop("quantity", 1)), body.pop("dry", False) in (True, "true", "1", 1)
-        params = _valid(get("machine.create"), self.actor, body, None)
+        params = validated(get("machine.create"), self.actor, body, None)
         what = plan(params) | {"quantity": quantity}
         if dry:
             draft = get("machine.create").draft(self.actor, params)

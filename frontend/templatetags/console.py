@@ -96,6 +96,7 @@ JOB_MARKS = {
     "failed": "crit",
     "cancelled": "stopped",
     "undone": "stopped",
+    "skipped": "stopped",
     "lost": "crit",
 }
 OUTCOME_MARKS = {
@@ -106,6 +107,7 @@ OUTCOME_MARKS = {
     "observed": "info",
     "cancelled": "stopped",
     "undone": "stopped",
+    "skipped": "stopped",
 }
 
 

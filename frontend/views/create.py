@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from clouds.models import Cloud, Image, Location, Size
 from clouds.providers import all_providers
 from clouds.providers.base import Field, Provider
-from core.actions import _valid, get, perform
+from core.actions import get, perform, validated
 from core.errors import Invalid, MistError
 from frontend import acts, forms
 from frontend.views.base import ConsoleView, problem
@@ -53,7 +53,9 @@ class CreateMachineView(ConsoleView):
         params = self.params(cloud, cls, typed, extra)
         try:
             if "_plan" in request.POST:
-                return self.form(chosen, typed=typed, extra=extra, planned=plan(_valid(get("machine.create"), self.actor, params, Machine)))
+                return self.form(
+                    chosen, typed=typed, extra=extra, planned=plan(validated(get("machine.create"), self.actor, params, Machine))
+                )
             job = perform(self.actor, Machine, "create", params)
         except MistError as error:
             return self.form(chosen, typed=typed, extra=extra, error=error)

@@ -9,7 +9,7 @@ from clouds.connection import connect
 from clouds.providers import provider
 from clouds.providers.base import Provider
 from core.actions import Action, Call
-from core.errors import Conflict, Gone, NotFound, NotSupported
+from core.errors import Already, Conflict, Gone, NotFound, NotSupported
 from machines.models import Machine
 
 S = Machine.State
@@ -30,6 +30,7 @@ class MachineAction(Action):
     model = Machine
     background = True
     states: ClassVar[frozenset[str]] = ALIVE  # it may start from; a provider's `verb_states` says otherwise
+    aims: ClassVar[frozenset[str]] = frozenset()  # states in which there is nothing left to do
     provider_method: ClassVar[str] = ""  # Conflict where the provider has none
 
     def offered(self, machine: Machine) -> bool:
@@ -66,6 +67,8 @@ class MachineAction(Action):
         if machine.state not in states and self.name not in machine.refusals:
             wanted = sorted(states)
             code = f"machine_not_{wanted[0]}" if len(wanted) == 1 else "machine_wrong_state"
+            if machine.state in self.aims:
+                raise Already(f"{machine} is {machine.state} already.", code=code)
             raise Conflict(f"{machine} is {machine.state}; {self.name} starts from: {', '.join(wanted)}.", code=code)
         raise Conflict(f"{machine} cannot {self.name.replace('_', ' ')}: {why}", code="machine_refuses")
 

@@ -21,6 +21,7 @@ class Start(MachineAction):
 
     name = "start"
     states = frozenset({S.STOPPED, S.UNKNOWN})
+    aims = frozenset({S.RUNNING, S.STARTING})
     provider_method = "start_machine"
 
 
@@ -30,6 +31,7 @@ class Stop(MachineAction):
 
     name = "stop"
     states = frozenset({S.RUNNING})
+    aims = frozenset({S.STOPPED, S.STOPPING})
     provider_method = "stop_machine"
     tier = 1
 
@@ -60,6 +62,7 @@ class Suspend(MachineAction):
 
     name = "suspend"
     states = frozenset({S.RUNNING})
+    aims = frozenset({S.SUSPENDED, S.PAUSED})
     provider_method = "suspend_machine"
     tier = 1
 
@@ -70,6 +73,7 @@ class Resume(MachineAction):
 
     name = "resume"
     states = frozenset({S.SUSPENDED, S.PAUSED})
+    aims = frozenset({S.RUNNING})
     provider_method = "resume_machine"
 
 
@@ -153,6 +157,7 @@ class Destroy(MachineAction):
     """Destroy it and what goes with it. Starts after the undo window."""
 
     name = "destroy"
+    aims = frozenset({S.TERMINATED})
     provider_method = "destroy_machine"
     tier = 2
     undo_s = 10

@@ -134,6 +134,32 @@ def test_a_bulk_makes_a_child_a_target(actor: Actor, cloud: Cloud) -> None:
     assert parent.state == "succeeded", parent.error_detail
 
 
+def test_a_bulk_skips_what_is_so_already(actor: Actor, cloud: Cloud) -> None:
+    running = Machine.objects.filter(state="running", type="vm").values_list("pk", flat=True)[:2]
+    stopped = Machine.objects.filter(type="vm").exclude(pk__in=running).first()
+    Machine.objects.filter(pk=stopped.pk).update(state="stopped")
+    parent = jobs.bulk(actor, Machine, "stop", ids=[*running, stopped.pk])
+    run_waiting()
+    run_waiting()
+    jobs.settle_bulks()
+    parent.refresh_from_db()
+    assert (parent.state, parent.result) == ("succeeded", {"succeeded": 2, "skipped": 1})
+    skipped = parent.children.get(state="skipped")
+    assert (skipped.target_id, skipped.error_code) == (stopped.pk, "machine_not_running")
+    assert "already" in skipped.error_detail
+    assert Event.objects.filter(type="machine.stop.skipped", target_id=stopped.pk).exists()
+    assert not Event.objects.filter(type="machine.stop.refused").exists()
+
+
+def test_a_job_that_finds_it_done_already_is_skipped(actor: Actor, cloud: Cloud) -> None:
+    machine = Machine.objects.filter(state="running", type="vm").first()
+    job = perform(actor, machine, "stop")
+    Machine.objects.filter(pk=machine.pk).update(state="stopped")
+    run_waiting()
+    job.refresh_from_db()
+    assert (job.state, job.error_detail) == ("skipped", f"{machine} is stopped already.")
+
+
 def test_a_machine_gone_from_a_complete_listing_is_missing(actor: Actor, cloud: Cloud) -> None:
     outcome = reconcile(cloud, "machine", iter(()))
     assert outcome.missing == Machine.objects.count()

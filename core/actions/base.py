@@ -1,0 +1,164 @@
+"""What an action is, and the register of them. An action's verb is `<kind>.<name>`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from django.db import models
+from django.utils import timezone
+from rest_framework import serializers
+
+from core import live
+from core.actor import Actor
+from core.errors import Invalid, NotFound
+from core.models import Job
+
+
+class NoParams(serializers.Serializer[Any]):
+    """An action that takes none."""
+
+
+@dataclass(kw_only=True)
+class Call:
+    """One action on one target by one actor, while it is asked for or run. `target` is new and unsaved where the action creates."""
+
+    actor: Actor
+    action: Action
+    target: Any
+    params: dict[str, Any] = field(default_factory=dict)
+    job: Job | None = None
+    is_new: bool = False
+    before: dict[str, Any] | None = None
+
+    def step(self, name: str, detail: str = "") -> None:
+        """Report one more step done: the job's page shows it at once."""
+        assert self.job is not None
+        self.job.steps = [*self.job.steps, {"name": name, "at": timezone.now().isoformat(), "detail": detail[:500]}]
+        self.job.save(update_fields=["steps"])
+        live.changed(self.job.org_id, "job", [self.job.pk])
+
+    def cancelled(self) -> bool:
+        """Has somebody asked to stop? For actions that can (`cancellable`) to ask between steps."""
+        return self.job is not None and Job.objects.filter(pk=self.job.pk, cancel_requested=True).exists()
+
+
+class Action:
+    """One thing that can be done to one kind of resource. Its verb is `<kind>.<name>`.
+
+    `prepare` may use the network with a deadline and writes nothing. `run` does it: an inline action's `run` is our database
+    only and shares the transaction of its record; a background action's runs in a worker, outside any transaction.
+    """
+
+    model: ClassVar[type[Any]]
+    name: ClassVar[str]
+    params: ClassVar[type[serializers.BaseSerializer[Any]]] = NoParams
+    background: ClassVar[bool] = False
+    exclusive: ClassVar[bool] = True  # one such job a target at a time
+    creates: ClassVar[bool] = False  # acts on the kind; `build` gives the new row
+    deletes: ClassVar[bool] = False  # the row is gone afterwards
+    tier: ClassVar[int] = 0  # CONSOLE.md §6: 0 harmless, 1 disruptive, 2 destructive
+    undo_s: ClassVar[int] = 0  # the window before it starts
+    queue: ClassVar[str] = "interactive"
+    deadline_s: ClassVar[int] = 120  # of one run, in seconds
+    cancellable: ClassVar[bool] = False
+    bulk: ClassVar[bool] = True  # offered for a selection
+    rights: ClassVar[str] = ""  # asked for in place of `name`, where one right covers several verbs
+
+    @property
+    def verb(self) -> str:
+        return f"{self.model.kind()}.{self.name}"
+
+    def build(self, actor: Actor, params: dict[str, Any]) -> Any:
+        """The new row, unsaved. For actions that create. Secrets go to the vault here, inside the transaction."""
+        raise NotImplementedError
+
+    def draft(self, actor: Actor, params: dict[str, Any]) -> Any:
+        """The new row as far as guards look at it (organization, tags, cloud), before `prepare`; writes nothing."""
+        return self.model(org_id=actor.org_id, name=params.get("name") or "", tags=params.get("tags") or {})
+
+    def prepare(self, call: Call) -> None:
+        """Ask the network what has to be known first.  Raises: Refused, Failed."""
+
+    def check(self, call: Call) -> None:
+        """May it start from here?  Raises: Conflict, Invalid."""
+
+    def reason(self, target: Any) -> str | None:
+        """Why this target cannot be acted on now, as far as one row tells: asked for each button. None: it can."""
+        return None
+
+    def run(self, call: Call) -> dict[str, Any] | None:
+        """Do it. What it returns is the job's result."""
+        raise NotImplementedError
+
+    def undo(self, call: Call) -> None:
+        """The window was used, or the job was lost or failed before anything was done: take back what the record made."""
+
+    def snapshot(self, target: Any) -> dict[str, Any] | None:
+        """What an inline action's event shows before and after: the row's own columns, without secrets."""
+        return row_facts(target)
+
+
+_registry: dict[str, Action] = {}
+
+
+def register(cls: type[Action]) -> type[Action]:
+    """Class decorator: makes the action known under its verb."""
+    action = cls()
+    if _registry.setdefault(action.verb, action).__class__ is not cls:
+        raise ValueError(f"Two actions are called {action.verb}.")
+    return cls
+
+
+def get(verb: str) -> Action:
+    """Raises: NotFound."""
+    try:
+        return _registry[verb]
+    except KeyError:
+        raise NotFound(f"There is no verb {verb[:80]}.", code="verb_not_found") from None
+
+
+def actions_of(model: type[Any]) -> list[Action]:
+    """The actions of a kind, in the order they were registered."""
+    return [action for action in _registry.values() if action.model is model]
+
+
+def is_known(verb: str) -> bool:
+    """Is there such a verb? A job may outlive the app that had it."""
+    return verb in _registry
+
+
+def all_actions() -> dict[str, Action]:
+    return dict(_registry)
+
+
+HIDDEN = {"updated_at", "fingerprint", "password", "vault_id", "last_seen_at"}
+
+
+def row_facts(target: Any) -> dict[str, Any] | None:
+    """The columns of a row as an event may show them."""
+    if not isinstance(target, models.Model):
+        return None
+    return {f.attname: getattr(target, f.attname) for f in target._meta.concrete_fields if not f.generated and f.attname not in HIDDEN}
+
+
+def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Only what differs."""
+    if before is None or after is None:
+        return (dict(before) if before else None), (dict(after) if after else None)
+    keys = [key for key in after if before.get(key) != after.get(key)]
+    return {key: before.get(key) for key in keys}, {key: after[key] for key in keys}
+
+
+def validated(action: Action, actor: Actor, params: Mapping[str, Any] | None, target: Any) -> dict[str, Any]:
+    form = action.params(data=dict(params or {}), context={"actor": actor, "target": target, "action": action})
+    if not form.is_valid():
+        raise Invalid(fields=dict(form.errors))
+    return dict(form.validated_data)
+
+
+def slug(text: str) -> str:
+    """`Web EU 04` → `web-eu-04`; for paths."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]

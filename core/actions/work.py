@@ -1,0 +1,137 @@
+"""The worker's half: a job is rung for, claimed once, run to its end, or ended without having run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import transaction
+from django.utils import timezone
+
+from core import guard, live, watch
+from core.actions.base import Call, get, is_known, validated
+from core.actions.record import finish, shadow
+from core.actor import Actor
+from core.errors import Already, Failed, MistError, NotFound
+from core.models import Job
+
+log = logging.getLogger(__name__)
+
+
+_enqueuers: list[Callable[[Job], None]] = []
+
+
+def on_enqueue(function: Callable[[Job], None]) -> Callable[[Job], None]:
+    """How a job reaches a worker: set once by core/tasks.py."""
+    _enqueuers[:] = [function]
+    return function
+
+
+def enqueue(job: Job) -> None:
+    for function in _enqueuers:
+        function(job)
+
+
+def enqueue_all(jobs: list[Job]) -> None:
+    """Ring for each; after the commit."""
+    for job in jobs:
+        enqueue(job)
+
+
+def claim(job_id: UUID, worker: str) -> Job | None:
+    """Take a queued job, once: two deliveries, one claim."""
+    now = timezone.now()
+    job: Job | None = Job.objects.filter(pk=job_id).first()
+    if job is None or job.state != Job.State.QUEUED:
+        return None
+    seconds = get(job.action).deadline_s
+    taken = Job.objects.filter(pk=job_id, state=Job.State.QUEUED).update(
+        state=Job.State.RUNNING, started_at=now, worker=worker, deadline_at=now + timedelta(seconds=seconds)
+    )
+    if not taken:
+        return None
+    watch.within(seconds)
+    job.refresh_from_db()
+    live.changed(job.org_id, "job", [job.pk])
+    return job
+
+
+def run(job: Job) -> None:
+    """Run a claimed job to its end and write what came of it. Rights are asked again: they may have gone since."""
+    action = get(job.action)
+    call = Call(actor=job.actor(), action=action, target=None, job=job)
+    error: MistError | None = None
+    try:
+        call.actor = with_rights(call.actor)
+        try:
+            call.target = action.model.objects.select_related().get(pk=job.target_id)
+        except ObjectDoesNotExist:
+            raise NotFound(f"{job.target_name} is not there any more.", code="target_gone") from None
+        call.params = validated(action, call.actor, job.params, call.target)
+        call.is_new = action.creates
+        guard.check(call)
+        if not action.creates:
+            action.check(call)
+        job.result = action.run(call)
+    except MistError as caught:
+        error = caught
+    except Exception as unexpected:  # the one place: a worker outlives any action
+        log.exception("job %s (%s) failed unexpectedly", job.pk, job.action)
+        error = Failed(f"Mist itself failed at this ({type(unexpected).__name__}). The log has the details.", code="internal_error")
+    if call.target is None:
+        call.target = shadow(job)
+    with transaction.atomic():
+        held = Job.objects.select_for_update().get(pk=job.pk)
+        if held.state != Job.State.RUNNING:  # it was given up in the meantime: its end is already told
+            log.warning("job %s ended %s after it was %s", job.pk, "well" if error is None else "badly", held.state)
+            return
+        finish(call, _state(error), error)
+        if job.target_id is not None:
+            live.changed(job.org_id, job.target_kind, [job.target_id])
+
+
+def _state(error: MistError | None) -> str:
+    """How a job ended that met this error."""
+    if error is None:
+        return Job.State.SUCCEEDED
+    if isinstance(error, Already):
+        return Job.State.SKIPPED
+    return Job.State.CANCELLED if error.code == "cancelled" else Job.State.FAILED
+
+
+_rights: list[Callable[[Actor], Actor]] = []
+
+
+def rights_source(function: Callable[[Actor], Actor]) -> Callable[[Actor], Actor]:
+    """accounts says how an actor taken from a row gets today's rights (admin, token still good …)."""
+    _rights[:] = [function]
+    return function
+
+
+def with_rights(actor: Actor) -> Actor:
+    """Raises: Unauthenticated when the person or token is no more."""
+    for function in _rights:
+        actor = function(actor)
+    return actor
+
+
+def end(job: Job, state: str, error: MistError | None = None, actor: Actor | None = None) -> None:
+    """End a job that will not run (undone, cancelled) or was lost. Inside a transaction with the job locked."""
+    action = get(job.action) if is_known(job.action) else None
+    if action is None or job.target_id is None:
+        job.state, job.finished_at = state, timezone.now()
+        if error:
+            job.error_code, job.error_detail = error.code, error.detail
+        job.save(update_fields=["state", "finished_at", "error_code", "error_detail"])
+        live.changed(job.org_id, "job", [job.pk])
+        return
+    target = action.model.objects.filter(pk=job.target_id).first() or shadow(job)
+    call = Call(actor=actor or job.actor(), action=action, target=target, job=job, is_new=action.creates)
+    started = job.started_at is not None
+    finish(call, state, error)
+    if not started:
+        action.undo(call)
+    live.changed(job.org_id, job.target_kind, [job.target_id])
