@@ -16,10 +16,12 @@ from core.actions import Action, actions_of, allowed, get
 from core.actor import Actor
 from frontend import forms, words
 from keys.models import Key
+from machines.actions.power import snapshot_first
 from machines.models import Machine
 
 # In which order machine pages and menus offer them; what is not here stays out of the menus.
-POWER = ("start", "stop", "reboot", "power_cycle", "suspend", "resume")
+POWER = ("start", "resume", "reboot", "stop", "suspend", "power_cycle")
+BRINGS_BACK = ("start", "resume")
 CHANGE = ("resize", "rename", "clone", "create_snapshot", "tag", "set_owner", "set_expiration", "edit", "associate_key")
 END = ("undefine", "destroy", "remove")
 
@@ -35,6 +37,7 @@ class Offer:
     asks: bool = False
     has_fields: bool = False
     able: int | None = None  # of a selection: on how many
+    skipped: list[str] = field(default_factory=list)  # of a selection: how many not, and why
     groups: tuple[str, ...] = field(default=())
 
     @property
@@ -42,9 +45,12 @@ class Offer:
         return not self.why_not
 
 
-def offers(actor: Actor, target: Any, names: tuple[str, ...]) -> list[Offer]:
-    """Those of these verbs that the target's kind, its provider and the actor's rights offer, in this order."""
-    known = allowed(actor, target)
+def offers(actor: Actor, target: Any, names: tuple[str, ...], known: Mapping[str, bool | str] | None = None) -> list[Offer]:
+    """Those of these verbs that the target's kind, its provider and the actor's rights offer, in this order.
+
+    `known`: what `core.actions.allowed` said of it, where it was asked before.
+    """
+    known = allowed(actor, target) if known is None else known
     made = []
     for name in names:
         verdict = known.get(name)
@@ -67,15 +73,20 @@ def offer(action: Action, why_not: str = "") -> Offer:
 
 
 def with_offers(actor: Actor, machine: Machine) -> Machine:
-    """The machine with `offers`: power (the two that fit now), more, change, end, extend; for its head."""
-    power = offers(actor, machine, POWER)
-    shown = ([one for one in power if one.can] or power)[:2]
+    """The machine with `allowed` (core.actions) and `offers`, for its head: `primary` (what brings it back, where it is down),
+    `power` (the first that can be done now), `more` (the others of power), `change`, `end`."""
+    known = allowed(actor, machine)
+    power = offers(actor, machine, POWER, known)
+    primary = next((one for one in power if one.can and one.name in BRINGS_BACK), None)
+    rest = [one for one in power if one is not primary]
+    first = next((one for one in rest if one.can), None)
+    machine.allowed = known  # type: ignore[attr-defined]
     machine.offers = {  # type: ignore[attr-defined]
-        "power": shown,
-        "more": [one for one in power if one not in shown],
-        "change": offers(actor, machine, CHANGE),
-        "end": offers(actor, machine, END),
-        "extend": bool(offers(actor, machine, ("extend",))),
+        "primary": primary,
+        "power": first,
+        "more": [one for one in rest if one is not first],
+        "change": offers(actor, machine, CHANGE, known),
+        "end": offers(actor, machine, END, known),
     }
     return machine
 
@@ -174,6 +185,13 @@ def _snapshot_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]
     )
 
 
+def _destroy_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
+    if machine is None or snapshot_first(machine) is not None:
+        return ()
+    text = _("Its volumes can be made again from it. It stays when the machine is gone, and costs what snapshots cost there.")
+    return (Field(name="snapshot", label=_("Take a snapshot first"), kind="toggle", help=text),)
+
+
 def _undefine_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
     return (Field(name="delete_disks", label=_("Delete its disk images too"), kind="toggle", help=_("They cannot be brought back.")),)
 
@@ -201,6 +219,7 @@ _FIELDS = {
     "create_snapshot": _snapshot_fields,
     "remove_snapshot": _which_snapshot,
     "revert_to_snapshot": _which_snapshot,
+    "destroy": _destroy_fields,
     "undefine": _undefine_fields,
     "tag": _tag_fields,
     "set_owner": _owner_fields,

@@ -12,7 +12,8 @@ from django.utils.translation import gettext as _
 
 from core.errors import MistError
 from core.models import Job
-from frontend import words
+from frontend import faults, words
+from frontend.inverse import inverse
 
 SESSION_KEY = "toasts"
 MARKS = {"waiting": "warn", "queued": "queued", "running": "pending", "succeeded": "ok", "failed": "crit", "lost": "crit"}
@@ -32,34 +33,46 @@ def of_job(job: Job, base: str) -> Toast:
     if waiting and job.not_before:
         detail, until = _("starts in"), job.not_before
     elif job.state in (Job.State.FAILED, Job.State.LOST):
-        detail = job.error_detail
+        detail = job.error_detail[:400]
     elif job.state == Job.State.UNDONE:
         detail = _("undone: nothing was done")
     elif job.state == Job.State.CANCELLED:
         detail = _("cancelled")
     elif job.steps and job.is_active:
         detail = job.steps[-1]["name"]
+    failed = job.state in (Job.State.FAILED, Job.State.LOST)
+    found = faults.of_job(job, base) if failed else None
+    if found and found.todo:
+        detail = f"{detail} {found.todo}"
     return {
         "id": f"job-{job.pk.hex}",
         "mark": MARKS.get(job.state, "stopped"),
         "title": words.job_title(job),
         "detail": detail,
         "until": until,
-        "undo": f"{base}/jobs/{job.pk.hex}/undo" if waiting else "",
+        "undo": f"{base}/jobs/{job.pk.hex}/{'undo' if waiting else 'back'}" if waiting or inverse(job) else "",
         "link": f"{base}/jobs/{job.pk.hex}",
         "link_text": _("Open job"),
-        "stay": job.is_active or job.state in (Job.State.FAILED, Job.State.LOST),
+        "stay": job.is_active or failed,
+        "retry": f"{base}/jobs/{job.pk.hex}/retry" if failed and found and found.retry else "",
+        "request": job.request_id if failed else "",
         "live": f"job.toast:{job.pk.hex}",
     }
 
 
-def of_error(title: str, error: MistError, request_id: str) -> Toast:
-    """What was not done, and why."""
+def of_error(title: str, error: MistError, request_id: str, base: str, now: Any = None) -> Toast:
+    """What was not done, why, in which state it is now (`now`: the machine), and what to do."""
+    found = faults.fault(error.code, base, cloud_id=getattr(now, "cloud_id", None), extra=error.extra)
     said = [error.detail] + ([f"“{error.extra['words']}”"] if error.extra.get("words") else [])
     fields: Mapping[str, Any] = error.extra.get("fields") or {}
     for name, wrong in fields.items():
         said.append(f"{name}: {wrong[0] if isinstance(wrong, list) and wrong else wrong}")
-    return note(title, mark="crit", detail=" ".join(said), stay=True, request_id=request_id)
+    if now is not None:
+        said.append(faults.now(now.state))
+    if found.todo:
+        said.append(found.todo)
+    toast = note(title, mark="crit", detail=" ".join(said), stay=True, request_id=request_id)
+    return {**toast, "link": found.link, "link_text": found.link_text}
 
 
 def keep(request: HttpRequest, toast: Toast) -> None:

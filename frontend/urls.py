@@ -6,7 +6,7 @@ from allauth.account.views import login, logout
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from frontend.views import bulk, clouds, create, dashboard, entry, export, jobs, log, machines, settings, teams
+from frontend.views import bulk, clouds, create, dashboard, entry, export, jobs, log, machine, machines, settings, teams
 
 org: list[URLPattern | URLResolver] = [
     path("", dashboard.DashboardView.as_view()),
@@ -16,12 +16,14 @@ org: list[URLPattern | URLResolver] = [
     path("machines/new", create.CreateMachineView.as_view()),
     path("machines/bulk", bulk.BulkBarView.as_view()),
     path("machines/bulk/<slug:verb>", bulk.BulkActView.as_view()),
-    path("machines/<str:identity>/do/<slug:verb>", machines.MachineActView.as_view()),
-    path("machines/<str:identity>/menu", machines.MachineMenuView.as_view()),
-    path("machines/<str:identity>/log", machines.MachineEventsView.as_view()),
-    path("machines/<str:identity>/snapshots", machines.MachineSnapshotsView.as_view()),
-    path("machines/<str:identity>/keys", machines.MachineKeysView.as_view()),
-    path("machines/<str:identity>", machines.MachineView.as_view()),
+    path("machines/<str:identity>/do/<slug:verb>", machine.MachineActView.as_view()),
+    path("machines/<str:identity>/menu", machine.MachineMenuView.as_view()),
+    path("machines/<str:identity>/log", machine.MachineEventsView.as_view()),
+    path("machines/<str:identity>/volumes", machine.MachineVolumesView.as_view()),
+    path("machines/<str:identity>/networks", machine.MachineNetworksView.as_view()),
+    path("machines/<str:identity>/snapshots", machine.MachineSnapshotsView.as_view()),
+    path("machines/<str:identity>/keys", machine.MachineKeysView.as_view()),
+    path("machines/<str:identity>", machine.MachineView.as_view()),
     path("clouds", clouds.CloudsView.as_view()),
     path("clouds/new", clouds.AddCloudView.as_view()),
     path("clouds/new/<slug:provider>", clouds.AddCloudView.as_view()),

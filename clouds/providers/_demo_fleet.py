@@ -309,6 +309,7 @@ class Fleet:
                     attached_to=(info.external_id,) if role.data_gib else (),
                     created_at=info.created_at,
                     tags=info.tags,
+                    extra={"is_deleted_with_machine": False},
                 )
 
     def _draw(self, index: int) -> bytes:

@@ -292,6 +292,8 @@ class Provider:
     create_fields: ClassVar[tuple[Field, ...]] = ()
     # What a create needs of the common fields: subset of {"image", "size", "location", "key", "network"}.
     create_requires: ClassVar[frozenset[str]] = frozenset({"image", "size", "location"})
+    # Do a machine's snapshots stay when it is destroyed? Then one may be taken first.
+    snapshots_outlive: ClassVar[bool] = False
     custom_size: ClassVar[bool] = False  # cores / ram_mib / disk_gib instead of a size
     # Overrides of which verbs a state allows (PROVIDERS.md §3): {"rename": {"running", "stopped"}}; default rules otherwise.
     verb_states: ClassVar[Mapping[str, frozenset[str]]] = {}

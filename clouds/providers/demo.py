@@ -170,6 +170,7 @@ class Demo(Provider):
                         location=change["born"]["location"],
                         created_at=_at(change["born_at"]),
                         tags={},
+                        extra={"is_deleted_with_machine": row["delete_with_machine"]},
                     )
 
     # -- one machine

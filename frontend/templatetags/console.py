@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -257,6 +258,18 @@ def seconds(value: float | None) -> str:
 def gib(mib: float | None) -> str:
     """MiB as GB in words: 16 GB, 0.5 GB."""
     return "" if mib is None else f"{mib / 1024:.3g} GB"
+
+
+@register.filter
+def is_soon(at: datetime) -> bool:
+    """Within a week."""
+    return (at - timezone.now()).total_seconds() < 7 * 86400
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    """A provider's own data as text: words as they are, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 @register.filter

@@ -107,11 +107,11 @@ class ConsoleView(View):
         mine = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) and wanted.startswith("/o/")
         return wanted if mine else f"{self.frame.base}/"
 
-    def failed(self, title: str, error: MistError, to: str = "") -> HttpResponse:
-        """An act that was refused, as a note that stays."""
+    def failed(self, title: str, error: MistError, to: str = "", now: Any = None) -> HttpResponse:
+        """An act that was refused, as a note that stays. `now`: the machine it was asked of."""
         if isinstance(error, NotFound):
             raise error
-        toast = toasts.of_error(title, error, self.actor.request_id)
+        toast = toasts.of_error(title, error, self.actor.request_id, self.frame.base, now)
         if self.is_htmx:
             html = render_to_string("components/toast.html", {"toast": toast}, request=self.request)
             return HttpResponse(f'<div hx-swap-oob="beforeend:#toasts">{html}</div>', status=error.status)

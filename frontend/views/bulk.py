@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
@@ -10,15 +11,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from core import guard, jobs
-from core.actions import action_offered, get
+from core.actions import action_offered, actions_of, get
 from core.errors import BadSearch, Invalid, MistError
-from frontend import acts, forms, words
+from frontend import acts, dialogs, forms, words
 from frontend.rows import machine_queryset
 from frontend.views.base import ConsoleView, problem
 from machines.models import Machine
 
+ALREADY = {"start": "running", "resume": "running", "stop": "stopped", "suspend": "suspended"}
 BAR = ("start", "stop", "reboot", "tag")
 MORE = ("suspend", "resume", "power_cycle", "set_owner", "set_expiration", "create_snapshot")
+SHOWN = 100  # names in a dialog
 COUNTED = 1000  # of a selection are asked what they can do
 
 
@@ -50,10 +53,21 @@ class Selection:
         if not offered:
             return None
         made = acts.offer(action)
-        whys = [why for row in offered if (why := action.reason(row))]
+        whys = [why for row in offered if (why := self.why_not(row, action))]
         made.able = len(offered) - len(whys)
         made.why_not = whys[0] if not made.able and whys else ""
+        counted = Counter(whys)
+        if lacking := len(self.rows) - len(offered):
+            counted[_("not possible there, or not yours to do")] += lacking
+        made.skipped = [f"{n} {why}" if why[0].islower() else f"{n}: {why}" for why, n in counted.most_common(4)]
         return made
+
+    @staticmethod
+    def why_not(row: Machine, action: Any) -> str:
+        """“already stopped”, or the action's own reason; "" where it can be done."""
+        if row.state == ALREADY.get(action.name):
+            return _("already %(state)s") % {"state": row.state}
+        return action.reason(row) or ""
 
 
 class BulkBarView(ConsoleView):
@@ -78,13 +92,13 @@ class BulkActView(ConsoleView):
     section = "machines"
 
     def post(self, request: HttpRequest, verb: str) -> HttpResponse:
-        if verb not in acts.names_of(Machine) or get(f"machine.{verb}").creates:
+        action = next((one for one in actions_of(Machine) if one.name == verb and one.bulk and not one.creates), None)
+        if action is None:
             raise Http404
         selection = Selection(self, request.POST)
         specs = acts.fields(self.actor, verb, None)
         if "ask" in request.POST:
             return self.form(selection, verb, specs)
-        action = get(f"machine.{verb}")
         typed = forms.read(specs, request.POST)
         if action.tier >= 2 and request.POST.get("confirm", "").strip() != self.word(verb, selection):
             return self.form(selection, verb, specs, values=typed, wrong_name=True, status=422)
@@ -113,12 +127,16 @@ class BulkActView(ConsoleView):
         offer = selection.offer(self, verb)
         if offer is None:
             raise Http404
+        some = offer.able if len(selection.rows) == selection.count and 0 < (offer.able or 0) < selection.count else None
         many = ngettext("%(n)d machine", "%(n)d machines", selection.count) % {"n": selection.count}
         said = words.act(f"machine.{verb}")
-        skipped = len(selection.rows) - (offer.able or 0)
+        if some is not None:
+            many = _("%(able)d of %(many)s") % {"able": some, "many": many}
+        rows = selection.rows[:SHOWN]
         context = {
-            "targets": selection.rows[:100],
-            "hidden_targets": max(0, selection.count - 100),
+            "targets": dialogs.victims(self.actor, rows) if offer.action.tier >= 2 else rows,
+            "keeps": True,
+            "hidden_targets": max(0, selection.count - SHOWN),
             "selection": selection,
             "offer": offer,
             "title": f"{said.label} {many}?",
@@ -127,9 +145,9 @@ class BulkActView(ConsoleView):
             "word": self.word(verb, selection) if offer.action.tier >= 2 else "",
             "wrong_name": wrong_name,
             "undo_s": offer.action.undo_s,
-            "skipped": skipped if len(selection.rows) == selection.count else 0,
+            "skipped": offer.skipped if offer.able else [],
             "fields": forms.bind(specs, values, error.fields if error else None),
             "problem": problem(_("Nothing was done."), error, specs) if error else None,
             "bulk": True,
         }
-        return self.page("machines/_act.html" if self.is_htmx else "machines/act.html", context, status=status)
+        return self.page(dialogs.template(self, offer, selection.count), context, status=status)

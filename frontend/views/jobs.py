@@ -7,10 +7,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core import jobs
-from core.actions import get
-from core.errors import MistError, NotFound
+from core.actions import get, perform
+from core.actor import Actor
+from core.errors import Conflict, MistError, NotFound
 from core.models import Job
 from frontend import listing, words
+from frontend.inverse import inverse
 from frontend.rows import job_rows, with_children
 from frontend.views.base import ConsoleView
 
@@ -71,16 +73,27 @@ class JobDoView(ConsoleView):
     section = "jobs"
 
     def post(self, request: HttpRequest, identity: str, what: str) -> HttpResponse:
-        if what not in DOES:
+        if what not in DOES and what != "back":
             raise Http404
         job = self.find(Job, identity)
         try:
-            changed = DOES[what](self.actor, job)
+            changed = take_back(self.actor, job) if what == "back" else DOES[what](self.actor, job)
         except NotFound:
             raise
         except MistError as error:
             return self.failed(_("%(job)s: nothing was changed.") % {"job": words.job_title(job)}, error)
         return self.job_done(changed)
+
+
+def take_back(actor: Actor, job: Job) -> Job:
+    """Do the opposite of what a job did, with this person's rights.  Raises: Conflict where there is no opposite (any more)."""
+    opposite = inverse(job)
+    if opposite is None:
+        raise Conflict("This cannot be taken back any more. Change it by hand.", code="no_inverse")
+    target = get(job.action).model.objects.visible_to(actor).filter(pk=job.target_id).first()
+    if target is None:
+        raise NotFound
+    return perform(actor, target, opposite.name, opposite.params)
 
 
 def can_cancel(job: Job) -> bool:

@@ -61,12 +61,14 @@ class DisassociateKey(Action):
     params = DisassociateParams
     exclusive = False
 
-    def run(self, call: Call) -> None:
+    def run(self, call: Call) -> dict[str, Any]:
         rows = KeyAssociation.objects.filter(machine=call.target, key=call.params["key"])
         if "user" in call.params:
             rows = rows.filter(user=call.params["user"])
+        removed = [{"key": row.key_id.hex, "user": row.user, "port": row.port, "sudo": row.sudo} for row in rows]
         if not rows.delete()[0]:
             raise NotFound("This key is not associated with this machine.", code="not_associated")
+        return {"removed": removed}
 
     def snapshot(self, target: Any) -> dict[str, Any] | None:
         return None

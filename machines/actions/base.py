@@ -14,6 +14,7 @@ from machines.models import Machine
 
 S = Machine.State
 ALIVE = frozenset(S.values) - {S.TERMINATED, S.CREATING}
+STABLE = frozenset({S.RUNNING, S.STOPPED, S.SUSPENDED, S.PAUSED})  # a snapshot of it means something
 
 
 def provider_of(machine: Machine) -> type[Provider] | None:

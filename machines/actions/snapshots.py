@@ -12,10 +12,8 @@ from clouds.providers.base import Provider
 from core import live
 from core.actions import Call, register
 from core.params import NameField, ResourceField
-from machines.actions.base import MachineAction, S
+from machines.actions.base import STABLE, MachineAction
 from machines.models import Machine, Snapshot
-
-STABLE = frozenset({S.RUNNING, S.STOPPED, S.SUSPENDED, S.PAUSED})
 
 
 def write_snapshots(machine: Machine, made: Provider) -> None:

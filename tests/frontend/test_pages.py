@@ -151,7 +151,8 @@ def test_the_bulk_bar_says_on_how_many_each_verb_can_be_done(place: Place) -> No
     assert "2 selected" in body
     assert "1 of 2" in body
     ask = place.admin.post(f"{place.base}/machines/bulk/stop", {"ids": ids, "ask": "1"}, HTTP_HX_REQUEST="true").content.decode()
-    assert "Stop 2 machines?" in ask
+    assert "Stop 1 of 2 machines?" in ask
+    assert "1 already stopped" in ask
     assert place.admin.post(f"{place.base}/machines/bulk/stop", {"ids": ids}).status_code == 302
     run_jobs()
     parent = Job.objects.get(parent=None, action="machine.stop")

@@ -62,6 +62,7 @@ GONE = ("InvalidInstanceID", "InvalidSnapshot.NotFound", "InvalidID")
 NOT_SUPPORTED = frozenset({"InvalidAction", "UnknownOperation", "UnknownOperationException", "NotImplemented", "UnsupportedProtocol"})
 STATE = frozenset({"IncorrectInstanceState", "IncorrectState", "IncorrectSpotRequestState"})
 CAPACITY = "AWS has not enough capacity for this size there now. Try another zone or size, or later."
+LIMIT = "A limit of the AWS account is reached. Ask AWS for a higher one under Service Quotas, or make room."
 LIMITS = ("LimitExceeded", "MaxSpotInstanceCountExceeded", "AddressLimitExceeded", "ResourceLimitExceeded")
 
 
@@ -141,7 +142,7 @@ def from_answer(error: ClientError, secrets: Iterable[str]) -> ProviderError:
         thing = "snapshot" if "Snapshot" in code else "machine"
         return Gone(f"The {thing} is not in the cloud any more.", words=said)
     if code.startswith("Insufficient"):  # before the 5xx: AWS answers it as a 500
-        return Rejected(CAPACITY, words=said)
+        return Rejected(CAPACITY, words=said, code="cloud_capacity")
     if code in NOT_SUPPORTED or status == 501:
         return NotSupported("This endpoint of EC2 cannot do that.", words=said)
     if status >= 500:
@@ -149,7 +150,7 @@ def from_answer(error: ClientError, secrets: Iterable[str]) -> ProviderError:
     if code in STATE:
         return Rejected("The machine's state does not allow that now.", words=said, code="cloud_wrong_state")
     if any(limit in code for limit in LIMITS):
-        return Rejected("A limit of the AWS account is reached. Ask AWS for a higher one under Service Quotas, or make room.", words=said)
+        return Rejected(LIMIT, words=said, code="cloud_quota")
     if status < 400:
         return Unavailable("The cloud's answer makes no sense. It will be asked again.", code="cloud_garbage")
     return Rejected(f"AWS said no: {said or code or status}", words=said)

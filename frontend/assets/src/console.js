@@ -7,6 +7,8 @@ import "./dialog.js";
 import "./list-field.js";
 import "./live.js";
 import "./menu.js";
+import "./neighbours.js";
+import "./optimistic.js";
 import "./query.js";
 import "./rows.js";
 import "./times.js";

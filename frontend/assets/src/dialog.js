@@ -1,13 +1,19 @@
 /* Links marked data-dialog open in the page's <dialog>; without script they are pages of their own.
    <mist-confirm word="web-1"> keeps its submit button shut until the word is typed. */
 
+import { showAt } from "./menu.js";
+
 const dialog = () => document.getElementById("dialog");
 
-async function open(url, invoker) {
+/* The answer is a dialog, or a short question (data-ask-form) for a popover beside what asked. */
+async function open(url, invoker, body) {
+  const answer = await fetch(url, { method: body ? "POST" : "GET", body, headers: { "HX-Request": "true", "HX-Dialog": "1" }, credentials: "same-origin" });
+  if (answer.redirected || answer.status === 401) return location.assign(body ? location.href : url);
+  const text = await answer.text();
+  if (text.includes("data-ask-form")) return showAt(document.getElementById("ask"), text, invoker);
+  invoker?.closest("[popover]")?.hidePopover();
   const box = dialog();
-  const answer = await fetch(url, { headers: { "HX-Request": "true", "HX-Dialog": "1" }, credentials: "same-origin" });
-  if (answer.redirected || answer.status === 401) return location.assign(url);
-  box.innerHTML = await answer.text();
+  box.innerHTML = text;
   window.htmx.process(box);
   box.addEventListener("close", () => invoker?.isConnected && invoker.focus(), { once: true });
   box.showModal();
@@ -20,8 +26,13 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest?.("a[data-dialog]");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && dialog()) {
     event.preventDefault();
-    link.closest("[popover]")?.hidePopover();
     open(link.href, link).catch(() => location.assign(link.href));
+    return;
+  }
+  const button = event.target.closest?.("button[data-dialog]");
+  if (button) {
+    event.preventDefault();
+    open(button.dataset.dialog, button, new FormData(button.form)).catch(() => location.reload());
     return;
   }
   if (event.target.closest?.("[data-close]")) {

@@ -2,7 +2,7 @@
 
 let invoker = null;
 document.addEventListener("click", (event) => {
-  const button = event.target.closest?.("[popovertarget], a[data-menu]");
+  const button = event.target.closest?.("[popovertarget]:not(#ask *), a[data-menu], [data-dialog]:not(.pop *)");
   if (button) invoker = button;
 }, true);
 
@@ -17,6 +17,16 @@ function place(pop, anchor) {
   if (top + height > innerHeight - 8) top = at.top - height - gap > 8 ? at.top - height - gap : Math.max(8, innerHeight - height - 8);
   pop.style.left = `${left}px`;
   pop.style.top = `${top}px`;
+}
+
+/** Show this markup in a popover beside what asked for it; asked from a menu, beside the menu's button. */
+export function showAt(pop, html, anchor) {
+  if (!anchor.closest(".pop")) invoker = anchor;
+  anchor.closest("[popover]")?.hidePopover();
+  pop.innerHTML = html;
+  window.htmx.process(pop);
+  if (pop.matches(":popover-open")) pop.hidePopover();
+  pop.showPopover();
 }
 
 document.addEventListener("toggle", (event) => {
@@ -48,11 +58,7 @@ document.addEventListener("click", async (event) => {
   event.preventDefault();
   const answer = await fetch(link.dataset.menu, { headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
   if (!answer?.ok) return location.assign(link.href);
-  pop.innerHTML = await answer.text();
-  window.htmx.process(pop);
-  if (pop.matches(":popover-open")) pop.hidePopover();
-  invoker = link;
-  pop.showPopover();
+  showAt(pop, await answer.text(), link);
 });
 
 /* On narrow screens the sidebar slides in; its links close it by leaving. */

@@ -1,0 +1,97 @@
+"""What takes a done act back, where that is another act: the Undo of a toast, and the key z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from core.models import Event, Job
+
+UNDO_WITHIN_S = 600  # older things are undone by doing something else
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inverse:
+    """The act that takes it back: `name` on the same target."""
+
+    name: str
+    params: dict[str, Any]
+
+
+def inverse(job: Job) -> Inverse | None:
+    """The inverse of a job that went well, as the record tells what was before; None where there is none."""
+    kind, _dot, name = job.action.rpartition(".")
+    if kind != "machine" or job.state != Job.State.SUCCEEDED or job.target_id is None or name not in _KNOWN:
+        return None
+    if job.finished_at is None or (timezone.now() - job.finished_at).total_seconds() > UNDO_WITHIN_S:
+        return None
+    return _KNOWN[name](job)
+
+
+def _before(job: Job) -> dict[str, Any]:
+    """The columns the job changed, as they were."""
+    told = Event.objects.filter(job_id=job.pk, type=f"{job.action}.succeeded").first()
+    return dict(told.before or {}) if told else {}
+
+
+def _tag(job: Job) -> Inverse | None:
+    told = Event.objects.filter(job_id=job.pk, type=f"{job.action}.succeeded").first()
+    if told is None or "tags" not in (told.before or {}):
+        return None
+    was, became = told.before["tags"], (told.after or {}).get("tags", {})
+    changed = {key: value for key, value in was.items() if became.get(key) != value}
+    return Inverse(name="tag", params={"tags": changed, "remove": [key for key in became if key not in was]})
+
+
+def _rename(job: Job) -> Inverse | None:
+    return Inverse(name="rename", params={"name": job.target_name}) if job.target_name else None
+
+
+def _owner(job: Job) -> Inverse | None:
+    was = _before(job)
+    return Inverse(name="set_owner", params={"owner": was["owner_id"]}) if "owner_id" in was else None
+
+
+def _expiration(job: Job) -> Inverse | None:
+    was = _before(job)
+    if "expires_at" not in was:
+        return None
+    at = parse_datetime(was["expires_at"]) if was["expires_at"] else None
+    if at is not None and at <= timezone.now():
+        return None  # it cannot be given an end that has passed
+    params: dict[str, Any] = {"date": was["expires_at"]}
+    if was.get("expire_action"):
+        params["action"] = was["expire_action"]
+    if was.get("remind_s") is not None:
+        params["notify"] = was["remind_s"]
+    return Inverse(name="set_expiration", params=params)
+
+
+def _address(job: Job) -> Inverse | None:
+    was = _before(job)
+    return Inverse(name="edit", params={"address": was["address"]}) if "address" in was else None
+
+
+def _associate(job: Job) -> Inverse | None:
+    made = job.result or {}
+    return Inverse(name="disassociate_key", params={"key": made["key"], "user": made["user"]}) if "key" in made else None
+
+
+def _disassociate(job: Job) -> Inverse | None:
+    gone = (job.result or {}).get("removed") or []
+    return Inverse(name="associate_key", params=gone[0]) if len(gone) == 1 else None
+
+
+_KNOWN = {
+    "tag": _tag,
+    "rename": _rename,
+    "set_owner": _owner,
+    "set_expiration": _expiration,
+    "extend": _expiration,
+    "edit": _address,
+    "associate_key": _associate,
+    "disassociate_key": _disassociate,
+}
