@@ -319,3 +319,18 @@ class Attempts(models.Model):
     key = models.CharField(primary_key=True, max_length=64)
     count = models.PositiveIntegerField()
     since = models.DateTimeField()
+
+
+class Draft(models.Model):
+    """A long form somebody has not sent yet, as it was typed; for a day. Its own person's alone. See accounts/drafts.py."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    org = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    form = models.CharField(max_length=80)  # machine.create
+    vault = models.OneToOneField("core.VaultEntry", on_delete=models.CASCADE, related_name="+")  # a form may hold what is secret
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["org", "user", "form"], name="one_draft_a_form")]
+        indexes = [models.Index(fields=["updated_at"], name="draft_age")]

@@ -17,12 +17,13 @@ from django.utils import timezone
 from core import actions, events, guard, live
 from core.actor import Actor
 from core.errors import Conflict, Denied, Failed, Invalid, NotFound, Refused
-from core.models import Job, Worker
+from core.models import Job, Worker, new_id
 from core.ticks import every
 
 log = logging.getLogger(__name__)
 
 BULK_CAP = 10_000  # targets of one bulk
+CREATE_CAP = 100  # new rows of one
 BULK_WIDTH = 20  # of its children at work at once
 LOST_AFTER_S = 20  # a worker that said nothing for so long is gone
 UNDELIVERED_AFTER_S = 15  # a queued job nobody claimed for so long is announced again
@@ -85,10 +86,12 @@ def retry(actor: Actor, job: Job) -> Job:
         raise Conflict(f"This job has {job.state}: only a failed, lost or cancelled one can be tried again.", code="nothing_to_retry")
     action = actions.get(job.action)
     if job.target_id is None:
-        failed = list(job.children.filter(state__in=[Job.State.FAILED, Job.State.LOST]).values_list("target_id", flat=True))
+        failed = list(job.children.filter(state__in=[Job.State.FAILED, Job.State.LOST]).order_by("created_at", "id"))
         if not failed:
             raise Conflict("None of its jobs failed.", code="nothing_to_retry")
-        return bulk(actor, action.model, action.name, job.params, ids=failed)
+        if action.creates:
+            return bulk_create(actor, action.model, action.name, [child.params for child in failed])
+        return bulk(actor, action.model, action.name, job.params, ids=[child.target_id for child in failed if child.target_id])
     if action.creates:
         return actions.perform(actor, action.model, action.name, job.params, retry_of=job)
     target = action.model.objects.visible_to(actor).filter(pk=job.target_id).first()
@@ -158,17 +161,43 @@ def bulk(
         raise Invalid("Nothing matches.", fields={"search": ["Nothing matches."]})
     if len(chosen) > BULK_CAP:
         raise Invalid(f"More than {BULK_CAP:,} match. Narrow the search.", fields={"search": [f"At most {BULK_CAP:,}."]})
+    selector = {"ids": [pk.hex for pk in chosen], "search": search, "undo_s": undo_s}
+    return _parent(actor, action, len(chosen), params, selector)
+
+
+def bulk_create(actor: Actor, model: type[Any], name: str, each: Sequence[Mapping[str, Any]]) -> Job:
+    """Ask for several new rows, each with its own params. Answers at once with the parent; a worker makes the children.
+
+    Raises: Invalid, when the first or the last of them cannot be; Denied for a read-only token.
+    """
+    action = actions.get(f"{model.kind()}.{name}")
+    if not action.creates or not action.background:
+        raise Invalid(f"{action.verb} cannot be done for many.", fields={"action": ["Not for many at once."]})
+    if actor.read_only:
+        raise Denied("This token is read-only. Use one that may act.", code="read_only_token", reason="token scope")
+    if actor.org_id is None:
+        raise NotFound
+    if not 0 < len(each) <= CREATE_CAP:
+        raise Invalid(fields={"quantity": [f"Between 1 and {CREATE_CAP}."]})
+    for params in (each[0], each[-1]):
+        actions.validated(action, actor, params, None)
+    return _parent(actor, action, len(each), {}, {"each": [actions.public_params(action, params) for params in each]})
+
+
+def _parent(actor: Actor, action: actions.Action, count: int, params: Mapping[str, Any] | None, selector: dict[str, Any]) -> Job:
+    """The job of many, recorded and queued."""
+    model = action.model
     with transaction.atomic(durable=True):
         job = Job.objects.create(
             org_id=actor.org_id,
             action=action.verb,
             state=Job.State.QUEUED,
             target_kind=model.kind(),
-            target_name=f"{len(chosen)} {model.plural or model.kind() + 's'}",
+            target_name=f"{count} {model.plural or model.kind() + 's'}",
             exclusive=False,
             params=actions.public_params(action, params),
-            selector={"ids": [pk.hex for pk in chosen], "search": search, "undo_s": undo_s},
-            total=len(chosen),
+            selector=selector,
+            total=count,
             user_id=actor.user_id,
             via=actor.via,
             request_id=actor.request_id,
@@ -179,7 +208,7 @@ def bulk(
             queue="bulk",
             queued_at=timezone.now(),
         )
-        detail = {"action": action.verb, "search": search, "targets": len(chosen), "params": job.params}
+        detail = {"action": action.verb, "search": selector.get("search"), "targets": count, "params": job.params}
         events.record(f"{action.verb}.bulk.requested", actor, org_id=job.org_id, job_id=job.pk, target_kind=model.kind(), detail=detail)
         live.changed(job.org_id, "job", [job.pk])
         transaction.on_commit(lambda: actions.enqueue(job))
@@ -193,6 +222,8 @@ def expand(job: Job) -> None:
     selector = job.selector or {}
     done = set(job.children.values_list("target_id", flat=True))
     ids = [UUID(pk) for pk in selector.get("ids", []) if UUID(pk) not in done]
+    if action.creates:
+        _create_each(actor, action, selector["each"], job)
     queued: list[Job] = []  # told at the end: the first to run would take the time of making the last
     for batch in _batches(ids, 100):
         if Job.objects.filter(pk=job.pk, cancel_requested=True).exists():
@@ -213,6 +244,19 @@ def _batches(ids: list[UUID], size: int) -> Iterator[list[UUID]]:
     rest = iter(ids)
     while batch := list(itertools.islice(rest, size)):
         yield batch
+
+
+def _create_each(actor: Actor, action: actions.Action, each: list[dict[str, Any]], job: Job) -> None:
+    """In order, so that how many there are says where a crash left off."""
+    for params in each[job.children.count() :]:
+        if Job.objects.filter(pk=job.pk, cancel_requested=True).exists():
+            return
+        try:
+            actions.perform(actor, action.model, action.name, params, parent=job, queue="bulk")
+        except (Refused, Failed) as refusal:
+            child = actions.refused_child(actions.Call(actor=actor, action=action, target=None), new_id(), refusal, params, job)
+            child.target_name = str(params.get("name", ""))[:255]
+            child.save()
 
 
 def _one_by_one(actor: Actor, action: actions.Action, batch: list[UUID], job: Job) -> None:

@@ -6,7 +6,7 @@ from allauth.account.views import login, logout
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from frontend.views import bulk, clouds, create, dashboard, entry, export, jobs, log, machine, machines, settings, teams
+from frontend.views import bulk, clouds, create, dashboard, drafts, entry, export, jobs, log, machine, machines, settings, teams
 
 org: list[URLPattern | URLResolver] = [
     path("", dashboard.DashboardView.as_view()),
@@ -36,6 +36,7 @@ org: list[URLPattern | URLResolver] = [
     path("settings/sessions", settings.SessionsView.as_view()),
     path("settings/tokens", settings.TokensView.as_view()),
     path("settings/organization", settings.OrganizationView.as_view()),
+    path("drafts/<str:form>", drafts.DraftView.as_view()),
     path("jobs", jobs.JobsView.as_view()),
     path("jobs/<str:identity>", jobs.JobView.as_view()),
     path("jobs/<str:identity>/<slug:what>", jobs.JobDoView.as_view()),

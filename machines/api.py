@@ -21,12 +21,11 @@ from core.api.lists import refuse_unknown
 from core.api.schema import TEXT, takes
 from core.api.viewset import JobAnswer, job_answer
 from core.errors import Conflict, Denied, Invalid, NotFound
+from core.jobs import CREATE_CAP
 from core.models import Job
 from keys.models import KeyAssociation
 from machines.actions.create import CreateParams, InCloudField, plan
-from machines.models import Machine, Snapshot
-
-MOST_AT_ONCE = 100
+from machines.models import Machine, Preset, Snapshot
 
 
 class CostSerializer(serializers.Serializer[Any]):
@@ -146,7 +145,7 @@ class CreateMachineRequest(CreateParams):
     """The contract's body: `net` is `network`, `disks` the size of the disk, `quantity` makes name-1 …, `dry` answers the plan alone."""
 
     net = InCloudField("network", required=False)
-    quantity = serializers.IntegerField(required=False, min_value=1, max_value=MOST_AT_ONCE, default=1)
+    quantity = serializers.IntegerField(required=False, min_value=1, max_value=CREATE_CAP, default=1)
     dry = serializers.BooleanField(required=False, default=False)
 
 
@@ -232,7 +231,7 @@ def address_of(machine: Machine) -> str:
 
 
 def _quantity(value: Any) -> int:
-    number = serializers.IntegerField(min_value=1, max_value=MOST_AT_ONCE)
+    number = serializers.IntegerField(min_value=1, max_value=CREATE_CAP)
     try:
         found: int = number.run_validation(value)
     except serializers.ValidationError as error:
@@ -279,6 +278,26 @@ class SnapshotViewSet(ResourceViewSet):
 
     queryset = Snapshot.objects.select_related("cloud", "machine")
     serializer_class = SnapshotSerializer
+
+
+class PresetSerializer(serializers.Serializer[Any]):
+    """A way to create machines, kept under a name."""
+
+    id = HexField()
+    name = serializers.CharField(read_only=True)
+    cloud = RefField()
+    params = JsonField(read_only=True)
+    quantity = serializers.IntegerField(read_only=True)
+    tags = serializers.DictField(child=serializers.CharField(), read_only=True)
+    owned_by = RefField(source="owner")
+    created_by = RefField()
+
+
+class PresetViewSet(ResourceViewSet):
+    """The organization's presets: start a create from one."""
+
+    queryset = Preset.objects.select_related("cloud", "owner", "created_by")
+    serializer_class = PresetSerializer
 
 
 class SnapshotRequest(serializers.Serializer[Any]):

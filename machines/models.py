@@ -7,11 +7,27 @@ from typing import ClassVar
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Lower
 
-from clouds.models import INVENTORY_FIELDS, LOCATION, Image, Inventory, Location, Size, inventory_constraints
-from core.models import ResourceQuerySet
-from core.search import RESOURCE_ALIASES, Addresses, Bool, Choice, Date, GiB, Haystack, Many, MiB, Number, Ref, SearchSpec, Tags, Text
+from clouds.models import INVENTORY_FIELDS, LOCATION, Cloud, Image, Inventory, Location, Size, inventory_constraints
+from core.models import Resource, ResourceQuerySet
+from core.search import (
+    RESOURCE_ALIASES,
+    RESOURCE_FIELDS,
+    Addresses,
+    Bool,
+    Choice,
+    Date,
+    GiB,
+    Haystack,
+    Many,
+    MiB,
+    Number,
+    Ref,
+    SearchSpec,
+    Tags,
+    Text,
+)
 from core.search import Size as SizeKey
 from networks.models import Network, Subnet
 
@@ -192,3 +208,27 @@ class Snapshot(Inventory):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["machine", "external_id"], name="snapshot_unique_external")]
+
+
+class Preset(Resource):
+    """A way to create machines, kept under a name for the whole organization. Whoever sees its cloud sees it."""
+
+    has_history: ClassVar[bool] = False
+    cloud_path: ClassVar[str] = "cloud_id"
+    read_with: ClassVar[str] = "cloud"
+
+    cloud = models.ForeignKey(Cloud, on_delete=models.CASCADE, related_name="+")
+    params = models.JSONField(default=dict)  # what a create is sent, with `name` as a pattern: web-{n:02}
+    quantity = models.PositiveIntegerField(default=1)
+
+    search = SearchSpec(
+        kind="preset",
+        fields={**RESOURCE_FIELDS, "cloud": Ref("cloud", "clouds.Cloud", closed=True)},
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "tag"),
+    )
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint("org", Lower("name"), name="preset_unique_name")]

@@ -131,7 +131,7 @@ def refuse(call: Call, refusal: MistError) -> None:
         log.exception("the refusal of %s could not be recorded", call.action.verb)
 
 
-def refused_child(call: Call, pk: UUID, refusal: Refused, params: Mapping[str, Any] | None, parent: Job) -> Job:
+def refused_child(call: Call, pk: UUID, refusal: MistError, params: Mapping[str, Any] | None, parent: Job) -> Job:
     """A bulk's child that ended before it began: skipped where there is nothing to do, else failed."""
     target = call.target or Shadow(pk, parent.org_id, "", parent.target_kind, {}, None)
     job = new_job(Call(actor=call.actor, action=call.action, target=target), params, 0, None, parent, None, "bulk")

@@ -15,7 +15,7 @@ from clouds.polling import poll_once
 from core.actions import perform
 from core.actor import Actor
 from keys.models import HostKey, Key
-from machines.models import Machine, Snapshot
+from machines.models import Machine, Preset, Snapshot
 from tests.core.test_doors import make_org
 
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKTcb9k0mXPx3kL7JpGzr7mCqJ0Hc9UYw0k0cO2v9m1Z test"
@@ -67,6 +67,7 @@ def make_world(name: str, *, machines: int = 12) -> World:
     perform(actor, Invitation, "create", {"email": f"guest@{name}.org", "secret": new_secret()})
     perform(actor, View, "create", {"name": f"{name}-view", "kind": "machine", "query": "state:running"})
     perform(actor, HostKey, "trust", {"host": f"{name}.example.org", "public": PUBLIC})
+    perform(actor, Preset, "create", {"name": f"{name}-preset", "cloud": cloud.pk.hex, "params": {"name": "web-{n:02}"}})
     for model in apps.get_models():
         if hasattr(model, "kind") and hasattr(model.objects, "visible_to"):
             row = model.objects.visible_to(actor).order_by("pk").first()

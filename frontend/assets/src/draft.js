@@ -1,0 +1,39 @@
+/* <form data-draft="/o/x/drafts/machine.create">: what is typed is kept on the server (never what is in a password field), and
+   leaving with changes asks. Ctrl Enter sends any form. */
+
+const SOON = 900;
+let dirty = null;
+
+async function keep(form) {
+  const data = new FormData(form);
+  for (const field of form.querySelectorAll("input[type=password], input[type=file]")) data.delete(field.name);
+  const answer = await fetch(form.dataset.draft, { method: "POST", body: data, headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
+  const note = form.querySelector("[data-draft-note]");
+  if (note) note.textContent = answer?.ok ? note.dataset.saved : answer?.status === 422 ? await answer.text() : note.dataset.failed;
+}
+
+document.addEventListener("input", (event) => {
+  const form = event.target.form;
+  if (!form?.dataset.draft || event.target.hasAttribute("data-no-draft")) return;
+  dirty = form;
+  clearTimeout(form.keeping);
+  form.keeping = setTimeout(() => keep(form), SOON);
+});
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.dataset?.draft) return;
+  clearTimeout(event.target.keeping);
+  dirty = null;
+});
+
+window.addEventListener("beforeunload", (event) => {
+  if (dirty?.isConnected) event.preventDefault();
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  const form = event.target.form ?? event.target.closest?.("form");
+  if (!form || form.method !== "post") return;
+  event.preventDefault();
+  form.requestSubmit(form.querySelector("button.pri[type=submit], button.crit.fill[type=submit]") ?? undefined);
+});
