@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
 from rest_framework import serializers
 
-from clouds import credentials, polling
+from clouds import credentials, inventory, polling
 from clouds.connection import account_of, open_provider
 from clouds.models import Cloud, Image
 from clouds.providers import provider
@@ -195,17 +196,33 @@ class Refresh(Action):
 
 @register
 class Remove(Action):
-    """Forget a cloud and what it listed. Nothing at the provider is touched."""
+    """Forget a cloud and what it listed. Nothing at the provider is touched.
+
+    Row by row in small transactions, for it may have listed 100,000 machines: it is disabled first, so that nothing polls it
+    or acts on what is left. A worker that dies in the middle leaves it disabled; a retry goes on where that one stopped.
+    """
 
     model = Cloud
     name = "remove"
+    background = True
     deletes = True
     tier = 2
+    undo_s = 10
+    queue = "bulk"
+    deadline_s = 3600
 
-    def run(self, call: Call) -> None:
-        vault_id = call.target.vault_id
-        call.target.delete()
-        vault.delete(vault_id)
+    def run(self, call: Call) -> dict[str, Any]:
+        cloud = call.target
+        Cloud.objects.filter(pk=cloud.pk).update(enabled=False)
+        removed = {}
+        for kind in reversed(inventory.kinds().values()):  # what refers to others goes first
+            removed[kind.model.plural or f"{kind.kind}s"] = inventory.forget(kind.model, cloud)
+            call.step(kind.kind)
+        with transaction.atomic():
+            vault_id = cloud.vault_id
+            cloud.delete()
+            vault.delete(vault_id)
+        return {"removed": {name: count for name, count in removed.items() if count}}
 
 
 class StarParams(serializers.Serializer[Any]):

@@ -91,6 +91,17 @@ def kinds() -> dict[str, InventoryKind]:
     return dict(_kinds)
 
 
+def forget(model: type[Inventory], cloud: Cloud) -> int:
+    """Delete a cloud's rows of one kind, `BATCH` in a transaction.  Returns: how many."""
+    count = 0
+    while batch := list(model.objects.filter(cloud=cloud).values_list("pk", flat=True)[:BATCH]):
+        with transaction.atomic():
+            model.objects.filter(pk__in=batch).delete()
+            live.changed(cloud.org_id, model.kind(), batch)
+        count += len(batch)
+    return count
+
+
 def ids_of(model: type[Inventory], cloud: Cloud) -> dict[str, UUID]:
     """{external id: id} of a cloud's rows."""
     return dict(model.objects.filter(cloud=cloud).exclude(external_id="").values_list("external_id", "pk"))

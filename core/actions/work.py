@@ -76,6 +76,8 @@ def run(job: Job) -> None:
         if not action.creates:
             action.check(call)
         job.result = action.run(call)
+        if action.deletes:
+            call.target = shadow(job)
     except MistError as caught:
         error = caught
     except Exception as unexpected:  # the one place: a worker outlives any action

@@ -14,7 +14,7 @@ from core.actions import perform
 from core.actor import Actor
 from core.models import Event
 from machines.models import Machine
-from tests.core.test_doors import make_org
+from tests.core.test_doors import make_org, run_waiting
 
 pytestmark = pytest.mark.django_db
 
@@ -126,7 +126,8 @@ def test_what_changes_outside_is_an_event_with_before_and_after(actor: Actor) ->
 def test_a_removed_clouds_poll_does_nothing(actor: Actor) -> None:
     cloud = demo(actor, "gone")
     pk = cloud.polls.get(kind="machine").pk
-    perform(actor, cloud, "remove")
+    perform(actor, cloud, "remove", undo_s=0)
+    run_waiting()
     assert poll_once(pk) is None
     assert not Machine.objects.exists()
 
