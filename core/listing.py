@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -124,6 +125,16 @@ def page(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> Page:
     )
 
 
+def pages(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> Iterator[list[Any]]:
+    """Everything the query finds, MOST rows at a time; each page is a short query of its own, and any number of seconds may lie between."""
+    while True:
+        one_page = page(queryset, actor, query)
+        yield one_page.rows
+        if one_page.next is None:
+            return
+        query = replace(query, cursor=one_page.next, limit=MOST)
+
+
 def count(found: models.QuerySet[Any]) -> tuple[int, bool]:
     """(how many, is it a guess): exact up to EXACT_TO."""
     some = found.order_by().values("pk")[: EXACT_TO + 1]
@@ -219,4 +230,4 @@ def parse_at(text: str) -> datetime:
     return when
 
 
-__all__ = ["Page", "Query", "by_id_or_name", "count", "one", "page", "parse_at", "rows", "sorts_of"]
+__all__ = ["Page", "Query", "by_id_or_name", "count", "one", "page", "pages", "parse_at", "rows", "sorts_of"]

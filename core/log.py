@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from channels.db import DatabaseSyncToAsync
 from django.conf import settings
 from django.db import connection, models
 from django.db.models import Count, Func, Q, Value
@@ -147,7 +145,7 @@ def shown(rows: list[Event]) -> list[dict[str, Any]]:
 
 
 def pages(actor: Actor, query: listing.Query) -> Iterator[list[dict[str, Any]]]:
-    """Everything the query finds, newest first, a page at a time; each page is one short query."""
+    """Everything the query finds, newest first, a page at a time; each page is one short query, and nothing is counted."""
     last: Event | None = None
     while True:
         with search.time_limited(query.search):
@@ -160,15 +158,3 @@ def pages(actor: Actor, query: listing.Query) -> Iterator[list[dict[str, Any]]]:
         if len(rows) < EXPORT_PAGE:
             return
         last = rows[-1]
-
-
-async def stream(actor: Actor, query: listing.Query) -> AsyncIterator[list[dict[str, Any]]]:
-    """The same for a response: under ASGI a plain iterator would be read whole before the first byte is sent."""
-    step = DatabaseSyncToAsync(next, thread_sensitive=False)
-    rest = pages(actor, query)
-    while (page := await step(rest, None)) is not None:
-        yield page
-
-
-def json_lines(page: list[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in page)

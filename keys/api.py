@@ -62,6 +62,13 @@ class AddKeyRequest(CreateKeyParams):
     dry = serializers.BooleanField(required=False, default=False)
 
 
+class AddedKeySerializer(KeySerializer):
+    """What adding a key answers: the key; of a dry one the pair alone, without an id."""
+
+    id = HexField(allow_null=True)
+    private = serializers.CharField(read_only=True)
+
+
 class KeyViewSet(ResourceViewSet):
     """SSH keys."""
 
@@ -70,6 +77,7 @@ class KeyViewSet(ResourceViewSet):
     create_params = AddKeyRequest
     query_parameters = ("private", "default")
     operation_ids = {"create": "add_key"}
+    answers = {"create": AddedKeySerializer}
 
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Add a key. `dry` answers a new pair and keeps nothing."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncIterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -16,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core import chain, listing, log
+from core.actor import Actor
 from core.api import lists
 from core.api.fields import JsonField
 from core.api.viewset import ReadViewSet
@@ -125,8 +124,8 @@ class EventViewSet(ReadViewSet):
     lookup_url_kwarg = "event"
     renderer_classes = (*ReadViewSet.renderer_classes, JsonLinesRenderer)  # type: ignore[misc]
 
-    def serialize(self, rows: list[Any]) -> list[dict[str, Any]]:
-        return log.shown(rows)
+    def serialize(self, rows: list[Any], only: Collection[str] = ()) -> list[dict[str, Any]]:
+        return [{k: v for k, v in row.items() if k in only} if only else row for row in log.shown(rows)]
 
     def _query(self, *extra: str) -> listing.Query:
         lists.refuse_unknown(self.request, ("search", "cloud", *extra))
@@ -212,30 +211,21 @@ class EventViewSet(ReadViewSet):
         return Response({"data": data})
 
     def _stream(self, query: listing.Query, form: str) -> StreamingHttpResponse:
-        actor = self.actor
-        listing.rows(Event.objects.all(), actor, query)  # a wrong search is refused before anything is sent
         asked = [c.strip() for c in self.request.query_params.get("columns", "").split(",") if c.strip()]
         for column in asked:
             if column not in log.COLUMNS:
                 raise BadRequest(f"There is no column {column[:60]!r}. There are: {', '.join(log.COLUMNS)}.", code="unknown_column")
-        columns = tuple(asked) or log.COLUMNS
-
-        async def lines() -> AsyncIterator[bytes]:
-            if form == "csv":
-                yield _csv([dict(zip(columns, columns, strict=True))], columns)
-            async for page in log.stream(actor, query):
-                yield _csv(page, columns) if form == "csv" else log.json_lines(page).encode()
-
-        kind = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
-        response = StreamingHttpResponse(lines(), content_type=kind)
-        response["Content-Disposition"] = f'attachment; filename="events.{form}"'
-        return response
+        return events_file(self.actor, query, form, asked)
 
 
-def _csv(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> bytes:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    for row in rows:
-        cells = (canonical(row[c]).decode() if isinstance(row[c], dict | list) else row[c] for c in columns)
-        writer.writerow([lists.cell(value) for value in cells])
-    return buffer.getvalue().encode()
+def events_file(actor: Actor, query: listing.Query, form: str, columns: Sequence[str] = ()) -> StreamingHttpResponse:
+    """All events a query finds, newest first. `form`: csv or jsonl.  Raises: BadRequest, BadSearch, before anything is sent."""
+    listing.rows(Event.objects.all(), actor, query)
+    pages = log.pages(actor, query)
+    return lists.csv_answer(_flat(pages), columns or log.COLUMNS, "events") if form == "csv" else lists.json_lines_answer(pages, "events")
+
+
+def _flat(pages: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+    """What is nested, as the JSON of one cell."""
+    for page in pages:
+        yield [{k: canonical(v).decode() if isinstance(v, dict | list) else v for k, v in row.items()} for row in page]

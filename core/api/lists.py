@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+import json
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from channels.db import DatabaseSyncToAsync
 from django.http import StreamingHttpResponse
 from rest_framework.request import Request
 
@@ -75,33 +78,56 @@ def envelope(page: listing.Page, data: list[Any], kind: str) -> dict[str, Any]:
     return {"data": data, "meta": meta}
 
 
+def wanted(only: str, fields: Collection[str]) -> set[str]:
+    """The fields of `only=`, and `id`; none, where all are wanted.  Raises: BadRequest."""
+    names = {name.strip() for name in only.split(",") if name.strip()}
+    if unknown := names - set(fields):
+        raise BadRequest(f"There is no field {sorted(unknown)[0][:60]!r}. There are: {', '.join(fields)}.", code="unknown_field")
+    return names | {"id"} if names else set()
+
+
 def keep_only(data: list[dict[str, Any]], only: str) -> list[dict[str, Any]]:
     """The fields a caller asked for; `id` always."""
-    wanted = {name.strip() for name in only.split(",") if name.strip()}
-    if not wanted:
+    if not data or not (names := wanted(only, data[0])):
         return data
-    if data and (unknown := wanted - data[0].keys()):
-        raise BadRequest(f"There is no field {sorted(unknown)[0][:60]!r}. There are: {', '.join(data[0])}.", code="unknown_field")
-    return [{key: value for key, value in row.items() if key in wanted or key == "id"} for row in data]
+    return [{key: value for key, value in row.items() if key in names} for row in data]
 
 
-def csv_answer(rows: Iterable[Mapping[str, Any]], columns: list[str], name: str) -> StreamingHttpResponse:
-    """CSV, a line at a time. A cell that a spreadsheet would take for a formula is led by an apostrophe."""
+def csv_answer(pages: Iterable[Iterable[Mapping[str, Any]]], columns: Sequence[str], name: str) -> StreamingHttpResponse:
+    """CSV. A cell that a spreadsheet would take for a formula is led by an apostrophe."""
 
-    def lines() -> Iterator[str]:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer)
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow([cell(row.get(column)) for column in columns])
-            if buffer.tell() > 32_768:
-                yield buffer.getvalue()
-                buffer.seek(0)
-                buffer.truncate()
-        yield buffer.getvalue()
+    def pieces() -> Iterator[bytes]:
+        for page in itertools.chain([[dict(zip(columns, columns, strict=True))]], pages):
+            buffer = io.StringIO()
+            csv.writer(buffer).writerows([cell(row.get(column)) for column in columns] for row in page)
+            yield buffer.getvalue().encode()
 
-    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return file_answer(pieces(), "text/csv; charset=utf-8", f"{name}.csv")
+
+
+def json_lines_answer(pages: Iterable[Iterable[Mapping[str, Any]]], name: str) -> StreamingHttpResponse:
+    """A JSON object a line."""
+
+    def pieces() -> Iterator[bytes]:
+        for page in pages:
+            yield "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str) + "\n" for row in page).encode()
+
+    return file_answer(pieces(), "application/x-ndjson", f"{name}.jsonl")
+
+
+def file_answer(pieces: Iterator[bytes], content_type: str, filename: str) -> StreamingHttpResponse:
+    """A download, made a piece at a time as the client reads it: between two pieces it holds neither thread nor connection.
+
+    Under ASGI a plain iterator would be read whole, into memory, before the first byte is sent.
+    """
+
+    async def steps() -> AsyncIterator[bytes]:
+        step = DatabaseSyncToAsync(next, thread_sensitive=False)
+        while (piece := await step(pieces, None)) is not None:
+            yield piece
+
+    response = StreamingHttpResponse(steps(), content_type=content_type)
+    response["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response
 
 

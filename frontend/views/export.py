@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from core import listing as lists
+from core.api.events import events_file
 from core.api.lists import csv_answer
-from core.events import canonical
-from core.models import Event
 from frontend import listing
 from frontend.rows import machine_queryset
 from frontend.views.base import ConsoleView
@@ -42,7 +43,6 @@ MACHINE_COLUMNS = [
     "external_id",
     "missing_since",
 ]
-EVENT_COLUMNS = ["at", "type", "actor", "via", "request", "target_kind", "target_id", "target_name", "job", "before", "after", "detail"]
 
 
 class MachinesCsvView(ConsoleView):
@@ -52,8 +52,10 @@ class MachinesCsvView(ConsoleView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         asked = listing.query(request.GET, default="name")
-        rows = lists.rows(machine_queryset().select_related("image"), self.actor, asked).order_by("name", "pk")
-        return csv_answer((_machine(row) for row in rows.iterator(chunk_size=1000)), MACHINE_COLUMNS, "machines")
+        pages = lists.pages(machine_queryset().select_related("image"), self.actor, replace(asked, limit=lists.MOST))
+        first = next(pages)  # a wrong query is refused before anything is sent
+        shown = ([_machine(row) for row in page] for page in itertools.chain([first], pages))
+        return csv_answer(shown, MACHINE_COLUMNS, "machines")
 
 
 class LogFileView(ConsoleView):
@@ -62,18 +64,7 @@ class LogFileView(ConsoleView):
     section = "log"
 
     def get(self, request: HttpRequest, form: str) -> HttpResponseBase:
-        rows = lists.rows(Event.objects.all(), self.actor, listing.query(request.GET)).order_by("-at", "-pk")
-        events = rows.iterator(chunk_size=1000)
-        if form == "csv":
-            return csv_answer((_event(event) for event in events), EVENT_COLUMNS, "events")
-
-        def lines() -> Iterator[bytes]:
-            for event in events:
-                yield canonical(_event(event)) + b"\n"
-
-        response = StreamingHttpResponse(lines(), content_type="application/x-ndjson")
-        response["Content-Disposition"] = 'attachment; filename="events.jsonl"'
-        return response
+        return events_file(self.actor, listing.query(request.GET), form)
 
 
 def _machine(row: Machine) -> Mapping[str, Any]:
@@ -101,21 +92,4 @@ def _machine(row: Machine) -> Mapping[str, Any]:
         "tags": row.tags,
         "external_id": row.external_id,
         "missing_since": row.missing_since.isoformat() if row.missing_since else "",
-    }
-
-
-def _event(event: Event) -> dict[str, Any]:
-    return {
-        "at": event.at.isoformat(),
-        "type": event.type,
-        "actor": event.actor_id.hex if event.actor_id else "",
-        "via": event.via,
-        "request": event.request_id,
-        "target_kind": event.target_kind,
-        "target_id": event.target_id.hex if event.target_id else "",
-        "target_name": event.target_name,
-        "job": event.job_id.hex if event.job_id else "",
-        "before": event.before or {},
-        "after": event.after or {},
-        "detail": event.detail,
     }

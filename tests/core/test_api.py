@@ -103,7 +103,7 @@ def test_bad_input_is_told_so(api: APIClient, path: str, status: int) -> None:
 
 def test_lists_are_given_as_csv(api: APIClient, cloud: Cloud) -> None:
     answer = api.get("/api/v2/machines", {"columns": "name,state,tag:env"}, HTTP_ACCEPT="text/csv")
-    lines = b"".join(answer.streaming_content).decode().splitlines()
+    lines = b"".join(answer).decode().splitlines()
     assert lines[0] == "name,state,tag:env"
     assert len(lines) == Machine.objects.count() + 1
 

@@ -251,10 +251,10 @@ def test_the_exports_a_page_offers_are_there(place: Place, path: str) -> None:
 
 def test_a_list_is_exported_as_its_query_says(place: Place) -> None:
     response = place.admin.get(f"{place.base}/machines.csv?q=state:stopped")
-    lines = b"".join(response.streaming_content).decode().splitlines()  # type: ignore[attr-defined]
+    lines = b"".join(response).decode().splitlines()
     assert lines[0].startswith("id,name,state")
     assert len(lines) == 1 + Machine.objects.filter(state="stopped", missing_since=None).count()
-    assert b"".join(place.nobody.get(f"{place.base}/machines.csv").streaming_content).count(b"\n") == 1  # type: ignore[attr-defined]
+    assert b"".join(place.nobody.get(f"{place.base}/machines.csv")).count(b"\n") == 1
 
 
 def test_previous_leads_back_through_the_pages(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
