@@ -217,10 +217,10 @@ class AuthViewSet(BaseViewSet):
         return Response({"data": {}})
 
     @extend_schema(request=None, responses=None)
-    def revoke(self, request: Request, session: str) -> Response:
+    def revoke(self, request: Request, sign_in: str) -> Response:
         """End one of one's sessions."""
         refuse_unknown(request, ())
-        people.revoke_session(self._session(), session)
+        people.revoke_session(self._session(), sign_in)
         return Response({"data": {}})
 
     @extend_schema(request=PasswordRequest, responses=None)

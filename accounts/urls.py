@@ -25,7 +25,7 @@ def api_routes() -> list[URLPattern]:
     return [
         path("auth", AuthViewSet.as_view({"get": "describe"})),
         path("auth/sessions", AuthViewSet.as_view({"get": "sessions", "post": "login", "delete": "logout"})),
-        path("auth/sessions/<str:session>", AuthViewSet.as_view({"delete": "revoke"})),
+        path("auth/sessions/<str:sign_in>", AuthViewSet.as_view({"delete": "revoke"})),
         path("auth/tokens", TokenViewSet.as_view({"get": "list", "post": "create"})),
         path("auth/tokens/<str:token>", TokenViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
         path("auth/password", AuthViewSet.as_view({"put": "password"})),

@@ -170,6 +170,7 @@ class MachineViewSet(ResourceViewSet):
     """Machines on every cloud, hypervisor, container host and rack."""
 
     operation_ids = {"rdp": "get_machine_rdp"}
+    written = frozenset({"shell"})  # session_api: the answer leads to a socket
     # Of what a row refers to only the name is read: nine whole rows beside each machine cost more than the machines.
     queryset = (
         Machine.objects.select_related("cloud", *NAMED, "owner", "created_by")

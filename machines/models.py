@@ -29,6 +29,7 @@ from core.search import (
     Text,
 )
 from core.search import Size as SizeKey
+from machines.shell.models import Session, ShellHolder, ShellTicket, Snippet
 from networks.models import Network, Subnet
 
 CREATED = Coalesce("machine_created_at", "created_at")  # by its cloud, else when we met it
@@ -232,3 +233,6 @@ class Preset(Resource):
 
     class Meta:
         constraints = [models.UniqueConstraint("org", Lower("name"), name="preset_unique_name")]
+
+
+__all__ = ["CREATED", "Machine", "Preset", "Session", "ShellHolder", "ShellTicket", "Snapshot", "Snippet"]

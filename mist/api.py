@@ -14,6 +14,7 @@ from core.api.events import EventViewSet
 from core.api.jobs import BulkViewSet, JobViewSet, TagViewSet
 from core.api.viewset import BaseViewSet
 from keys.api import api_routes as keys_routes
+from machines import session_api
 from machines.api import MachineSnapshotViewSet, MachineViewSet, PresetViewSet, SnapshotViewSet
 from networks.api import NetworkViewSet, SecurityGroupViewSet, SubnetViewSet
 from volumes.api import VolumeViewSet
@@ -43,6 +44,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("machines/<str:machine>/rdp", MachineViewSet.as_view({"get": "rdp"}, lookup_url_kwarg="machine")),
     path("machines/<str:machine>/snapshots", MachineSnapshotViewSet.as_view({"get": "list", "post": "create"})),
     path("machines/<str:machine>/snapshots/<str:snapshot>", MachineSnapshotViewSet.as_view({"delete": "destroy", "post": "revert"})),
+    *session_api.api_routes(),
     *routes("machines", MachineViewSet),
     *routes("presets", PresetViewSet),
     *routes("snapshots", SnapshotViewSet),

@@ -1,7 +1,8 @@
-"""What the processes of an installation do: web, worker (one a queue), scheduler. Each runs in a fork of the supervisor."""
+"""What the processes of an installation do: web, shell, worker (one a queue), scheduler. Each runs in a fork of the supervisor."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import importlib
 import logging
@@ -12,6 +13,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -25,9 +27,11 @@ from django.db import DatabaseError, OperationalError, close_old_connections, co
 from django.urls import get_resolver
 
 from core import tasks, ticks, watch
+from machines.shell.holder import Holder, Relay
 from mist import asgi, health
 from mist.board import Board
 from mist.celery import app
+from mist.ws import Socket
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +80,7 @@ def web_config() -> uvicorn.Config:
         ws_max_queue=16,
         ws_ping_interval=20,
         ws_ping_timeout=20,
+        ws=Socket,
         backlog=1024,
     )
     config.load()
@@ -99,10 +104,43 @@ def listen(bind: str, port: int) -> socket.socket:
     return listener
 
 
+def listen_local(path: Path) -> socket.socket:
+    """The same on a unix socket, of ours alone."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(128)
+    return listener
+
+
 def web(board: Board, config: uvicorn.Config, listener: socket.socket) -> None:
-    """Serve HTTP and sockets; live shells too, unless the `shell` role does."""
+    """Serve HTTP and sockets."""
     prepare("web", connections_max=12)
     _WebServer(config, board).run(sockets=[listener])
+
+
+# --- shell -------------------------------------------------------------------------------------------------------------
+
+
+def shell(board: Board, listener: socket.socket, address: str) -> None:
+    """Hold shells, for whoever web brings to `listener`."""
+    prepare("shell", connections_max=6)
+    asyncio.run(_hold(board, listener, address))
+
+
+async def _hold(board: Board, listener: socket.socket, address: str) -> None:
+    loop = asyncio.get_running_loop()
+    holder = Holder(name=f"{socket.gethostname()[:60]}:{os.getpid()}:{int(time.time())}", address=address)
+    loop.add_signal_handler(signal.SIGTERM, holder.stop)
+    listener.setblocking(False)
+    serve = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+    server = await serve(lambda: Relay(holder), sock=listener)
+    try:
+        await holder.run(board.beat)
+    finally:
+        server.close()
 
 
 # --- worker ------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,14 @@ MIST_METRICS_TOKEN = env.text("MIST_METRICS_TOKEN")  # empty: /metrics answers l
 MIST_TRUSTED_PROXIES = env.text("MIST_TRUSTED_PROXIES", "127.0.0.1")  # whose X-Forwarded-For and -Proto are believed
 MIST_EVENTS_KEEP_DAYS = env.integer("MIST_EVENTS_KEEP_DAYS", 0)  # of the audit log, by whole months; 0: for ever
 MIST_HISTORY_KEEP_DAYS = env.integer("MIST_HISTORY_KEEP_DAYS", 400)  # of rows as they were (`at=`); 0: for ever
+MIST_RECORDINGS = env.path("MIST_RECORDINGS", MIST_HOME / "recordings")  # of shells; web, shell and scheduler share it
+MIST_RECORDINGS_KEEP_DAYS = env.integer("MIST_RECORDINGS_KEEP_DAYS", 180)  # 0: for ever
+MIST_RECORDING_MIB = env.integer("MIST_RECORDING_MIB", 1024)  # the longest; a shell that reaches it ends
+MIST_SHELL_IDLE_MINUTES = env.integer("MIST_SHELL_IDLE_MINUTES", 30)  # without a key, then a shell ends
+MIST_SHELL_HOURS = env.integer("MIST_SHELL_HOURS", 12)  # in all
+MIST_SHELL_PROCESSES = env.integer("MIST_SHELL_PROCESSES", 1)  # that hold shells
+MIST_SHELL_BIND = env.text("MIST_SHELL_BIND")  # with --role shell: where web reaches it, address:port; else a unix socket
+MIST_SHELL_ADDRESS = env.text("MIST_SHELL_ADDRESS", MIST_SHELL_BIND)  # what web dials for that, as a pod's own address
 MIST_LOG_FORMAT = env.text("MIST_LOG_FORMAT", "text")  # text or json
 MIST_LOG_LEVEL = env.text("MIST_LOG_LEVEL", "INFO")
 DEBUG = env.flag("MIST_DEBUG", False)  # developers only
@@ -122,6 +130,10 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 ACTION_GUARDS = ["core.guard.TenantGuard", "accounts.guards.StatementGuard"]
 MIST_OWN_PORTS = {MIST_PORT}  # never dialled on our own addresses, whatever a cloud's host says
 MIST_OWN_ADDRESSES: set[str] = {MIST_BIND}
+
+# --- shells ----------------------------------------------------------------------------------------------------------
+
+SHELL_DETACHED_S = 600  # a shell nobody looks at can be come back to for so long
 
 # --- stores ----------------------------------------------------------------------------------------------------------
 

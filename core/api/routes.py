@@ -45,7 +45,7 @@ def routes(prefix: str, viewset: type[ReadViewSet], *, param: str = "") -> list[
     ]
     if issubclass(viewset, ResourceViewSet):
         for name, action in verbs.items():
-            if action.creates or name in ("edit", viewset.delete_action):
+            if action.creates or name in ("edit", viewset.delete_action, *viewset.written):
                 continue
             methods = dict.fromkeys(("post", *OTHER_METHODS.get(name, ())), f"act_{name}")
             found.append(path(f"{prefix}/<str:{param}>/actions/{name.replace('_', '-')}", built.as_view(methods), name=f"{prefix}-{name}"))
@@ -69,6 +69,8 @@ def _with_verbs(viewset: type[ReadViewSet], param: str, verbs: dict[str, actions
         answer = viewset.answers.get(method) or (JobAnswer if method == "destroy" else answers)
         members[method] = extend_schema(request=body, responses=answer)(_copy(own, facts))
     for name, action in verbs.items():
+        if name in getattr(viewset, "written", ()):
+            continue
         members[f"act_{name}"] = extend_schema(request=action.params, responses=JobAnswer, description=_doc(action))(_act(name))
     return type(viewset.__name__, (viewset,), members)
 

@@ -224,7 +224,7 @@ class Schema(AutoSchema):
             bodies = {"200": answer}
         answers = {("200" if status in ("200", "201", "204") else status): body for status, body in bodies.items()}
         handler = self._handler()
-        ok = answers.get("200", {})
+        ok = answers.get("200") or answers.get("302", {})  # 302: a socket's address
         if ok and "content" not in ok:  # nothing to tell: an empty object
             ok["content"] = {"application/json": {"schema": {"type": "object"}}}
         for media, content in ok.get("content", {}).items():

@@ -188,6 +188,7 @@ class ResourceViewSet(ReadViewSet):
 
     create_params: ClassVar[Any] = None  # the body of a create, where it is not the action's own params
     delete_action: ClassVar[str] = "delete"
+    written: ClassVar[frozenset[str]] = frozenset()  # verbs whose operations it writes itself: their answer is not the job alone
 
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Make one."""

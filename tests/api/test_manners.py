@@ -213,6 +213,7 @@ PUT /machines/{machine}/actions/associate-key associate_key
 POST /machines/{machine}/actions/clone clone_machine
 POST /machines/{machine}/actions/destroy destroy_machine
 DELETE /machines/{machine}/actions/disassociate-key disassociate_key
+POST /machines/{machine}/actions/ssh ssh
 POST /machines/{machine}/actions/reboot reboot_machine
 POST /machines/{machine}/actions/rename rename_machine
 POST /machines/{machine}/actions/resize resize_machine

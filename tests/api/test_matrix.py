@@ -32,7 +32,14 @@ NOT_A_ROW = {
     "size": "of a volume, in GiB",
     "token": "the secret of a link",
 }
-PLACES = {"AssociateKeyMachineRequest", "DisassociateKeyMachineRequest", "CreateMachineRequest", "TagRequest", "AcceptRequest"}
+PLACES = {
+    "AssociateKeyMachineRequest",
+    "DisassociateKeyMachineRequest",
+    "ShellMachineRequest",
+    "CreateMachineRequest",
+    "TagRequest",
+    "AcceptRequest",
+}
 
 
 def operations(spec: Any) -> Iterator[Operation]:
@@ -352,7 +359,7 @@ def test_a_member_without_rights_sees_nothing_and_does_nothing(spec: Any, here: 
 
 
 READS_ALL_THE_SAME: set[str] = {"preview_policy"}  # POST, but it changes nothing
-OF_EVERY_MEMBER = {"org", "user", "member", "provider", "session"}
+OF_EVERY_MEMBER = {"org", "user", "member", "provider", "sign_in"}
 OF_ONESELF = {
     "create_org",
     "create_token",

@@ -15,12 +15,13 @@ from clouds.polling import poll_once
 from core.actions import perform
 from core.actor import Actor
 from keys.models import HostKey, Key
-from machines.models import Machine, Preset, Snapshot
+from machines.models import Machine, Preset, Session, Snapshot
+from machines.shell.recorder import Recorder, path_of
 from tests.core.test_doors import make_org
 
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKTcb9k0mXPx3kL7JpGzr7mCqJ0Hc9UYw0k0cO2v9m1Z test"
 
-OF_NO_ORG = {"provider": "demo", "session": "0" * 32}  # kinds that are code or a person's: no organization owns them
+OF_NO_ORG = {"provider": "demo", "sign_in": "0" * 32}  # kinds that are code or a person's: no organization owns them
 
 
 @dataclass(kw_only=True)
@@ -46,6 +47,15 @@ class World:
         return OF_NO_ORG[kind] if kind in OF_NO_ORG else str(self.rows[kind].pk.hex)
 
 
+def record(session: Session, text: str) -> None:
+    """A recording for a shell nobody holds."""
+    path = path_of(session.org_id, session.pk)
+    recorder = Recorder(path, cols=80, rows=24, began=0, at=0, title=session.name, most_bytes=1 << 20)
+    recorder.output(f"{text}\r\n".encode(), 1.0)
+    recorder.close()
+    Session.objects.filter(pk=session.pk).update(recording=Session.Recording.RUNNING)
+
+
 def make_world(name: str, *, machines: int = 12) -> World:
     """An organization with a polled demo cloud, and a row of every kind that can be acted on."""
     org, user, actor = make_org(name)
@@ -66,6 +76,8 @@ def make_world(name: str, *, machines: int = 12) -> World:
     perform(actor, Team, "create", {"name": f"{name}-team"})
     perform(actor, Invitation, "create", {"email": f"guest@{name}.org", "secret": new_secret()})
     perform(actor, View, "create", {"name": f"{name}-view", "kind": "machine", "query": "state:running"})
+    perform(actor, running[3], "shell", {"reason": f"{name}-reason"})
+    record(Session.objects.get(org=org), f"{name}-output")
     perform(actor, HostKey, "trust", {"host": f"{name}.example.org", "public": PUBLIC})
     perform(actor, Preset, "create", {"name": f"{name}-preset", "cloud": cloud.pk.hex, "params": {"name": "web-{n:02}"}})
     for model in apps.get_models():

@@ -61,7 +61,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _start(self, supervisor: Supervisor, role: str, queues: list[str], began: float) -> None:
-        serves = role in {"all", "web", "shell"}
+        serves = role in {"all", "web"}
         listener = _listener() if serves else None
         if settings.EMBEDDED_POSTGRES or settings.EMBEDDED_VALKEY:
             _start_stores(supervisor)
@@ -71,7 +71,10 @@ class Command(BaseCommand):
         gc.freeze()  # what is here now is never looked at again, so that its pages stay shared
         admin = supervisor.once("setup", _set_up)
         if listener is not None and web_config is not None:
-            supervisor.start(Fork("web" if role == "all" else role, partial(roles.web, config=web_config, listener=listener), beats=True))
+            supervisor.start(Fork("web", partial(roles.web, config=web_config, listener=listener), beats=True))
+        if role in {"all", "shell"}:
+            for number in range(settings.MIST_SHELL_PROCESSES):
+                supervisor.start(_shell(number))
         if role in {"all", "worker"}:
             for name in queues:
                 slots = settings.QUEUES[name]
@@ -80,6 +83,20 @@ class Command(BaseCommand):
             supervisor.start(Fork("scheduler", roles.scheduler, slots=roles.SCHEDULER_THREADS, beats=True))
         if role == "all":
             supervisor.aside("announce", partial(_announce, began, admin))
+
+
+def _shell(number: int) -> Fork:
+    """A process that holds shells. Its listener is made here, so that callers wait while it is started again."""
+    name = f"shell-{number}" if number else "shell"
+    if settings.MIST_SHELL_BIND:
+        host, _, port = settings.MIST_SHELL_BIND.rpartition(":")
+        listener, address = roles.listen(host.strip("[]"), int(port) + number), settings.MIST_SHELL_ADDRESS
+        if number:
+            address = f"{address.rpartition(':')[0]}:{int(address.rpartition(':')[2]) + number}"
+    else:
+        path = settings.SOCKET_DIR / f"{name}.sock"
+        listener, address = roles.listen_local(path), f"unix:{path}"
+    return Fork(name, partial(roles.shell, listener=listener, address=address), beats=True)
 
 
 def _listener() -> socket.socket:

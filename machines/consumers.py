@@ -1,0 +1,124 @@
+"""`/ssh/<ticket>`: the socket of one shell (API.md §6), relayed to the process that holds it.
+
+→ binary: `0` input; `1` {"height", "width"}; `2` {"acked": bytes of output drawn since the socket was opened}.
+← binary: the terminal's bytes. With `?control=1` also text: JSON of who looks, sizes, commands, the end.
+A client that never acks is taken to have drawn what it was sent before a ping that it answered.
+Close codes: 1000 the shell ended, 4403 the ticket opens nothing, 1012 the other process is gone: ask for the shell again, 1011, 1013.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DatabaseError
+
+from core.errors import MistError, NotFound
+from core.hub import hop
+from machines.shell import tickets, wire
+from machines.shell.holder import facts_of
+
+log = logging.getLogger(__name__)
+
+PING_EVERY = 64 << 10  # bytes sent to a client that does not ack
+READ = 128 << 10
+
+
+class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """One socket of one shell. It may go, the shell stays."""
+
+    channel_layer_alias = ""  # shell bytes go straight to their process
+
+    async def connect(self) -> None:
+        await self.accept()
+        self._pump_task: asyncio.Task[None] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._acks = False
+        self._sent = self._pinged = 0
+        self._pinging: asyncio.Task[None] | None = None
+        try:
+            admission = await hop(tickets.claim, self.scope["url_route"]["kwargs"]["ticket"])
+        except (MistError, DatabaseError) as error:
+            detail = error.detail if isinstance(error, MistError) else "The database does not answer. Try again in a moment."
+            await self.close(4403 if isinstance(error, NotFound) else 1013, detail[:120])
+            return
+        try:
+            self._reader, self._writer = await wire.dial(admission.address)
+        except OSError:
+            await self.close(1012, "The process that holds this shell does not answer. Ask for the shell again.")
+            return
+        hello = {
+            "session": admission.session.pk.hex,
+            "new": admission.is_new,
+            "types": admission.types,
+            "told": b"control=1" in self.scope.get("query_string", b""),
+            "name": admission.name,
+            "actor": facts_of(admission.actor),
+        }
+        self._writer.write(wire.frame(b"h", wire.sign(hello)))
+        self._pump_task = asyncio.create_task(self._pump())
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        data = bytes_data if bytes_data is not None else (text_data or "").encode("utf-8", "replace")
+        kind = data[:1]
+        if self._writer is None or self._writer.is_closing() or kind not in (b"0", b"1", b"2"):
+            return
+        self._acks = self._acks or kind == b"2"
+        self._writer.write(wire.frame(kind, data[1:]))
+        try:
+            await self._writer.drain()
+        except ConnectionError:
+            pass  # the pump sees it too, and closes
+
+    async def disconnect(self, code: int) -> None:
+        for task in (self._pump_task, self._pinging):
+            if task is not None:
+                task.cancel()
+        if self._writer is not None:
+            self._writer.close()
+
+    async def _pump(self) -> None:
+        """From the holder to the client, until either is gone."""
+        frames, code, reason = wire.Frames(), 1012, "The process that held this shell is gone. Ask for the shell again."
+        try:
+            while data := await self._reader.read(READ):
+                output: list[bytes] = []
+                for kind, content in frames.take(data):
+                    if kind == b"o":
+                        output.append(content)
+                        continue
+                    await self._show(output)
+                    output = []
+                    if kind == b"c":
+                        await self.send(text_data=content.decode())
+                    elif kind == b"x":
+                        said = json.loads(content)
+                        code, reason = said["code"], said["reason"]
+                        return
+                await self._show(output)
+        except (ConnectionError, wire.BadFrame):
+            pass
+        finally:
+            if self._pump_task is not None and not self._pump_task.cancelling():
+                await self.close(code, reason.encode()[:120].decode(errors="ignore"))
+
+    async def _show(self, output: list[bytes]) -> None:
+        """Everything that came at once is one message."""
+        if not output:
+            return
+        data = output[0] if len(output) == 1 else b"".join(output)
+        await self.send(bytes_data=data)
+        self._sent += len(data)
+        if not self._acks and self._sent - self._pinged >= PING_EVERY and (self._pinging is None or self._pinging.done()):
+            self._pinging = asyncio.create_task(self._ping())
+
+    async def _ping(self) -> None:
+        """What was sent before a ping that is answered has arrived."""
+        ping = self.scope.get("extensions", {}).get("mist.ping")
+        self._pinged = self._sent
+        if ping is not None:
+            await ping()
+        if not self._acks and self._writer is not None:
+            self._writer.write(wire.said(b"2", {"acked": self._pinged}))

@@ -1,0 +1,54 @@
+"""The web and shell processes for tests of shells: the project's own, on the test database.
+
+python -m tests.shells.served web|shell <port|socket path>, with TEST_DATABASE, MIST_TESTS_HOME and TEST_SETTINGS (JSON) in the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+
+import django
+from django.conf import settings
+
+settings.DATABASES["default"]["NAME"] = os.environ["TEST_DATABASE"]
+for name, value in json.loads(os.environ.get("TEST_SETTINGS", "{}")).items():
+    setattr(settings, name, value)
+django.setup()
+
+from machines.shell.holder import Holder, Relay  # noqa: E402  settings first
+from mist import roles  # noqa: E402
+
+
+def web(port: int) -> None:
+    settings.SOCKET_ORIGINS.append(f"http://127.0.0.1:{port}")
+    listener = roles.listen("127.0.0.1", port)
+    config = roles.web_config()
+    import uvicorn
+
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+async def shell(path: Path) -> None:
+    listener = roles.listen_local(path)
+    listener.setblocking(False)
+    holder = Holder(name=f"{socket.gethostname()[:60]}:{os.getpid()}:{path.name}", address=f"unix:{path}")
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, holder.stop)
+    server = await loop.create_unix_server(lambda: Relay(holder), sock=listener)
+    await holder.run(lambda: None)
+    server.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "web":
+        web(int(sys.argv[2]))
+    else:
+        asyncio.run(shell(Path(sys.argv[2])))
