@@ -64,7 +64,7 @@ def test_the_supervisor_has_one_thread_and_no_connection(stack: Stack) -> None:
     status = Path(f"/proc/{stack.process.pid}/status").read_text()
     assert re.search(r"^Threads:\t1$", status, re.MULTILINE)
     sockets = [os.readlink(fd) for fd in Path(f"/proc/{stack.process.pid}/fd").iterdir() if os.readlink(fd).startswith("socket:")]
-    assert len(sockets) == 1  # the one it listens on for the web process
+    assert len(sockets) == 2  # those it listens on for the web and the shell process
 
 
 def test_its_keys_are_its_own(stack: Stack) -> None:
