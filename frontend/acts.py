@@ -189,7 +189,7 @@ def _destroy_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
     if machine is None or snapshot_first(machine) is not None:
         return ()
     text = _("Its volumes can be made again from it. It stays when the machine is gone, and costs what snapshots cost there.")
-    return (Field(name="snapshot", label=_("Take a snapshot first"), kind="toggle", help=text),)
+    return (Field(name="snapshot_first", label=_("Take a snapshot first"), kind="toggle", help=text),)
 
 
 def _undefine_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:

@@ -14,6 +14,7 @@ org: list[URLPattern | URLResolver] = [
     path("machines.csv", export.MachinesCsvView.as_view()),
     path("machines/views", machines.SaveViewView.as_view()),
     path("machines/new", create.CreateMachineView.as_view()),
+    path("machines/new/<slug:part>", create.CreatePartView.as_view()),
     path("machines/bulk", bulk.BulkBarView.as_view()),
     path("machines/bulk/<slug:verb>", bulk.BulkActView.as_view()),
     path("machines/<str:identity>/do/<slug:verb>", machine.MachineActView.as_view()),

@@ -24,7 +24,7 @@ from core.errors import Conflict, Denied, Invalid, NotFound
 from core.jobs import CREATE_CAP
 from core.models import Job
 from keys.models import KeyAssociation
-from machines.actions.create import CreateParams, InCloudField, plan
+from machines.actions.create import CreateParams, InCloudField, numbered, plan
 from machines.models import Machine, Preset, Snapshot
 
 
@@ -142,7 +142,10 @@ class MachineSerializer(InventorySerializer):
 
 
 class CreateMachineRequest(CreateParams):
-    """The contract's body: `net` is `network`, `disks` the size of the disk, `quantity` makes name-1 …, `dry` answers the plan alone."""
+    """The contract's body: `net` is `network`, `disks` the size of the disk, `dry` answers the plan alone.
+
+    `quantity` makes name-1 …, or web-01 … from web-{n:02}.
+    """
 
     net = InCloudField("network", required=False)
     quantity = serializers.IntegerField(required=False, min_value=1, max_value=CREATE_CAP, default=1)
@@ -201,7 +204,7 @@ class MachineViewSet(ResourceViewSet):
             if self.actor.read_only or not guard.permits(self.actor, draft, "create"):
                 raise Denied("You may not create machines here. Ask an owner of the organization.", reason="no statement allows it")
             return Response({"data": {"plan": what}})
-        names = [body["name"]] if quantity == 1 else [f"{body['name']}-{n + 1}" for n in range(quantity)]
+        names = numbered(body["name"], quantity)
         made = [perform(self.actor, Machine, "create", {**body, "name": name}) for name in names]
         jobs = [{"jobId": job.pk.hex, "machine": job.target_id.hex} for job in made if job.target_id]
         return Response(job_answer(made[0], plan=what, machine=made[0].target_id.hex if made[0].target_id else None, jobs=jobs))

@@ -1,199 +1,208 @@
-"""Creating a machine: a form from what its cloud offers and its provider asks for, with the plan before the button."""
+"""Creating machines: one page, with what it comes to beside the form; the lists of the form; copies and presets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.utils.translation import gettext as _
 
-from clouds.models import Cloud, Image, Location, Size
+from accounts import drafts
+from clouds.models import Cloud
 from clouds.providers import all_providers
 from clouds.providers.base import Field, Provider
-from core.actions import get, perform, validated
+from core.actions import perform
 from core.errors import Invalid, MistError
-from frontend import acts, forms
-from frontend.views.base import ConsoleView, problem
-from keys.models import Key
-from machines.actions.create import plan
-from machines.models import Machine
-from networks.models import Network, Subnet
+from core.jobs import bulk_create
+from frontend import forms, toasts
+from frontend.creating import asked as forming
+from frontend.creating import offers
+from frontend.creating.asked import Asked
+from frontend.creating.plan import Plan, may_create, plan
+from frontend.creating.steps import Step, steps_of, tell
+from frontend.views.base import problem
+from frontend.views.drafts import DraftedView, Shown
+from machines.models import Machine, Preset
 
-OFFERED = 500  # rows of one list in the form
+FORM = "machine.create"
+COPIES = 50  # machines offered to be copied
 
 
-class CreateMachineView(ConsoleView):
-    """GET: the form for ?cloud=. POST with `_plan`: what would be made. POST: make it."""
+class CreateView(DraftedView):
+    """What the page and its parts share."""
 
     section = "machines"
 
     def clouds(self) -> list[tuple[Cloud, type[Provider]]]:
-        """Where machines can be created."""
+        """Where this person can create machines."""
         known = all_providers()
         rows = Cloud.objects.visible_to(self.actor).filter(enabled=True).order_by("name")
-        return [(cloud, cls) for cloud in rows if (cls := known.get(cloud.provider)) and cls.supports("create_machine")]
+        able = [(cloud, cls) for cloud in rows if (cls := known.get(cloud.provider)) and cls.supports("create_machine")]
+        return [(cloud, cls) for cloud, cls in able if may_create(self.actor, cloud)]
+
+    def chosen(self, identity: str, among: list[tuple[Cloud, type[Provider]]]) -> tuple[Cloud, type[Provider]] | None:
+        return next(((cloud, cls) for cloud, cls in among if identity in (cloud.pk.hex, str(cloud.pk))), None)
+
+    def read(self, data: QueryDict) -> tuple[Asked, list[Step]]:
+        """The form that was sent.  Raises: Http404."""
+        found = self.chosen(data.get("_cloud") or data.get("cloud", ""), self.clouds())
+        if found is None:
+            raise Http404
+        cloud, cls = found
+        steps = steps_of(self.actor, cloud, cls)
+        return forming.read(data, cloud, cls, steps), steps
+
+    def fill(self, made: Plan, steps: list[Step], data: QueryDict) -> None:
+        """What each step holds and says."""
+        for step in steps:
+            step.value, step.is_set = tell(step, made.asked.typed, made.asked.cls, made.rows)
+            if step.name == "image" and not made.asked.cls.custom_size:
+                step.offered = offers.images(self.actor, made.asked.cloud, data, made.rows.get("image"))
+            if step.name == "size" and not made.asked.cls.custom_size:
+                step.offered = offers.sizes(self.actor, made.asked.cloud, data, made.rows)
+
+
+class CreateMachineView(CreateView):
+    """GET: the form, from ?cloud=, ?copy=, ?preset= or the draft. POST: make them; with `_…` only the form again."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        return self.form(request.GET.get("cloud", ""))
+        among = self.clouds()
+        if "copy" in request.GET:
+            return self.copied(request.GET["copy"], among)
+        if "preset" in request.GET:
+            preset = self.find(Preset, request.GET["preset"])
+            found = self.chosen(preset.cloud_id.hex, among)
+            if found is None:
+                raise Http404
+            return self.form(forming.from_params(preset.params, *found, quantity=preset.quantity), among, preset=preset)
+        kept = self.draft(FORM)
+        wanted = request.GET.get("cloud", "")
+        if kept.data is not None and wanted in ("", kept.data.get("cloud", "")):
+            found = self.chosen(kept.data.get("cloud", ""), among)
+            if found is not None:
+                return self.form(forming.read(kept.data, *found, steps_of(self.actor, *found)), among, draft=kept)
+        found = self.chosen(wanted, among) or (among[0] if len(among) == 1 else None)
+        return self.form(Asked(cloud=found[0], cls=found[1]), among) if found else self.gallery(among)
+
+    def copied(self, text: str, among: list[tuple[Cloud, type[Provider]]]) -> HttpResponse:
+        """The form that would make another like a machine, by id or name."""
+        rows = Machine.objects.visible_to(self.actor).select_related("cloud").filter(missing_since=None)
+        text = text.strip().replace("\x00", "")[:300]
+        is_id = len(text) == 32 and all(c in "0123456789abcdef" for c in text)
+        machine = rows.filter(pk=text).first() if is_id else rows.filter(name=text).first()
+        found = self.chosen(machine.cloud_id.hex, among) if machine else None
+        if machine is None or found is None:
+            why = _("There is no machine %(name)s that could be copied.") % {"name": text[:80]}
+            toasts.keep(self.request, toasts.note(_("Nothing was copied."), mark="crit", detail=why, stay=True))
+            return self.gallery(among) if len(among) != 1 else self.form(Asked(cloud=among[0][0], cls=among[0][1]), among)
+        return self.form(forming.like(machine, found[1]), among)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        chosen = request.POST.get("cloud", "")
-        found = self.chosen(chosen)
-        if found is None:
-            return self.form(chosen)
-        cloud, cls = found
-        groups = self.groups(cloud, cls)
-        typed: dict[str, Any] = {}
-        for group in groups:
-            typed |= forms.read(group["specs"], request.POST)
-        extra = forms.read(cls.create_fields, request.POST, "x-")
-        if "_more" in request.POST:
-            return self.form(chosen, typed=typed, extra=extra)
-        params = self.params(cloud, cls, typed, extra)
+        among = self.clouds()
+        if self.chosen(request.POST.get("_cloud") or request.POST.get("cloud", ""), among) is None:
+            return self.gallery(among)
+        asked = self.read(request.POST)[0]
+        if "_preset" in request.POST:
+            return self.save_preset(asked, among)
+        if {"_cloud", "_find", "_more", "_plan"} & set(request.POST):
+            return self.form(asked, among, opened=request.POST.get("_find", "volumes" if "_more" in request.POST else ""))
         try:
-            if "_plan" in request.POST:
-                return self.form(
-                    chosen, typed=typed, extra=extra, planned=plan(validated(get("machine.create"), self.actor, params, Machine))
-                )
-            job = perform(self.actor, Machine, "create", params)
+            if asked.quantity > 1:
+                job = bulk_create(self.actor, Machine, "create", asked.each())
+            else:
+                job = perform(self.actor, Machine, "create", asked.each()[0] if asked.names else asked.params())
         except MistError as error:
-            return self.form(chosen, typed=typed, extra=extra, error=error)
-        return self.job_done(job, f"{self.frame.base}/machines")
+            return self.form(asked, among, error=error)
+        drafts.drop(self.actor, FORM)
+        to = f"machines/{job.target_id.hex}" if job.target_id else f"jobs/{job.pk.hex}"
+        return self.job_done(job, f"{self.frame.base}/{to}")
 
-    def chosen(self, identity: str) -> tuple[Cloud, type[Provider]] | None:
-        return next(((cloud, cls) for cloud, cls in self.clouds() if identity in (cloud.pk.hex, str(cloud.pk))), None)
+    def save_preset(self, asked: Asked, among: list[tuple[Cloud, type[Provider]]]) -> HttpResponse:
+        """Keep the form as a preset of the organization; one of the same name is replaced."""
+        name = self.request.POST.get("preset_name", "").strip()
+        sent: dict[str, Any] = {"name": name, "params": asked.params(), "quantity": asked.quantity}
+        there = Preset.objects.visible_to(self.actor).filter(name__iexact=name, cloud=asked.cloud).first() if name else None
+        try:
+            if there is not None:
+                perform(self.actor, there, "edit", sent)
+            else:
+                perform(self.actor, Preset, "create", {**sent, "cloud": asked.cloud.pk.hex})
+        except MistError as error:
+            said = toasts.of_error(_("The preset was not saved."), error, self.actor.request_id, self.frame.base)
+            toasts.keep(self.request, said)
+            return self.form(asked, among, status=error.status)
+        toasts.keep(self.request, toasts.note(_("Preset %(name)s saved") % {"name": name}))
+        return self.form(asked, among)
 
-    def params(self, cloud: Cloud, cls: type[Provider], typed: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-        """What the action gets."""
-        plain = ("name", "image", "location", "network", "subnet", "key", "user", "cloudinit")
-        params: dict[str, Any] = {key: typed[key] for key in plain if typed.get(key)}
-        params |= {"cloud": cloud.pk.hex, "extra": extra, "tags": forms.read_tags(typed.get("tags", ""))}
-        if cls.custom_size:
-            size = {key: typed[key] for key in ("cores", "ram_mib", "disk_gib") if typed.get(key)}
-            if size:
-                params["size"] = size
-        elif typed.get("size"):
-            params["size"] = typed["size"]
-        if typed.get("volumes"):
-            params["volumes"] = typed["volumes"]
-        if typed.get("date"):
-            params["expiration"] = {"date": f"{typed['date']}Z", "action": typed.get("action", "stop")}
-        return params
-
-    def groups(self, cloud: Cloud, cls: type[Provider]) -> list[dict[str, Any]]:
-        """The steps: a title, what it is for, its fields."""
-        needs = cls.create_requires
-        place = [self.pick(Location, cloud, "location", _("Location"), "location" in needs)]
-        image: list[Field | None] = [self.pick(Image, cloud, "image", _("Image"), "image" in needs, typed=cls.custom_size)]
-        if cls.custom_size:
-            size: list[Field | None] = [
-                Field(name="cores", label=_("Cores"), kind="integer", minimum=1),
-                Field(name="ram_mib", label=_("Memory, MiB"), kind="integer", minimum=16),
-                Field(name="disk_gib", label=_("Disk, GiB"), kind="integer", minimum=1),
-            ]
-        else:
-            rows = self.offered(Size, cloud).order_by("cores", "ram_mib", "name")[:OFFERED]
-            listed = [(row.pk.hex, acts.size_text(row)) for row in rows]
-            size = [forms.with_choices(Field(name="size", label=_("Size"), required="size" in needs), listed)]
-        network = [
-            self.pick(Network, cloud, "network", _("Network"), "network" in needs),
-            self.pick(Subnet, cloud, "subnet", _("Subnet"), False),
-        ]
-        keys = [(key.pk.hex, key.name) for key in Key.objects.visible_to(self.actor).order_by("-is_default", "name")[:OFFERED]]
-        access: list[Field | None] = [
-            forms.with_choices(
-                Field(name="key", label=_("Key"), required="key" in needs), keys, empty=_("The default key, if there is one")
-            ),
-            Field(name="user", label=_("User"), help=_("Empty: what the image has.")),
-        ]
-        volumes: list[Field | None] = [
-            Field(
-                name="volumes",
-                label=_("More volumes"),
-                kind="list",
-                fields=(Field(name="size", label=_("Size, GiB"), kind="integer", minimum=1), Field(name="name", label=_("Name"))),
-            )
-        ]
-        setup: list[Field | None] = [
-            Field(name="cloudinit", label=_("cloud-init"), kind="textarea", help=_("Starts with #cloud-config or #!."))
-        ]
-        life: list[Field | None] = [
-            Field(name="tags", label=_("Tags"), kind="textarea", help=_("One key=value a line.")),
-            Field(name="date", label=_("Ends at, UTC"), help=_("Empty: it stays.")),
-            forms.with_choices(
-                Field(name="action", label=_("Then"), required=True, default="stop"),
-                [("stop", _("Stop it")), ("destroy", _("Destroy it"))],
-            ),
-        ]
-        steps = [
-            (_("Name"), [forms.NAME], True),
-            (_("Place"), place, True),
-            (_("Image"), image, True),
-            (_("Size"), size, True),
-            (_("Network"), network, "network" in needs),
-            (_("Access"), access, True),
-            (_("Volumes"), volumes, False),
-            (_("Setup"), setup, False),
-            (_("Lifetime and tags"), life, False),
-        ]
-        return [
-            {"title": title, "specs": specs, "open": is_open}
-            for title, fields, is_open in steps
-            if (specs := [spec for spec in fields if spec is not None])
-        ]
-
-    def offered(self, model: type[Any], cloud: Cloud) -> Any:
-        return model.objects.visible_to(self.actor).filter(cloud=cloud, missing_since=None)
-
-    def pick(self, model: type[Any], cloud: Cloud, name: str, label: str, required: bool, *, typed: bool = False) -> Field | None:
-        """A choice among what the cloud has; None where it has none and none is needed. `typed`: another may be written."""
-        order = ("-starred", "name") if model is Image else ("name",)
-        listed = [(row.pk.hex, row.name) for row in self.offered(model, cloud).order_by(*order)[:OFFERED]]
-        if typed:
-            return Field(
-                name=name,
-                label=label,
-                required=required,
-                choices=tuple((text, text) for _pk, text in listed),
-                help=_("One that is not in the list may be typed."),
-            )
-        if not listed and not required:
-            return None
-        return forms.with_choices(Field(name=name, label=label, required=required), listed)
-
-    def choices(self, spec: Field) -> Sequence[tuple[str, str]]:
-        """What is not needed may be left open."""
-        is_open = spec.required or (spec.choices and spec.choices[0][0] == "")
-        return spec.choices if is_open else (("", ""), *spec.choices)
+    def gallery(self, among: list[tuple[Cloud, type[Provider]]]) -> HttpResponse:
+        """In which cloud? Or none, and why."""
+        presets = Preset.objects.visible_to(self.actor).select_related("cloud").order_by("name")[:30]
+        seen = Cloud.objects.visible_to(self.actor).exists()
+        return self.page("machines/create/where.html", {"clouds": [cloud for cloud, _cls in among], "presets": presets, "seen": seen})
 
     def form(
         self,
-        chosen: str,
+        asked: Asked,
+        among: list[tuple[Cloud, type[Provider]]],
         *,
-        typed: dict[str, Any] | None = None,
-        extra: dict[str, Any] | None = None,
-        planned: dict[str, Any] | None = None,
         error: MistError | None = None,
+        draft: Shown | None = None,
+        preset: Preset | None = None,
+        opened: str = "",
+        status: int = 200,
     ) -> HttpResponse:
-        clouds = self.clouds()
-        found = self.chosen(chosen) or (clouds[0] if len(clouds) == 1 else None)
-        context: dict[str, Any] = {"clouds": [cloud for cloud, _cls in clouds], "cloud": found[0] if found else None, "plan": planned}
-        if found:
-            cloud, cls = found
-            wrong: dict[str, Any] = error.fields if isinstance(error, Invalid) else {}
-            of_extra = wrong["extra"] if isinstance(wrong.get("extra"), dict) else {}
-            groups = self.groups(cloud, cls)
-            more = self.request.POST.get("_more", "")
-            known: list[Field] = []
-            for group in groups:
-                known += group["specs"]
-                group["fields"] = forms.bind(group["specs"], typed, wrong, choices=self.choices, more=more)
-                group["open"] = group["open"] or any(field.errors for field in group["fields"])
-            if cls.create_fields:
-                fields = forms.bind(cls.create_fields, extra, of_extra, prefix="x-", choices=self.choices, more=more)
-                groups.insert(len(groups) - 1, {"title": cls.title, "fields": fields, "open": bool(of_extra)})
-            context["groups"] = groups
-            if error is not None:
-                context["problem"] = problem(_("The machine was not created."), error, [*known, Field(name="extra", label="")])
-        return self.page("machines/create.html", context, status=error.status if error else 200)
+        data = self.request.POST or self.request.GET
+        steps = steps_of(self.actor, asked.cloud, asked.cls)
+        made = plan(self.actor, asked, steps)
+        self.fill(made, steps, data)
+        wrong: dict[str, Any] = error.fields if isinstance(error, Invalid) else {}
+        of_extra = wrong["extra"] if isinstance(wrong.get("extra"), dict) else {}
+        more = self.request.POST.get("_more", "")
+        for step in steps:
+            step.fields = forms.bind(step.specs, asked.typed, wrong, choices=_open_choices, more=more)
+            step.is_open = step.name == opened or bool(step.names & wrong.keys())
+        if asked.cls.create_fields:
+            fields = forms.bind(asked.cls.create_fields, asked.extra, of_extra, prefix="x-", choices=_open_choices, more=more)
+            own = Step(name="extra", title=asked.cls.title, specs=[], fields=fields, is_open=bool(of_extra), is_set=True)
+            steps.insert(len(steps) - 1, own)
+        if not any(step.is_open for step in steps):
+            first = next((step for step in steps if not step.is_set), next((step for step in steps if step.name == "size"), None))
+            if first is not None:
+                first.is_open = True
+        known = [spec for step in steps for spec in step.specs]
+        context = {
+            "clouds": [cloud for cloud, _cls in among],
+            "cloud": asked.cloud,
+            "asked": asked,
+            "steps": steps,
+            "plan": made,
+            "draft": draft or Shown(url=f"{self.frame.base}/drafts/{FORM}"),
+            "preset": preset,
+            "presets": Preset.objects.visible_to(self.actor).select_related("cloud").order_by("name")[:30],
+            "copies": Machine.objects.visible_to(self.actor).filter(missing_since=None).order_by("-created_at").only("name")[:COPIES],
+            "problem": problem(_("Nothing was created."), error, [*known, Field(name="extra", label=""), forms.NAME]) if error else None,
+            "name_error": " ".join(forms.flat(wrong.get("name"))),
+        }
+        return self.page("machines/create/form.html", context, status=error.status if error else status)
+
+
+class CreatePartView(CreateView):
+    """Parts of the page as the form is filled: what it comes to (`plan`), the images and sizes that were searched for."""
+
+    def post(self, request: HttpRequest, part: str) -> HttpResponse:
+        if part not in ("plan", "images", "sizes"):
+            raise Http404
+        asked, steps = self.read(request.POST)
+        made = plan(self.actor, asked, steps)
+        self.fill(made, steps, request.POST)
+        context = {"asked": asked, "cloud": asked.cloud, "plan": made, "steps": steps, "live": True}
+        if part == "plan":
+            return self.page("machines/create/_plan.html", context)
+        step = next(step for step in steps if step.name == part.removesuffix("s"))
+        return self.page(f"machines/create/_{part}.html", {**context, "step": step})
+
+
+def _open_choices(spec: Field) -> Any:
+    """What is not needed may be left open."""
+    is_open = spec.required or (spec.choices and spec.choices[0][0] == "")
+    return spec.choices if is_open else (("", ""), *spec.choices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.apps import apps
@@ -192,6 +193,18 @@ def _volume(index: int, asked: dict[str, Any], actor: Actor, cloud: Cloud, error
         device=str(asked.get("device", ""))[:60],
         delete_with_machine=bool(asked.get("delete_on_termination", False)),
     )
+
+
+COUNTER = re.compile(r"\{n(?::0?([1-9]))?\}")  # {n}, {n:02}
+
+
+def numbered(name: str, quantity: int) -> list[str]:
+    """The names of several: web-{n:02} → web-01, web-02 …; without a counter web → web-1, web-2 …; one alone keeps its name."""
+    if not COUNTER.search(name):
+        if quantity == 1:
+            return [name]
+        name += "-{n}"
+    return [COUNTER.sub(lambda found, n=n: str(n).zfill(int(found[1] or 1)), name) for n in range(1, quantity + 1)]  # type: ignore[misc]
 
 
 def plan(params: dict[str, Any]) -> dict[str, Any]:

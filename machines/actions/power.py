@@ -155,9 +155,9 @@ class Clone(MachineAction):
 
 
 class DestroyParams(serializers.Serializer[Any]):
-    """`snapshot`: take one first, where its cloud keeps snapshots of machines that are gone; without it, nothing is destroyed."""
+    """`snapshot_first`: take one, where its cloud keeps snapshots of machines that are gone; without it, nothing is destroyed."""
 
-    snapshot = serializers.BooleanField(required=False, default=False)
+    snapshot_first = serializers.BooleanField(required=False, default=False)
 
 
 @register
@@ -175,13 +175,13 @@ class Destroy(MachineAction):
 
     def check(self, call: Call) -> None:
         super().check(call)
-        if call.params["snapshot"]:
+        if call.params["snapshot_first"]:
             why = snapshot_first(call.target)
             if why is not None:
                 raise Conflict(f"{call.target} cannot have a snapshot taken first. {why}", code="no_snapshot_first")
 
     def act(self, made: Provider, call: Call) -> None:
-        if call.params["snapshot"]:
+        if call.params["snapshot_first"]:
             call.step("snapshot", made.create_snapshot(call.target.external_id, f"before destroy {timezone.now():%Y-%m-%d %H:%M}"))
         made.destroy_machine(call.target.external_id)
 

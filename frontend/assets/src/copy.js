@@ -36,5 +36,5 @@ class MistCopy extends HTMLElement {
 
 customElements.define("mist-copy", MistCopy);
 /* a live fragment comes without the button */
-document.addEventListener("mist:live", () => document.querySelectorAll("mist-copy").forEach((element) => element.connectedCallback()));
+for (const name of ["mist:live", "htmx:after:swap"]) document.addEventListener(name, () => document.querySelectorAll("mist-copy").forEach((element) => element.connectedCallback()));
 /* the build reads these: icon="copy" icon="check" */

@@ -30,6 +30,15 @@ window.addEventListener("beforeunload", (event) => {
   if (dirty?.isConnected) event.preventDefault();
 });
 
+/* − and + beside a number */
+document.addEventListener("click", (event) => {
+  const step = event.target.closest?.("button[data-step]");
+  const field = step?.parentElement.querySelector("input");
+  if (!field) return;
+  field.value = String(Math.min(Number(field.dataset.most ?? 100), Math.max(1, (Number(field.value) || 1) + Number(step.dataset.step))));
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   const form = event.target.form ?? event.target.closest?.("form");
