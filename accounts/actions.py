@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from guardian.models import UserObjectPermission
@@ -19,10 +20,10 @@ from accounts import people, policies
 from accounts.credentials import digest_of
 from accounts.models import Invitation, Membership, Organization, Team, Token, User, View
 from accounts.statements import kinds, policy_of
-from core import guard
+from core import events, guard
 from core.actions import Action, Call, perform, register
 from core.actor import Actor
-from core.errors import Conflict, Denied, Invalid
+from core.errors import Conflict, Denied, Invalid, Refused
 from core.models import Job, new_id
 from core.params import NameField, ResourceField, TagsField, clean_text
 
@@ -356,7 +357,7 @@ class DeleteTeam(TeamAction):
 class InviteParams(serializers.Serializer[Any]):
     """`teams`: they join these. `days`: the link works so long. `secret` is the link's, made by who sends the mail."""
 
-    email = serializers.EmailField(max_length=254)
+    email = serializers.EmailField(max_length=254, write_only=True)  # personal: neither job nor event holds it in clear
     teams = serializers.ListField(child=ResourceField(Team), required=False, default=list, max_length=50)
     days = serializers.IntegerField(min_value=1, max_value=30, required=False, default=7)
     secret = serializers.RegexField(SECRET, write_only=True)
@@ -385,7 +386,7 @@ class Invite(Action):
 
     def check(self, call: Call) -> None:
         if Membership.objects.filter(org_id=call.actor.org_id, user__email__iexact=call.params["email"]).exists():
-            raise Conflict(f"{call.params['email']} is a member already.", code="already_member")
+            raise Conflict("This person is a member already.", code="already_member")
         for team in call.params["teams"]:
             if team.is_owners:
                 owners_only(call.actor, "invite owners")
@@ -397,7 +398,7 @@ class Invite(Action):
         return {"id": call.target.pk.hex}
 
     def snapshot(self, target: Any) -> dict[str, Any] | None:
-        return {"email": target.email, "expires_at": target.expires_at.isoformat()}
+        return {"expires_at": target.expires_at.isoformat()}
 
 
 @register
@@ -412,7 +413,7 @@ class Withdraw(Action):
         call.target.delete()
 
     def snapshot(self, target: Any) -> dict[str, Any] | None:
-        return {"email": target.email}
+        return {"expires_at": target.expires_at.isoformat()}
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------
@@ -614,8 +615,27 @@ def share(actor: Actor, target: Any, user: User, rights: list[str]) -> None:
 
     Raises: Denied, NotFound, Invalid.
     """
-    guard_target = target.__class__.objects.visible_to(actor).filter(pk=target.pk).exists()
-    if not guard_target:
+    try:
+        _check_share(actor, target, rights)
+    except Refused as refusal:
+        reason = {"code": refusal.code, "reason": refusal.detail, "user": user.pk.hex, "rights": rights}
+        events.record(f"{target.kind()}.share.refused", actor, org_id=actor.org_id, target_kind=target.kind(), detail=reason)
+        raise
+    kind = ContentType.objects.get_for_model(type(target))
+    with transaction.atomic(durable=True):
+        had = UserObjectPermission.objects.filter(user=user, content_type=kind, object_pk=str(target.pk))
+        before = sorted(had.values_list("permission__codename", flat=True))
+        had.delete()
+        for right in dict.fromkeys(rights):
+            named = {"name": f"{target.kind()}.{right}"}
+            permission, _ = Permission.objects.get_or_create(content_type=kind, codename=right, defaults=named)
+            UserObjectPermission.objects.create(user=user, permission=permission, content_type=kind, object_pk=str(target.pk))
+        facts = {"before": {"rights": before}, "after": {"rights": sorted(set(rights))}, "detail": {"user": user.pk.hex}}
+        events.record(f"{target.kind()}.share.succeeded", actor, target=target, **facts)
+
+
+def _check_share(actor: Actor, target: Any, rights: list[str]) -> None:
+    if not target.__class__.objects.visible_to(actor).filter(pk=target.pk).exists():
         raise Invalid(fields={"id": ["Not found."]}, code="not_found")
     owners_only(actor, "share single things")
     if actor.read_only:
@@ -624,8 +644,3 @@ def share(actor: Actor, target: Any, user: User, rights: list[str]) -> None:
     wrong = [right for right in rights if right not in known and right != "*"]
     if wrong:
         raise Invalid(fields={"rights": [f"There is no verb {target.kind()}.{wrong[0][:60]}."]})
-    kind = ContentType.objects.get_for_model(type(target))
-    UserObjectPermission.objects.filter(user=user, content_type=kind, object_pk=str(target.pk)).delete()
-    for right in dict.fromkeys(rights):
-        permission, _ = Permission.objects.get_or_create(content_type=kind, codename=right, defaults={"name": f"{target.kind()}.{right}"})
-        UserObjectPermission.objects.create(user=user, permission=permission, content_type=kind, object_pk=str(target.pk))

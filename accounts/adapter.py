@@ -70,7 +70,7 @@ class AccountAdapter(DefaultAccountAdapter):
         email = str(credentials.get("email") or "")
         actor = actor_in(request, email=email)
         tell(actor, "session.create.refused", code="unauthenticated", reason="wrong password")
-        if throttle.is_last(email):
+        if throttle.is_last(email, actor.address):
             tell(actor, "session.lock_out.observed", code="locked_out")
 
     def reauthenticate(self, user: User, password: str) -> bool:

@@ -56,7 +56,7 @@ def check_password(email: str, password: str, otp: str, *, address: str, via: st
 
 def _fail(actor: Actor, why: str, user: User | None = None, code: str = "unauthenticated", detail: str = WRONG) -> None:
     tell(actor, "session.create.refused", user, code=code, reason=why)
-    if throttle.is_last(actor.email):
+    if throttle.is_last(actor.email, actor.address):
         tell(actor, "session.lock_out.observed", user, code="locked_out")
     raise Unauthenticated(detail, code=code)
 

@@ -186,7 +186,12 @@ class Membership(_OfAll, models.Model):
         constraints = [models.UniqueConstraint(fields=["org", "user"], name="one_membership_an_org")]
 
     def __str__(self) -> str:
-        return "member"  # events name it: who it is stands in the row's user_id
+        return "member"  # events name it so, and seal who it is
+
+    @property
+    def person(self) -> str:
+        """The e-mail of whom it tells; events seal it."""
+        return self.user.email
 
     @classmethod
     def kind(cls) -> str:
@@ -239,6 +244,14 @@ class Invitation(Resource):
 
     class Meta:
         constraints = [models.UniqueConstraint("org", Lower("email"), name="invitation_unique_name")]
+
+    def __str__(self) -> str:
+        return "invitation"  # as with a member
+
+    @property
+    def person(self) -> str:
+        """The e-mail of whom it tells; events seal it."""
+        return self.email
 
 
 class Token(Resource):
@@ -319,6 +332,13 @@ class Attempts(models.Model):
     key = models.CharField(primary_key=True, max_length=64)
     count = models.PositiveIntegerField()
     since = models.DateTimeField()
+
+
+class Home(models.Model):
+    """An address from which an account signed in, both as a digest. See accounts/throttle.py."""
+
+    key = models.CharField(primary_key=True, max_length=64)
+    seen_at = models.DateTimeField(db_index=True)
 
 
 class Draft(models.Model):

@@ -1,6 +1,7 @@
 """Guessing is slow: each try is counted before it is made, atomically, for the account and for the address.
 
-In the database, so that no process and no lost cache forgets. A counter's window begins with its first failure.
+An address from which an account signed in lately has a counter of its own: whoever guesses from elsewhere locks out strangers, not
+the person. In the database, so that no process and no lost cache forgets. A counter's window begins with its first failure.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils import timezone
 
-from accounts.models import Attempts
+from accounts.models import Attempts, Home
 from core.errors import TooMany
 from core.ticks import every
 
 WINDOW_S = 900
+KNOWN_DAYS = 90  # since an account last signed in from an address
 PER_ACCOUNT, PER_ADDRESS = 10, 100  # failures in a window
 
 _COUNT = """
@@ -28,9 +30,24 @@ RETURNING count, since
 """
 
 
+def _key(words: str) -> str:
+    return hashlib.sha256(words.encode("utf-8", "replace")).hexdigest()
+
+
+def _place(email: str, address: str) -> str:
+    return _key(f"place {email.strip().lower()} {address}")
+
+
+def _account(email: str, address: str) -> str:
+    """The counter of an account: of this address alone where the account is at home, else of all other addresses together."""
+    since = timezone.now() - timedelta(days=KNOWN_DAYS)
+    place = _place(email, address)
+    known = Home.objects.filter(key=place, seen_at__gt=since).exists()
+    return place if known else _key("account " + email.strip().lower())
+
+
 def _keys(email: str, address: str) -> list[tuple[str, int]]:
-    found = [("account " + email.strip().lower(), PER_ACCOUNT), ("address " + address, PER_ADDRESS)]
-    return [(hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(), most) for text, most in found]
+    return [(_account(email, address), PER_ACCOUNT), (_key("address " + address), PER_ADDRESS)]
 
 
 def count(email: str, address: str, *, clock: Callable[[], datetime] = timezone.now) -> None:
@@ -47,9 +64,9 @@ def count(email: str, address: str, *, clock: Callable[[], datetime] = timezone.
             )
 
 
-def is_last(email: str) -> bool:
-    """Was the failed try the one after which the account is locked?"""
-    return Attempts.objects.filter(key=_keys(email, "")[0][0], count=PER_ACCOUNT).exists()
+def is_last(email: str, address: str) -> bool:
+    """Was the failed try the one after which the account is locked, from there?"""
+    return Attempts.objects.filter(key=_account(email, address), count=PER_ACCOUNT).exists()
 
 
 def give_back(email: str, address: str) -> None:
@@ -60,12 +77,14 @@ def give_back(email: str, address: str) -> None:
 
 
 def succeeded(email: str, address: str) -> None:
-    """Somebody signed in, second step and all: the account starts anew; the address is given its one try back."""
+    """Somebody signed in, second step and all: this counter starts anew, and the account is at home here from now on."""
     give_back(email, address)
-    Attempts.objects.filter(key=_keys(email, address)[0][0]).delete()
+    Attempts.objects.filter(key=_account(email, address)).delete()
+    Home.objects.update_or_create(key=_place(email, address), defaults={"seen_at": timezone.now()})
 
 
 @every(3600)
 def forget() -> int:
-    """Drop counters whose window is over.  Returns: how many."""
+    """Drop counters whose window is over, and homes nobody came back to.  Returns: how many counters."""
+    Home.objects.filter(seen_at__lt=timezone.now() - timedelta(days=KNOWN_DAYS)).delete()
     return Attempts.objects.filter(since__lt=timezone.now() - timedelta(seconds=WINDOW_S)).delete()[0]

@@ -99,7 +99,8 @@ def build(
 ) -> Event:
     """An event, not saved. `org_id` defaults to the target's, then the actor's organization.
 
-    Who it was stands in `actor_id` alone; e-mail and address go where they can be erased. Put no personal data into the rest.
+    Who it was stands in `actor_id` alone; e-mail and address go where they can be erased, with the e-mail of the person whom a
+    target tells of (its `person`). Put no personal data into the rest.
     """
     if target is not None:
         target_kind, target_id, target_name = target_kind or target.kind(), target_id or target.pk, target_name or str(target)
@@ -121,7 +122,7 @@ def build(
         after=None if after is None else plain(after),
         detail=plain(detail or {}),
     )
-    event.personal = personal.seal(actor, event.pk)
+    event.personal = personal.seal(actor, event.pk, getattr(target, "person", ""))
     event.digest = digest(event)
     return event
 

@@ -186,6 +186,7 @@ def bulk_create(actor: Actor, model: type[Any], name: str, each: Sequence[Mappin
 
 def _parent(actor: Actor, action: actions.Action, count: int, params: Mapping[str, Any] | None, selector: dict[str, Any]) -> Job:
     """The job of many, recorded and queued."""
+    assert actor.org_id is not None
     model = action.model
     assert actor.org_id is not None  # both who call have asked
     with transaction.atomic(durable=True):

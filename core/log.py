@@ -120,7 +120,7 @@ class Shown:
             "request": event.request_id,
             "kind": event.target_kind or None,
             "target": event.target_id.hex if event.target_id else None,
-            "target_name": event.target_name or None,
+            "target_name": known.get("subject") or event.target_name or None,
             "tags": event.target_tags,
             "cloud": event.cloud_id.hex if event.cloud_id else None,
             "job": event.job_id.hex if event.job_id else None,

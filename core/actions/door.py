@@ -66,7 +66,7 @@ def perform(
             else:
                 job.result = action.run(call)
                 if action.deletes:
-                    call.target = shadow(job)
+                    call.target = shadow(job, call.target)
                 else:
                     guard.check(call)  # as it is now: nobody edits a row out of their reach
                 finish(call, Job.State.SUCCEEDED)

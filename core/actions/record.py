@@ -151,6 +151,7 @@ class Shadow:
     kind_name: str
     tags: dict[str, str]
     cloud_ref: UUID | None
+    person: str = ""
 
     def kind(self) -> str:
         return self.kind_name
@@ -159,5 +160,7 @@ class Shadow:
         return self.name
 
 
-def shadow(job: Job) -> Any:
-    return Shadow(job.target_id, job.org_id, job.target_name, job.target_kind, job.target_tags, job.cloud_id)
+def shadow(job: Job, was: Any = None) -> Any:
+    """Of a job's target; `was`: the row, where it was there a moment ago."""
+    person = getattr(was, "person", "")
+    return Shadow(job.target_id, job.org_id, job.target_name, job.target_kind, job.target_tags, job.cloud_id, person)

@@ -77,7 +77,7 @@ def run(job: Job) -> None:
             action.check(call)
         job.result = action.run(call)
         if action.deletes:
-            call.target = shadow(job)
+            call.target = shadow(job, call.target)
     except MistError as caught:
         error = caught
     except Exception as unexpected:  # the one place: a worker outlives any action

@@ -17,7 +17,7 @@ from accounts import people, throttle
 from accounts.adapter import sweep
 from accounts.auth import again
 from accounts.credentials import digest_of
-from accounts.models import Membership, Organization, Team, Token, User
+from accounts.models import Home, Membership, Organization, Team, Token, User
 from core import actions, vault
 from core.actions import perform
 from core.actor import Actor
@@ -99,6 +99,35 @@ def test_a_lock_out_ends_with_its_window(owner: User) -> None:
         throttle.count(owner.email, "192.0.2.2", clock=lambda: now)
     assert refused.value.retry_after_s == throttle.WINDOW_S
     throttle.count(owner.email, "192.0.2.2", clock=lambda: now + timedelta(seconds=throttle.WINDOW_S))
+
+
+def test_whoever_guesses_from_elsewhere_locks_out_strangers_and_not_the_person(owner: User) -> None:
+    throttle.count(owner.email, "192.0.2.1")
+    throttle.succeeded(owner.email, "192.0.2.1")
+    for _ in range(throttle.PER_ACCOUNT):
+        throttle.count(owner.email, "198.51.100.7")
+    for address in ("198.51.100.7", "203.0.113.3"):
+        with pytest.raises(TooMany):
+            throttle.count(owner.email, address)
+    throttle.count(owner.email.upper(), "192.0.2.1")
+    throttle.succeeded(owner.email, "192.0.2.1")
+    with pytest.raises(TooMany):  # that she signed in gives a guesser no new tries
+        throttle.count(owner.email, "203.0.113.3")
+    for _ in range(throttle.PER_ACCOUNT):  # and at home, too, guessing is slow
+        throttle.count(owner.email, "192.0.2.1")
+    with pytest.raises(TooMany):
+        throttle.count(owner.email, "192.0.2.1")
+
+
+def test_a_home_nobody_came_back_to_is_none(owner: User) -> None:
+    throttle.succeeded(owner.email, "192.0.2.1")
+    Home.objects.update(seen_at=timezone.now() - timedelta(days=throttle.KNOWN_DAYS, seconds=1))
+    for _ in range(throttle.PER_ACCOUNT):
+        throttle.count(owner.email, "198.51.100.7")
+    with pytest.raises(TooMany):
+        throttle.count(owner.email, "192.0.2.1")
+    throttle.forget()
+    assert not Home.objects.exists()
 
 
 def test_one_address_cannot_try_many_accounts(db: None) -> None:

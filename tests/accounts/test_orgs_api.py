@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from accounts import people
 from accounts.models import Invitation, Membership, Organization, Team, Token, User, View
+from core import chain, personal
 from core.models import Event
 from keys.models import Key
 from machines.models import Machine
@@ -190,6 +192,28 @@ def test_an_invitation_is_mailed_and_makes_an_account(me: Client, org: Organizat
     assert visitor.get(path).status_code == 404
 
 
+def test_the_log_of_an_invitation_can_forget_whom_it_was_for(me: Client, org: Organization) -> None:
+    invite(me, "gone@example.org")
+    invitation = Invitation.objects.get(email="gone@example.org")
+    send(me, "DELETE", f"/invitations/{invitation.pk.hex}")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM core_event e WHERE to_jsonb(e)::text ~ 'gone@'")
+        assert cursor.fetchone()[0] == 0
+        cursor.execute("SELECT count(*) FROM core_job j WHERE to_jsonb(j)::text ~ 'gone@'")
+        assert cursor.fetchone()[0] == 0
+    told = data(send(me, "GET", "/events?search=kind:invitation"))
+    assert [(row["type"], row["target_name"]) for row in told] == [
+        ("invitation.delete.succeeded", "gone@example.org"),
+        ("invitation.create.succeeded", "gone@example.org"),
+    ]
+    assert {row["email"] for row in told} == {"owner@example.org"}
+    chain.seal()
+    personal.erase(None, "gone@example.org")
+    told = data(send(me, "GET", "/events?search=kind:invitation"))
+    assert {(row["target_name"], row["email"]) for row in told} == {("invitation", "owner@example.org")}
+    assert not chain.verify(org.pk).findings
+
+
 def test_an_invitation_is_accepted_only_by_whom_it_is_for(me: Client, org: Organization) -> None:
     made, path = invite(me, "known@example.org")
     known = make_member(make_org("there"), "known@example.org")
@@ -245,3 +269,21 @@ def test_one_thing_is_shared_with_one_person(me: Client, org: Organization, rows
     assert send(theirs, "POST", f"/machines/{machine.pk.hex}/actions/stop").status_code == 403
     data(send(me, "POST", "/shares", {**body, "rights": []}))
     assert data(send(theirs, "GET", "/machines")) == []
+
+
+def test_sharing_and_being_refused_to_share_are_recorded(me: Client, org: Organization, rows: Any) -> None:
+    other = make_member(org, "other@example.org")
+    Team.objects.create(org=org, name="All", statements=[allow("machine.*")]).members.add(other)
+    machine = rows[Machine][0]
+    body = {"kind": "machine", "id": machine.pk.hex, "user": other.email, "rights": ["read", "stop"]}
+    assert code(send(client_of(other), "POST", "/shares", body))[0] == 403
+    data(send(me, "POST", "/shares", body))
+    data(send(me, "POST", "/shares", {**body, "rights": ["machine.read"]}))
+    told = Event.objects.filter(org_id=org.pk, type__startswith="machine.share.").order_by("pk")
+    assert [(event.type, event.before, event.after) for event in told] == [
+        ("machine.share.refused", None, None),
+        ("machine.share.succeeded", {"rights": []}, {"rights": ["read", "stop"]}),
+        ("machine.share.succeeded", {"rights": ["read", "stop"]}, {"rights": ["read"]}),
+    ]
+    assert {event.detail["user"] for event in told} == {other.pk.hex}
+    assert told[1].target_id == machine.pk
