@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 from django.utils import timezone
 
 from core import actions, events, guard, live
@@ -39,15 +39,67 @@ def _may(actor: Actor, job: Job, what: str) -> None:
 
 
 def undo(actor: Actor, job: Job) -> Job:
-    """Take a job back while it waits.  Raises: Conflict when its window has closed."""
+    """Take a job back while it waits; of a bulk what still waits, and nothing more begins.  Raises: Conflict when the window has closed."""
     _may(actor, job, "undo")
     with transaction.atomic(durable=True):
         held: Job = Job.objects.select_for_update().get(pk=job.pk)
+        if held.target_id is None and held.state in (Job.State.QUEUED, Job.State.RUNNING) and undo_until(held) is not None:
+            _undo_children(held, actor)
+            return held
         if held.state != Job.State.WAITING:
             raise Conflict(f"This job is {held.state}: only a waiting one can be undone.", code="window_closed")
         for child in held.children.select_for_update().filter(state=Job.State.WAITING):
             actions.end(child, Job.State.UNDONE, actor=actor)
         actions.end(held, Job.State.UNDONE, actor=actor)
+    return held
+
+
+def undo_until(job: Job) -> datetime | None:
+    """Until when it can be undone; None: no more. A bulk: as long as children wait, or are still to be made with a window to wait in."""
+    if job.state == Job.State.WAITING:
+        return job.not_before
+    if job.target_id is not None or not job.is_active or job.cancel_requested:
+        return None
+    first: datetime | None = job.children.filter(state=Job.State.WAITING).aggregate(first=Min("not_before"))["first"]
+    if first is None and not any(step["name"] == "expanded" for step in job.steps) and job.action in actions.all_actions():
+        asked = (job.selector or {}).get("undo_s")
+        window_s = actions.get(job.action).undo_s if asked is None else asked
+        return job.created_at + timedelta(seconds=window_s) if window_s else None
+    return first
+
+
+def _undo_children(held: Job, actor: Actor) -> None:
+    """Of a bulk, locked: what waits is undone; what is being made meanwhile is by `expand`, which sees `cancel_requested`."""
+    held.cancel_requested = True
+    held.save(update_fields=["cancel_requested"])
+    for child in held.children.select_for_update().filter(state=Job.State.WAITING):
+        actions.end(child, Job.State.UNDONE, actor=actor)
+    if held.state == Job.State.QUEUED:
+        actions.end(held, Job.State.UNDONE, actor=actor)
+    else:
+        settle_bulk(held)
+    live.changed(held.org_id, "job", [held.pk])
+
+
+def can_cancel(job: Job) -> bool:
+    """Can it still be stopped, as far as its state and its action go?"""
+    if not job.is_active or job.cancel_requested:
+        return False
+    if job.target_id is None or job.state in (Job.State.WAITING, Job.State.QUEUED):
+        return True
+    return job.action in actions.all_actions() and actions.get(job.action).cancellable
+
+
+def watch(actor: Actor, job: Job, on: bool) -> Job:
+    """Have it among one's own in the drawer, or no more. Nothing of the job changes."""
+    if actor.user_id is None or not guard.permits(actor, job, "read"):
+        raise NotFound
+    with transaction.atomic():
+        held: Job = Job.objects.select_for_update().get(pk=job.pk)
+        held.watchers = [one for one in held.watchers if one != actor.user_id] + ([actor.user_id] if on else [])
+        held.watchers = held.watchers[-100:]
+        held.save(update_fields=["watchers"])
+    live.changed(held.org_id, "job", [held.pk])
     return held
 
 
@@ -239,6 +291,9 @@ def expand(job: Job) -> None:
         held = Job.objects.select_for_update().get(pk=job.pk)
         held.steps = [*held.steps, {"name": "expanded", "at": timezone.now().isoformat(), "detail": ""}]
         held.save(update_fields=["steps"])
+        if held.cancel_requested:  # asked while these were being made
+            for child in held.children.select_for_update().filter(state=Job.State.WAITING):
+                actions.end(child, Job.State.UNDONE)
         settle_bulk(held)
 
 
@@ -288,12 +343,17 @@ def settle_bulk(job: Job) -> None:
         return
     failed = sum(by_state.get(state, 0) for state in (Job.State.FAILED, Job.State.LOST))
     job.result = by_state
-    job.state = Job.State.CANCELLED if job.cancel_requested else Job.State.FAILED if failed else Job.State.SUCCEEDED
+    undone = (
+        job.cancel_requested and set(by_state) <= {Job.State.UNDONE, Job.State.SKIPPED, Job.State.FAILED} and Job.State.UNDONE in by_state
+    )
+    job.state = (
+        Job.State.UNDONE if undone else Job.State.CANCELLED if job.cancel_requested else Job.State.FAILED if failed else Job.State.SUCCEEDED
+    )
     if failed:
         job.error_code, job.error_detail = "some_failed", f"{failed} of {job.total} failed."
     job.finished_at = timezone.now()
     job.save(update_fields=["result", "state", "error_code", "error_detail", "finished_at"])
-    outcome = {"succeeded": "succeeded", "cancelled": "cancelled"}.get(job.state, "failed")
+    outcome = {"succeeded": "succeeded", "cancelled": "cancelled", "undone": "undone"}.get(job.state, "failed")
     events.record(
         f"{job.action}.bulk.{outcome}",
         job.actor(),

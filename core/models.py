@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import F, Func, Q, Value
@@ -147,6 +148,7 @@ class Job(Searched, models.Model):
     deadline_at = models.DateTimeField(null=True)  # of the run; past it and a grace the job is lost
     worker = models.CharField(max_length=80, blank=True)  # who claimed it
     cancel_requested = models.BooleanField(default=False)
+    watchers = ArrayField(models.UUIDField(), default=list)  # users who look after it beside who asked
     # what came of it
     steps = models.JSONField(default=list)  # [{"name", "at", "state", "detail"}]
     result = models.JSONField(null=True)

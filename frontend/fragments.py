@@ -17,6 +17,7 @@ from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
 from frontend import acts, toasts
+from frontend.progress import with_detail
 from frontend.rows import cloud_rows, job_rows, machine_rows
 
 MOST = 500  # ids of one fragment that one page may show
@@ -116,7 +117,8 @@ def _job_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
 
 @fragment("job.page", "job")
 def _job_pages(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
-    return _each("jobs/_job.html", "job", viewer, job_rows(viewer.actor, Job.objects.filter(pk__in=list(ids))))
+    rows = job_rows(viewer.actor, Job.objects.filter(pk__in=list(ids)))
+    return _each("jobs/_job.html", "job", viewer, [with_detail(viewer.actor, job, viewer.base) for job in rows])
 
 
 @fragment("job.toast", "job")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, QuerySet
-from django.utils import timezone
 
 from accounts.models import User
 from clouds.models import Cloud, Poll
 from core.actor import Actor
 from core.models import Event, Job
 from frontend import words
+from frontend.progress import with_progress
 from machines.models import Machine
 
 
@@ -79,34 +78,8 @@ def state_parts(by_state: dict[str, int]) -> list[tuple[str, float]]:
 
 
 def job_rows(actor: Actor, jobs: QuerySet[Job], limit: int | None = None) -> list[Job]:
-    """Jobs with their `user`, and of bulks how many children ended how as `child_states`; at most `limit`."""
-    rows = list(jobs.visible_to(actor).select_related("user")[:limit])  # type: ignore[attr-defined]
-    return with_children(rows)
-
-
-def with_children(rows: list[Job]) -> list[Job]:
-    bulks = [job.pk for job in rows if job.target_id is None]
-    states: dict[UUID, dict[str, int]] = {}
-    if bulks:
-        counted = Job.objects.filter(parent_id__in=bulks).order_by().values_list("parent_id", "state").annotate(n=Count("pk"))
-        for parent_id, state, count in counted:
-            states.setdefault(parent_id, {})[state] = count
-    for job in rows:
-        extra: Any = job
-        extra.child_states = states.get(job.pk, {})
-        ended = {state: count for state, count in extra.child_states.items() if state not in Job.ACTIVE}
-        extra.ended = sum(ended.values())
-        extra.not_ended = max(0, (job.total or 0) - extra.ended)
-        extra.failed_children = ended.get(Job.State.FAILED, 0) + ended.get(Job.State.LOST, 0)
-        extra.parts = [("b-ok", extra.ended - extra.failed_children), ("b-crit", extra.failed_children), ("b-none", extra.not_ended)]
-        extra.took_s = took(job, timezone.now())
-    return rows
-
-
-def took(job: Job, now: datetime) -> float | None:
-    """Seconds from its start to its end, or until now."""
-    begun = job.started_at or job.queued_at
-    return max(0.0, ((job.finished_at or now) - begun).total_seconds()) if begun else None
+    """Jobs with their `user` and how far they are (frontend.progress); at most `limit`."""
+    return with_progress(list(jobs.visible_to(actor).select_related("user")[:limit]))  # type: ignore[attr-defined]
 
 
 def event_rows(events: Sequence[Event]) -> list[Event]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from core.errors import MistError
+from core.jobs import undo_until
 from core.models import Job
 from frontend import faults, words
 from frontend.inverse import inverse
@@ -27,11 +27,10 @@ def note(title: str, *, mark: str = "ok", detail: str = "", stay: bool = False, 
 
 def of_job(job: Job, base: str) -> Toast:
     """The note of a job; it changes as the job does. `base`: the organization's path."""
-    waiting = job.state == Job.State.WAITING
+    until = undo_until(job)
     detail: str = ""
-    until: datetime | None = None
-    if waiting and job.not_before:
-        detail, until = _("starts in"), job.not_before
+    if until:
+        detail = _("starts in")
     elif job.state in (Job.State.FAILED, Job.State.LOST):
         detail = job.error_detail[:400]
     elif job.state == Job.State.UNDONE:
@@ -50,7 +49,7 @@ def of_job(job: Job, base: str) -> Toast:
         "title": words.job_title(job),
         "detail": detail,
         "until": until,
-        "undo": f"{base}/jobs/{job.pk.hex}/{'undo' if waiting else 'back'}" if waiting or inverse(job) else "",
+        "undo": f"{base}/jobs/{job.pk.hex}/{'undo' if until else 'back'}" if until or inverse(job) else "",
         "link": f"{base}/jobs/{job.pk.hex}",
         "link_text": _("Open job"),
         "stay": job.is_active or failed,

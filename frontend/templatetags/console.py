@@ -219,6 +219,35 @@ def clock(at: datetime) -> SafeString:
     )
 
 
+JOB_STATES = {
+    "waiting": gettext_lazy("Waiting"),
+    "queued": gettext_lazy("In the queue"),
+    "running": gettext_lazy("Running"),
+    "succeeded": gettext_lazy("Done"),
+    "failed": gettext_lazy("Failed"),
+    "cancelled": gettext_lazy("Cancelled"),
+    "undone": gettext_lazy("Undone"),
+    "skipped": gettext_lazy("Skipped"),
+    "lost": gettext_lazy("Lost"),
+}
+
+
+@register.filter
+def job_state_word(state: str) -> str:
+    return str(JOB_STATES.get(state, state))
+
+
+@register.simple_tag
+def elapsed(job: Any) -> SafeString | str:
+    """How long a job has taken: counted on by the script while it runs."""
+    if job.took_s is None:
+        return ""
+    if not job.is_active:
+        return seconds(job.took_s)
+    begun = job.started_at or job.queued_at
+    return format_html('<time datetime="{}" data-elapsed>{}</time>', _iso(begun.astimezone(UTC)), seconds(job.took_s))
+
+
 @register.simple_tag
 def until(at: datetime) -> SafeString:
     """Seconds left until then, counted down by the script."""

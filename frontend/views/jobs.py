@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -10,42 +14,53 @@ from core import jobs
 from core.actions import get, perform
 from core.actor import Actor
 from core.errors import Conflict, MistError, NotFound
-from core.models import Job
-from frontend import listing, words
+from core.models import Event, Job
+from frontend import listing, toasts, words
 from frontend.inverse import inverse
-from frontend.rows import job_rows, with_children
+from frontend.progress import with_detail, with_progress
+from frontend.rows import event_rows, job_rows
 from frontend.views.base import ConsoleView
 
 DOES = {"undo": jobs.undo, "cancel": jobs.cancel, "retry": jobs.retry}
-VIEWS = (
-    ("", _("All")),
-    ("state:waiting,queued,running", _("Running")),
-    ("state:failed,lost", _("Failed")),
+VIEWS: tuple[tuple[str, dict[str, str]], ...] = (
+    (_("Mine and watched"), {}),
+    (_("Everyone"), {"who": "all"}),
+    (_("Running"), {"q": "state:waiting,queued,running"}),
+    (_("Failed"), {"q": "state:failed,lost"}),
 )
+SHOWN_STATES = ("failed", "lost", "skipped", "succeeded", "running", "queued", "waiting", "cancelled", "undone")
 
 
 class JobsView(ConsoleView):
-    """The page; for htmx the drawer's inside: mine, running first."""
+    """The page; for htmx the drawer's inside. `?who=all`: everybody's, else one's own and those one watches."""
 
     section = "jobs"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        if self.is_htmx:
-            return self.drawer()
-        rows = Job.objects.filter(parent=None).select_related("user")
-        page = listing.page(rows, request.GET, self.actor, default="-created")
-        with_children(page.rows)
-        views = [{"q": q, "title": title, "current": q == page.q} for q, title in VIEWS]
-        return self.page("jobs/list.html", {"page": page, "views": views}, status=400 if page.error else 200)
-
-    def drawer(self) -> HttpResponse:
+        everybody = request.GET.get("who") == "all" or bool(request.GET.get("q"))
         rows = Job.objects.filter(parent=None)
-        mine = rows.filter(user_id=self.actor.user_id)
+        if not everybody:
+            rows = rows.filter(Q(user_id=self.actor.user_id) | Q(watchers__contains=[self.actor.user_id]))
+        if self.is_htmx:
+            return self.drawer(rows, everybody)
+        page = listing.page(rows.select_related("user"), request.GET, self.actor, default="-created")
+        with_progress(page.rows)
+        asked = {key: request.GET[key] for key in ("who", "q") if key in request.GET}
+        views = [{"title": title, "url": f"{self.frame.jobs_url}?{urlencode(pairs)}", "current": pairs == asked} for title, pairs in VIEWS]
+        return self.page("jobs/list.html", {"page": page, "views": views, "everybody": everybody}, status=400 if page.error else 200)
+
+    def drawer(self, rows: QuerySet[Job], everybody: bool) -> HttpResponse:
+        """What runs, then today's, then the last of before."""
+        newest = rows.order_by("-created_at", "-id")
+        running, midnight = [Job.State.QUEUED, Job.State.RUNNING], timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+        rest = job_rows(self.actor, newest.exclude(state__in=running), 25)
         return self.page(
             "jobs/_drawer.html",
             {
-                "running": job_rows(self.actor, rows.filter(state__in=Job.ACTIVE).order_by("-created_at"), 20),
-                "ended": job_rows(self.actor, mine.exclude(state__in=Job.ACTIVE).order_by("-created_at"), 20),
+                "everybody": everybody,
+                "running": job_rows(self.actor, newest.filter(state__in=running), 20),
+                "today": [job for job in rest if job.created_at >= midnight],
+                "earlier": [job for job in rest if job.created_at < midnight][:10],
             },
         )
 
@@ -56,15 +71,16 @@ class JobView(ConsoleView):
     section = "jobs"
 
     def get(self, request: HttpRequest, identity: str) -> HttpResponse:
-        job = self.find(Job, identity)
-        rows = job_rows(self.actor, Job.objects.filter(pk=job.pk))
-        page = None
+        job = job_rows(self.actor, Job.objects.filter(pk=self.find(Job, identity).pk))[0]
+        told = Event.objects.visible_to(self.actor).filter(job_id=job.pk).order_by("at", "id")[:20]
+        context: dict[str, Any] = {"job": with_detail(self.actor, job, self.frame.base), "told": event_rows(list(told)), "page": None}
         if job.target_id is None:
             children = Job.objects.filter(parent=job).select_related("user")
-            page = listing.page(children, request.GET, self.actor, default="-created")
-        if page:
-            with_children(page.rows)
-        return self.page("jobs/job.html", {"job": rows[0], "page": page, "now": timezone.now()})
+            context["page"] = listing.page(children, request.GET, self.actor, default="-created")
+            with_progress(context["page"].rows)
+            counts = job.child_states  # type: ignore[attr-defined]
+            context["filters"] = [(state, counts.get(state, 0), f"state:{state}") for state in SHOWN_STATES if counts.get(state)]
+        return self.page("jobs/job.html", context)
 
 
 class JobDoView(ConsoleView):
@@ -73,10 +89,13 @@ class JobDoView(ConsoleView):
     section = "jobs"
 
     def post(self, request: HttpRequest, identity: str, what: str) -> HttpResponse:
-        if what not in DOES and what != "back":
+        if what not in DOES and what not in ("back", "watch", "unwatch"):
             raise Http404
         job = self.find(Job, identity)
         try:
+            if what in ("watch", "unwatch"):
+                jobs.watch(self.actor, job, what == "watch")
+                return self.done(toasts.note(_("You watch it") if what == "watch" else _("You watch it no more")))
             changed = take_back(self.actor, job) if what == "back" else DOES[what](self.actor, job)
         except NotFound:
             raise
@@ -94,15 +113,3 @@ def take_back(actor: Actor, job: Job) -> Job:
     if target is None:
         raise NotFound
     return perform(actor, target, opposite.name, opposite.params)
-
-
-def can_cancel(job: Job) -> bool:
-    """May it still be stopped, as far as its action goes?"""
-    if not job.is_active:
-        return False
-    if job.target_id is None or job.state in (Job.State.WAITING, Job.State.QUEUED):
-        return True
-    try:
-        return get(job.action).cancellable
-    except MistError:
-        return False

@@ -36,7 +36,7 @@ document.addEventListener("click", (event) => {
   const field = step?.parentElement.querySelector("input");
   if (!field) return;
   field.value = String(Math.min(Number(field.dataset.most ?? 100), Math.max(1, (Number(field.value) || 1) + Number(step.dataset.step))));
-  field.dispatchEvent(new Event("input", { bubbles: true }));
+  field.dispatchEvent(new window.Event("input", { bubbles: true }));
 });
 
 document.addEventListener("keydown", (event) => {

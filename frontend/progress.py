@@ -1,0 +1,93 @@
+"""How far a job is: its children by how they ended, how long it has taken, and how long it will still take where that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F
+from django.utils import timezone
+
+from core.actor import Actor
+from core.jobs import can_cancel
+from core.models import Event, Job
+from frontend import faults
+from frontend.inverse import inverse
+
+NEWEST = 1000  # of an organization's jobs: what things took lately
+FEWEST = 3  # ended jobs of an action before we guess
+
+
+def with_progress(rows: Sequence[Job]) -> list[Job]:
+    """Each job with `child_states`, `ended`, `not_ended`, `failed_children`, `skipped_children`, `parts` of its bar, `took_s`,
+    `left_s` (None is unknown) and `can_cancel`. Two queries however many they are.
+    """
+    now = timezone.now()
+    bulks = [job.pk for job in rows if job.target_id is None]
+    states: dict[UUID, dict[str, int]] = {}
+    if bulks:
+        counted = Job.objects.filter(parent_id__in=bulks).order_by().values_list("parent_id", "state").annotate(n=Count("pk"))
+        for parent_id, state, count in counted:
+            states.setdefault(parent_id, {})[state] = count
+    typical = _typical([job for job in rows if job.state == Job.State.RUNNING and job.target_id is not None])
+    for job in rows:
+        extra: Any = job
+        extra.child_states = states.get(job.pk, {})
+        ended = {state: count for state, count in extra.child_states.items() if state not in Job.ACTIVE}
+        extra.ended = sum(ended.values())
+        extra.not_ended = max(0, (job.total or 0) - extra.ended)
+        extra.failed_children = ended.get(Job.State.FAILED, 0) + ended.get(Job.State.LOST, 0)
+        extra.skipped_children = ended.get(Job.State.SKIPPED, 0)
+        extra.waiting_children = extra.child_states.get(Job.State.WAITING, 0)
+        well = extra.ended - extra.failed_children - extra.skipped_children
+        done = "b-acc" if job.is_active else "b-ok"
+        extra.parts = [(done, well), ("b-off", extra.skipped_children), ("b-crit", extra.failed_children), ("b-none", extra.not_ended)]
+        extra.took_s = took(job, now)
+        extra.left_s = _left(job, extra, typical.get(job.action))
+        if job.target_id is not None and extra.left_s is not None and extra.took_s is not None:
+            extra.parts = [("b-acc", extra.took_s), ("b-none", max(extra.left_s, 0.05 * extra.took_s))]
+        extra.can_cancel = can_cancel(job)
+    return list(rows)
+
+
+def took(job: Job, now: datetime) -> float | None:
+    """Seconds from its start to its end, or until now."""
+    begun = job.started_at or job.queued_at
+    return max(0.0, ((job.finished_at or now) - begun).total_seconds()) if begun else None
+
+
+def _left(job: Job, extra: Any, typical: timedelta | None) -> float | None:
+    """Seconds it will still take: a bulk as fast as so far, one thing as long as such things took lately."""
+    if job.state != Job.State.RUNNING or extra.took_s is None:
+        return None
+    if job.target_id is None:
+        return extra.took_s / extra.ended * extra.not_ended if extra.ended and extra.not_ended else None
+    return max(0.0, typical.total_seconds() - extra.took_s) if typical is not None else None
+
+
+def _typical(running: Sequence[Job]) -> dict[str, timedelta]:
+    """{action: how long it took on average}, of what ended well lately in the organization of these jobs."""
+    if not running:
+        return {}
+    newest = Job.objects.filter(org_id=running[0].org_id).order_by("-created_at", "-id").values("pk")[:NEWEST]
+    span = ExpressionWrapper(F("finished_at") - F("started_at"), output_field=DurationField())
+    ended = Job.objects.filter(pk__in=newest, state=Job.State.SUCCEEDED, started_at__isnull=False)
+    ended = ended.filter(action__in={job.action for job in running})
+    known = ended.order_by().values("action").annotate(took=Avg(span), n=Count("pk")).filter(n__gte=FEWEST)
+    return {row["action"]: row["took"] for row in known}
+
+
+def with_detail(actor: Actor, job: Job, base: str) -> Job:
+    """The job with what its page shows beside its row: `fault`, `words` (the provider's), `opposite`, `is_watched`, `result_rows`."""
+    extra: Any = job
+    failed = job.state in (Job.State.FAILED, Job.State.LOST)
+    extra.fault = faults.of_job(job, base) if failed else None
+    told = Event.objects.visible_to(actor).filter(job_id=job.pk, type=f"{job.action}.failed").first() if failed else None
+    extra.words = str(told.detail.get("words", "")) if told else ""
+    extra.opposite = inverse(job) if job.user_id == actor.user_id else None
+    extra.is_watched = actor.user_id in job.watchers
+    extra.is_mine = job.user_id == actor.user_id
+    extra.result_rows = [(key, value) for key, value in (job.result or {}).items() if job.target_id is not None]
+    return job

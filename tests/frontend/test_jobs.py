@@ -1,0 +1,198 @@
+"""Jobs: the drawer, the page, undo of one and of many, watching, what a failed one says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import Team, User
+from core import actions, jobs
+from core.actions import perform
+from core.errors import Rejected
+from core.models import Event, Job
+from frontend.inverse import inverse
+from frontend.progress import with_progress
+from keys.models import Key
+from machines.models import Machine
+from tests.frontend.conftest import Place, add_user, run_jobs, signed_in
+
+
+def machine(**wanted: object) -> Machine:
+    found = Machine.objects.filter(type="vm", **wanted).order_by("name").first()
+    assert found is not None
+    return found
+
+
+def colleague(place: Place, *verbs: str) -> tuple[User, Client]:
+    user = add_user(place.org, "colleague@here.example")
+    Team.objects.create(org=place.org, name="Colleagues", statements=[{"effect": "allow", "verbs": list(verbs), "what": {}}]).members.add(
+        user
+    )
+    return user, signed_in(user)
+
+
+def test_the_drawer_holds_ones_own_and_everybodys(place: Place) -> None:
+    perform(place.actor, machine(state="running"), "stop")
+    _user, client = colleague(place, "*")
+    mine = client.get(f"{place.base}/jobs", HTTP_HX_REQUEST="true").content.decode()
+    assert "Nothing is running" in mine
+    everybody = client.get(f"{place.base}/jobs?who=all", HTTP_HX_REQUEST="true").content.decode()
+    assert f"Stopping {machine(state='running').name}" in everybody
+
+
+def test_a_job_that_is_watched_is_among_ones_own_until_it_is_not(place: Place) -> None:
+    job = perform(place.actor, machine(state="running"), "stop")
+    _user, client = colleague(place, "*")
+    client.post(f"{place.base}/jobs/{job.pk.hex}/watch")
+    assert "Stopping" in client.get(f"{place.base}/jobs").content.decode()
+    assert "Watched" in client.get(f"{place.base}/jobs/{job.pk.hex}").content.decode()
+    client.post(f"{place.base}/jobs/{job.pk.hex}/unwatch")
+    assert "Stopping" not in client.get(f"{place.base}/jobs").content.decode()
+    assert place.stranger.post(f"/o/elsewhere/jobs/{job.pk.hex}/watch").status_code == 404
+    assert place.nobody.post(f"{place.base}/jobs/{job.pk.hex}/watch").status_code == 404
+
+
+def test_a_bulk_destroy_is_undone_as_a_whole_while_it_waits(place: Place) -> None:
+    three = list(Machine.objects.filter(state="running", type="vm").order_by("name")[:3])
+    ids = ",".join(one.pk.hex for one in three)
+    url = f"{place.base}/machines/bulk/destroy"
+    ask = place.admin.post(url, {"ids": ids, "ask": "1"}, HTTP_HX_REQUEST="true").content.decode()
+    assert "Type <b" in ask
+    assert "destroy 3" in ask
+    assert all(one.name in ask for one in three)
+    assert place.admin.post(url, {"ids": ids, "confirm": "destroy 2"}).status_code == 422
+    place.admin.post(url, {"ids": ids, "confirm": "destroy 3"})
+    parent = Job.objects.get(action="machine.destroy", parent=None)
+    jobs.expand(actions.claim(parent.pk, "test"))  # type: ignore[arg-type]
+    assert parent.children.filter(state="waiting").count() == 3
+    assert "data-undo" in place.admin.get(f"{place.base}/jobs/{parent.pk.hex}").content.decode()
+    assert place.admin.post(f"{place.base}/jobs/{parent.pk.hex}/undo").status_code == 302
+    parent.refresh_from_db()
+    assert parent.state == "undone"
+    assert set(parent.children.values_list("state", flat=True)) == {"undone"}
+    assert Event.objects.filter(type="machine.destroy.bulk.undone", job_id=parent.pk).exists()
+    assert Machine.objects.filter(pk__in=[one.pk for one in three], state="running").count() == 3
+
+
+def test_a_bulk_undone_before_it_was_made_makes_nothing(place: Place) -> None:
+    one = machine(state="running")
+    parent = jobs.bulk(place.actor, Machine, "destroy", ids=[one.pk])
+    jobs.undo(place.actor, parent)
+    parent.refresh_from_db()
+    assert parent.state == "undone"
+    assert actions.claim(parent.pk, "test") is None
+    assert not parent.children.exists()
+
+
+def test_a_bulk_undone_while_it_is_made_undoes_what_was_made_meanwhile(place: Place) -> None:
+    ids = list(Machine.objects.filter(state="running", type="vm").values_list("pk", flat=True)[:2])
+    parent = jobs.bulk(place.actor, Machine, "destroy", ids=ids)
+    claimed = actions.claim(parent.pk, "test")
+    assert claimed is not None
+    actions.perform_batch(place.actor, Machine, ids, "destroy", {}, parent=claimed, undo_s=None)
+    Job.objects.filter(pk=parent.pk).update(cancel_requested=True)
+    jobs.expand(claimed)
+    assert set(parent.children.values_list("state", flat=True)) == {"undone"}
+
+
+def test_a_bulk_says_what_was_done_failed_and_skipped(place: Place) -> None:
+    running, stopped = machine(state="running"), machine(state="stopped")
+    place.admin.post(f"{place.base}/machines/bulk/stop", {"ids": f"{running.pk.hex},{stopped.pk.hex}"})
+    run_jobs()
+    jobs.settle_bulks()
+    parent = Job.objects.get(action="machine.stop", parent=None)
+    page = place.admin.get(f"{place.base}/jobs/{parent.pk.hex}").content.decode()
+    assert "1 skipped" in page
+    assert f"{stopped.name} is stopped already." in page
+    assert "Retry failed" not in page
+    assert stopped.name in place.admin.get(f"{place.base}/jobs/{parent.pk.hex}?q=state:skipped").content.decode()
+
+
+@pytest.mark.parametrize("verb", ["tag", "set_owner", "set_expiration", "edit", "associate_key"])
+def test_metadata_is_taken_back_by_its_opposite(place: Place, verb: str) -> None:
+    one = machine(state="running")
+    key = Key.objects.create(org=place.org, name="k", public="ssh-ed25519 AAAA", fingerprint="SHA256:x", algorithm="ssh-ed25519")
+    before = (dict(one.tags), one.owner_id, one.expires_at, one.address, one.key_associations.count())
+    asked = {
+        "tag": {"tags": {"env": "other", "new": "1"}, "remove": ["role"]},
+        "set_owner": {"owner": place.owner.pk.hex},
+        "set_expiration": {"date": (timezone.now() + timedelta(days=3)).isoformat(), "action": "stop"},
+        "edit": {"address": "10.9.9.9"},
+        "associate_key": {"key": key.pk.hex},
+    }[verb]
+    job = perform(place.actor, one, verb, asked)
+    shown = place.admin.get(f"{place.base}/jobs/{job.pk.hex}").content.decode()
+    assert f"/jobs/{job.pk.hex}/back" in shown
+    assert place.admin.post(f"{place.base}/jobs/{job.pk.hex}/back").status_code == 302
+    one.refresh_from_db()
+    assert (dict(one.tags), one.owner_id, one.expires_at, one.address, one.key_associations.count()) == before
+
+
+def test_a_key_taken_away_is_given_back_with_its_user_and_port(place: Place) -> None:
+    one = machine(state="running")
+    key = Key.objects.create(org=place.org, name="k", public="ssh-ed25519 AAAA", fingerprint="SHA256:x", algorithm="ssh-ed25519")
+    perform(place.actor, one, "associate_key", {"key": key.pk.hex, "user": "deploy", "port": 2222, "sudo": True})
+    job = perform(place.actor, one, "disassociate_key", {"key": key.pk.hex})
+    opposite = inverse(job)
+    assert opposite is not None
+    perform(place.actor, one, opposite.name, opposite.params)
+    found = one.key_associations.get()
+    assert (found.user, found.port, found.sudo) == ("deploy", 2222, True)
+
+
+def test_what_has_no_opposite_or_is_old_is_not_taken_back(place: Place) -> None:
+    one = machine(state="running")
+    job = perform(place.actor, one, "tag", {"tags": {"a": "b"}})
+    Job.objects.filter(pk=job.pk).update(finished_at=timezone.now() - timedelta(hours=1))
+    response = place.admin.post(f"{place.base}/jobs/{job.pk.hex}/back", HTTP_HX_REQUEST="true")
+    assert response.status_code == 409
+    assert "cannot be taken back" in response.content.decode()
+    one.refresh_from_db()
+    assert one.tags["a"] == "b"
+
+
+def test_taking_back_asks_the_rights_of_who_does(place: Place) -> None:
+    one = machine(state="running")
+    job = perform(place.actor, one, "tag", {"tags": {"a": "b"}})
+    _user, client = colleague(place, "machine.read", "job.read")
+    assert client.post(f"{place.base}/jobs/{job.pk.hex}/back", HTTP_HX_REQUEST="true").status_code == 403
+    one.refresh_from_db()
+    assert one.tags["a"] == "b"
+
+
+def test_a_failed_job_says_why_in_whose_words_and_what_to_do(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clouds.providers.demo import Demo
+
+    def refuse(self: object, external_id: str) -> None:
+        raise Rejected("There is no room for it.", words="InsufficientInstanceCapacity", code="cloud_capacity")
+
+    monkeypatch.setattr(Demo, "start_machine", refuse)
+    one = machine(state="stopped")
+    job = perform(place.actor, one, "start")
+    run_jobs()
+    page = place.admin.get(f"{place.base}/jobs/{job.pk.hex}").content.decode()
+    assert f"{one.name}: it was not done." in page
+    assert "There is no room for it." in page
+    assert "InsufficientInstanceCapacity" in page
+    assert "Choose another zone or size" in page
+    assert f"req_{job.request_id[:10]}" in page
+    assert "/retry" in page
+
+
+def test_time_left_is_what_such_things_took_lately_or_unknown(place: Place) -> None:
+    now = timezone.now()
+    job = perform(place.actor, machine(state="running"), "stop")
+    Job.objects.filter(pk=job.pk).update(state="running", started_at=now - timedelta(seconds=4))
+    job.refresh_from_db()
+    assert with_progress([job])[0].left_s is None  # type: ignore[attr-defined]
+    for _n in range(3):
+        done = Job(
+            org_id=place.org.pk, action="machine.stop", state="succeeded", target_kind="machine", target_id=job.target_id, via="test"
+        )
+        done.started_at, done.finished_at = now - timedelta(seconds=60), now - timedelta(seconds=50)
+        done.save()
+    left = with_progress([job])[0].left_s  # type: ignore[attr-defined]
+    assert 4 < left < 7
