@@ -9,6 +9,7 @@ from accounts.urls import pages
 from core.api.errors import no_such_address
 from mist import health
 
+handler500 = "frontend.views.entry.broken"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),

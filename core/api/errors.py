@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
+from psycopg.errors import DiskFull
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -96,8 +97,21 @@ def _answer(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         return 413, {"code": "too_large", "detail": "The body is too large."}, {}
     if isinstance(error, SuspiciousOperation | UnicodeError):
         return 400, {"code": "bad_request", "detail": "The request could not be read."}, {}
-    if isinstance(error, OperationalError | InterfaceError) or type(error).__name__ == "PoolTimeout":
-        log.warning("the database does not answer (%s)", type(error).__name__)
-        detail = "The database does not answer. Nothing was done; try again shortly."
-        return 503, {"code": "database_unavailable", "detail": detail}, {"Retry-After": "5"}
+    if is_database_fault(error):
+        return 503, database_fault(error), {"Retry-After": "5"}
     return 500, {"code": "internal_error", "detail": "Mist failed at this. Tell an administrator the request id."}, {}
+
+
+def is_database_fault(error: BaseException) -> bool:
+    """Is it the database that does not answer?"""
+    return isinstance(error, OperationalError | InterfaceError) or type(error).__name__ == "PoolTimeout"
+
+
+def database_fault(error: BaseException) -> dict[str, str]:
+    """`code` and `detail` of a database that does not answer, or has no room."""
+    if isinstance(error.__cause__, DiskFull):
+        log.error("the database's disk is full")
+        detail = "The database has no room left. Nothing was done; free space on its disk, then try again."
+        return {"code": "database_full", "detail": detail}
+    log.warning("the database does not answer (%s)", type(error).__name__)
+    return {"code": "database_unavailable", "detail": "The database does not answer. Nothing was done; try again shortly."}

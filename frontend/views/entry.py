@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -15,9 +18,19 @@ from accounts.auth import console_actor
 from accounts.models import Team, User
 from clouds.providers.base import Field
 from core.actions import perform
+from core.api.errors import database_fault, is_database_fault
 from core.errors import Invalid, MistError
 from frontend import forms
 from frontend.views.base import problem
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """The page for what no view caught. It asks neither who is there nor the database, which may be what failed."""
+    error = sys.exc_info()[1]
+    words = database_fault(error) if error is not None and is_database_fault(error) else None
+    context = {"request_id": getattr(request, "request_id", "")}
+    page = render_to_string("503.html" if words else "500.html", {**context, "reason": words["detail"] if words else ""})
+    return HttpResponse(page, status=503 if words else 500, headers={"Retry-After": "5"} if words else {})
 
 
 def home(request: HttpRequest) -> HttpResponse:
