@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -49,6 +50,20 @@ class OrgSerializer(serializers.Serializer[Any]):
     avatar = serializers.SerializerMethodField()
     created = serializers.SerializerMethodField()
     created_at = serializers.DateTimeField(read_only=True)
+    last_active = serializers.SerializerMethodField()
+    billing = serializers.SerializerMethodField()
+    resources = serializers.SerializerMethodField()
+
+    def get_last_active(self, org: Organization) -> datetime | None:
+        """When one of its members last signed in."""
+        return getattr(org, "last_active", None)
+
+    def get_billing(self, org: Organization) -> dict[str, str]:
+        return {}
+
+    def get_resources(self, org: Organization) -> dict[str, int]:
+        """With `summary` alone: {kind: how many one sees}."""
+        return {}
 
     def get_avatar(self, org: Organization) -> str:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from django.db.models import Max
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -39,7 +40,7 @@ VERB = OpenApiParameter("verb", OpenApiTypes.STR, required=True, description="`m
 class OrgViewSet(ReadViewSet):
     """Organizations one is in."""
 
-    queryset = Organization.objects.all()
+    queryset = Organization.objects.annotate(last_active=Max("memberships__user__last_login"))
     serializer_class = OrgSerializer
     lookup_url_kwarg = "org"
     operation_ids = {"list": "list_orgs", "retrieve": "get_org", "create": "create_org", "partial_update": "update_org"}
@@ -57,7 +58,7 @@ class OrgViewSet(ReadViewSet):
         """One organization; `summary`: how much of each kind one sees there."""
         refuse_unknown(request, ("only", "deref", "sort", "format", "summary"))
         org = org_named(self.actor, kwargs["org"])
-        data = self.answer(org)
+        data = self.answer(self.rows().get(pk=org.pk))
         if request.query_params.get("summary", "").lower() in ("1", "true", "yes"):
             there = within(self.actor, org)
             data["resources"] = {

@@ -15,9 +15,10 @@ from core import actions, jobs, listing
 from core.actions import perform
 from core.api.fields import HexField, JsonField
 from core.api.lists import keep_only, query_of, refuse_unknown, refuse_unknown_fields
+from core.api.lists import wanted as wanted_fields
 from core.api.schema import READ_PARAMETERS
 from core.api.viewset import BaseViewSet, JobAnswer, ReadViewSet, job_answer
-from core.errors import Invalid, MistError, NotFound
+from core.errors import BadRequest, Invalid, MistError, NotFound
 from core.models import Job, Resource
 from core.params import KindField
 
@@ -243,7 +244,7 @@ class TagViewSet(BaseViewSet):
 
     operation_ids = {"list": "list_tags", "create": "tag_resources"}
     serializer_class = TagSerializer
-    list_parameters = ("search", "start", "limit")
+    list_parameters = ("search", "sort", "start", "limit", "only", "deref")
     query_parameters = ("types",)
 
     @extend_schema(responses=TagSerializer)
@@ -257,10 +258,18 @@ class TagViewSet(BaseViewSet):
         for model in models:
             for tags in model.objects.visible_to(self.actor).exclude(tags={}).values_list("tags", flat=True).distinct()[:10_000]:
                 found.update((str(k), str(v)) for k, v in tags.items())
-        wanted = sorted(pair for pair in found if not query.search or query.search.lower() in f"{pair[0]}={pair[1]}".lower())
-        cut = wanted[query.start : query.start + query.limit]
-        data = [{"key": key, "value": value} for key, value in cut]
-        meta = {"total": len(wanted), "returned": len(data), "sort": "key", "start": query.start, "next": None, "kind": "tag"}
+        sort = query.sort or "key"
+        if sort.lstrip("-") not in ("key", "value"):
+            raise BadRequest(f"Cannot sort by {sort.lstrip('-')[:60]!r}. There are: key, value.", code="bad_sort")
+        wanted = sorted(
+            (pair for pair in found if not query.search or query.search.lower() in f"{pair[0]}={pair[1]}".lower()),
+            key=lambda pair: pair if sort.endswith("key") else pair[::-1],
+            reverse=sort.startswith("-"),
+        )
+        cut = [{"key": key, "value": value} for key, value in wanted[query.start : query.start + query.limit]]
+        only = wanted_fields(request.query_params.get("only", ""), ("key", "value")) - {"id"}
+        data = [{name: tag[name] for name in tag if name in only} if only else tag for tag in cut]
+        meta = {"total": len(wanted), "returned": len(data), "sort": sort, "start": query.start, "next": None, "kind": "tag"}
         return Response({"data": data, "meta": meta})
 
     @extend_schema(request=TagResourcesRequest, responses=TaggedAnswer(many=True))
