@@ -18,7 +18,8 @@ from core.actor import Actor
 from core.models import Job
 from frontend import acts, toasts
 from frontend.progress import with_detail
-from frontend.rows import cloud_rows, job_rows, machine_rows
+from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows
+from machines.models import Session
 
 MOST = 500  # ids of one fragment that one page may show
 Render = Callable[["Viewer", Iterable[UUID]], Mapping[UUID, str]]
@@ -125,6 +126,18 @@ def _job_pages(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
 def _job_toasts(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     rows = Job.objects.visible_to(viewer.actor).filter(pk__in=list(ids))
     return {job.pk: render_to_string("components/toast.html", {"toast": toasts.of_job(job, viewer.base), "live": True}) for job in rows}
+
+
+@fragment("session.row", "session")
+def _session_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    return _each("sessions/_row.html", "session", viewer, session_rows(viewer.actor, ids))
+
+
+@fragment("shells.button", "session", whole=True)
+def _shells_button(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    open_now = Session.objects.filter(org=viewer.org, owner=viewer.user).exclude(state=Session.State.ENDED).count()
+    context = {"frame": {"org": viewer.org, "shells": open_now}, "base": viewer.base, "live": True}
+    return dict.fromkeys(ids, render_to_string("components/shells_button.html", context))
 
 
 @fragment("jobs.button", "job", whole=True)

@@ -17,7 +17,7 @@ from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
 from frontend import toasts
-from machines.models import Machine
+from machines.models import Machine, Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,7 @@ PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
         (
             Entry(path="jobs", title=gettext_lazy("Jobs"), icon="list-checks"),
             Entry(path="log", title=gettext_lazy("Audit log"), icon="scroll-text"),
+            Entry(path="sessions", title=gettext_lazy("Shell sessions"), icon="square-terminal"),
         ),
     ),
     (
@@ -129,6 +130,11 @@ class Frame:
     def running(self) -> int:
         """Jobs at work, bulks as one."""
         return Job.objects.visible_to(self.actor).filter(state__in=Job.ACTIVE, parent=None).count()
+
+    @cached_property
+    def shells(self) -> int:
+        """The person's own that are open."""
+        return Session.objects.filter(org=self.org, owner=self.user).exclude(state=Session.State.ENDED).count()
 
     @cached_property
     def clouds(self) -> list[Cloud]:

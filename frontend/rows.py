@@ -15,7 +15,7 @@ from core.actor import Actor
 from core.models import Event, Job
 from frontend import words
 from frontend.progress import with_progress
-from machines.models import Machine
+from machines.models import Machine, Session
 
 
 def machine_queryset() -> Any:
@@ -80,6 +80,20 @@ def state_parts(by_state: dict[str, int]) -> list[tuple[str, float]]:
 def job_rows(actor: Actor, jobs: QuerySet[Job], limit: int | None = None) -> list[Job]:
     """Jobs with their `user` and how far they are (frontend.progress); at most `limit`."""
     return with_progress(list(jobs.visible_to(actor).select_related("user")[:limit]))  # type: ignore[attr-defined]
+
+
+def session_rows(actor: Actor, ids: Iterable[UUID]) -> list[Session]:
+    """These shells as they are now."""
+    return with_duration(list(Session.objects.visible_to(actor).select_related("owner").filter(pk__in=list(ids))))
+
+
+def with_duration(sessions: list[Session]) -> list[Session]:
+    """Each with `lasted_s`: seconds from its opening to its end, or until now."""
+    for session in sessions:
+        extra: Any = session
+        begun = session.opened_at
+        extra.lasted_s = ((session.ended_at or timezone.now()) - begun).total_seconds() if begun else None
+    return sessions
 
 
 def event_rows(events: Sequence[Event]) -> list[Event]:

@@ -58,7 +58,16 @@ def _can_snapshot(actor: Actor, machine: Machine) -> bool:
     return any(name.endswith(("snapshot", "snapshots")) for name in machine.allowed)  # type: ignore[attr-defined]
 
 
+def _has_shell(actor: Actor, machine: Machine) -> bool:
+    return "shell" in machine.allowed  # type: ignore[attr-defined]
+
+
+def _shells(actor: Actor, machine: Machine) -> int:
+    return machine.sessions.filter(owner_id=actor.user_id).exclude(state="ended").count()
+
+
 register(Tab(name="", title=_("Overview"), order=10))
+register(Tab(name="shell", title=_("Shell"), order=30, shown=_has_shell, count=_shells))
 register(Tab(name="log", title=_("Audit log"), order=40))
 register(Tab(name="volumes", title=_("Volumes"), order=50, count=lambda actor, machine: len(volumes_of(actor, machine))))
 register(Tab(name="networks", title=_("Networks"), order=60, count=lambda actor, machine: int(machine.network_id is not None)))

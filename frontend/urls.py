@@ -6,7 +6,23 @@ from allauth.account.views import login, logout
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from frontend.views import bulk, clouds, create, dashboard, drafts, entry, export, jobs, log, machine, machines, settings, teams
+from frontend.views import (
+    bulk,
+    clouds,
+    create,
+    dashboard,
+    drafts,
+    entry,
+    export,
+    jobs,
+    log,
+    machine,
+    machines,
+    sessions,
+    settings,
+    shells,
+    teams,
+)
 
 org: list[URLPattern | URLResolver] = [
     path("", dashboard.DashboardView.as_view()),
@@ -24,7 +40,17 @@ org: list[URLPattern | URLResolver] = [
     path("machines/<str:identity>/networks", machine.MachineNetworksView.as_view()),
     path("machines/<str:identity>/snapshots", machine.MachineSnapshotsView.as_view()),
     path("machines/<str:identity>/keys", machine.MachineKeysView.as_view()),
+    path("machines/<str:identity>/shell", shells.OpenShellView.as_view()),
     path("machines/<str:identity>", machine.MachineView.as_view()),
+    path("shells", shells.ShellsView.as_view()),
+    path("shells/snippets", shells.SnippetsView.as_view()),
+    path("shells/<str:identity>/join", shells.TicketView.as_view(), {"verb": "join"}),
+    path("shells/<str:identity>/watch", shells.TicketView.as_view(), {"verb": "watch"}),
+    path("sessions", sessions.SessionsView.as_view()),
+    path("sessions/<str:identity>/cast", sessions.CastView.as_view()),
+    path("sessions/<str:identity>/output", sessions.OutputView.as_view()),
+    path("sessions/<str:identity>/do/<slug:verb>", sessions.SessionDoView.as_view()),
+    path("sessions/<str:identity>", sessions.SessionView.as_view()),
     path("clouds", clouds.CloudsView.as_view()),
     path("clouds/new", clouds.AddCloudView.as_view()),
     path("clouds/new/<slug:provider>", clouds.AddCloudView.as_view()),

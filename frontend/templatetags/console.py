@@ -385,3 +385,22 @@ def state_parts(by_state: dict[str, int]) -> list[tuple[str, float]]:
 @register.filter
 def add_str(text: Any, more: Any) -> str:
     return f"{text}{more}"
+
+
+@register.filter
+def words_of(text: str) -> list[str]:
+    """The words of a text, to go through."""
+    return text.split()
+
+
+@register.filter
+def unlocalized(value: float) -> str:
+    """A number as programs write it."""
+    return f"{value:.3f}"
+
+
+@register.filter
+def stopwatch(seconds: float) -> str:
+    """Seconds as 1:02:03."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02}"

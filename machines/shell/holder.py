@@ -207,7 +207,7 @@ class Holder:
         if (asked.cols, asked.rows) != (row.cols, row.rows):
             line.resize(row.cols, row.rows)
         shell.dirty = True
-        shell.tell_all({"opened": row.opened_at.timestamp()})
+        shell.tell_all(shell.facts())
         shell.news.append(("opened", {"transport": line.transport, "login": line.login, "address": line.address, "by": line.credential}))
         self._wake.set()
 

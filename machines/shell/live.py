@@ -178,9 +178,14 @@ class LiveShell:
             if self.terminal.is_full_screen and self.line is not None and viewer.types:  # whatever draws on it draws again
                 self.line.resize(self.row.cols, max(1, self.row.rows - 1))
                 self.line.resize(self.row.cols, self.row.rows)
-        viewer.tell({"session": self.pk.hex, "opened": self.row.opened_at.timestamp() if self.row.opened_at else None})
+        viewer.tell(self.facts())
         viewer.tell({"size": [self.row.cols, self.row.rows]})
         self._viewers_changed()
+
+    def facts(self) -> dict[str, Any]:
+        """What a client shows beside the screen."""
+        row = self.row
+        return {"facts": {"session": row.pk.hex, "login": row.login, "address": row.address, "credential": row.credential}}
 
     def leave(self, viewer: Viewer) -> None:
         if viewer in self.viewers:

@@ -1,0 +1,215 @@
+"""The pages of shells and sessions: over plain HTTP, and in a real browser on real shells."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from playwright.sync_api import Browser, Page, expect
+
+from core.models import Event
+from machines.models import Session, Snippet
+from tests.frontend.test_browser import AXE, BUILT, CHROMIUM, Person, browser
+from tests.shells.conftest import Open, Place, Shells, ended, make_place, the_session, wait_for
+
+__all__ = ["browser"]
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.skipif(not BUILT.exists(), reason="the front end is not built: npm run build"),
+]
+SHOTS = os.environ.get("SHOTS", "")
+
+
+@pytest.fixture
+def person(browser: Browser, web: Shells, place: Place) -> Iterator[Callable[..., Person]]:
+    """A browser of the place's owner; at the end none may have complained."""
+    made: list[Person] = []
+    place.user.set_password("correct horse battery")
+    place.user.save()
+
+    def open_one(**how: object) -> Person:
+        made.append(Person(browser, f"http://127.0.0.1:{web.port}", permissions=["clipboard-read", "clipboard-write"], **how))
+        return made[-1].sign_in(place.user)
+
+    yield open_one
+    complaints = [text for one in made for text in one.complaints]
+    for one in made:
+        one.context.close()
+    assert not complaints
+
+
+def shot(page: Page, name: str) -> None:
+    if SHOTS:
+        page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
+
+
+def axe(page: Page) -> None:
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")["violations"]
+    assert not found, "\n".join(f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"][:3])
+
+
+SCREEN = """number => {
+  const buffer = document.querySelector("mist-shells").tab?.panes[number]?.terminal.buffer.active;
+  return Array.from({ length: buffer?.length ?? 0 }, (_, i) => buffer.getLine(i).translateToString(true)).join("\\n");
+}"""
+
+
+def screen(page: Page, number: int = 0) -> str:
+    """What a pane shows, with its scrollback."""
+    return str(page.evaluate(SCREEN, number))
+
+
+def has(page: Page, text: str, number: int = 0, seconds: float = 15) -> None:
+    wait_for(lambda: text in screen(page, number), seconds, lambda: screen(page, number)[-800:])
+
+
+def test_a_shell_in_the_browser(place: Place, person: Callable[..., Person]) -> None:
+    page = person().page
+    page.goto(f"/o/here/machines/{place.machine.pk.hex}")
+    page.get_by_role("link", name="Shell", exact=True).first.click()
+    page.get_by_label("Reason").first.fill("INC-4127 502 on web-eu")
+    page.get_by_role("button", name="Open shell").click()
+    page.wait_for_url("**/shells?at=*")
+    expect(page.locator(".term .rec")).to_have_text("recorded")
+    wait_for(lambda: "# " in screen(page) or "$ " in screen(page))
+    page.keyboard.type("PS1='root@web-eu-04:~# '; clear\n")
+    page.keyboard.type("echo it-is-$((40+2))\n")
+    has(page, "it-is-42")
+    expect(page.locator("[data-fact=commands]")).to_contain_text("echo it-is-$((40+2))")
+    expect(page.locator("[data-fact=reason]")).to_have_text("INC-4127 502 on web-eu")
+    # find
+    page.keyboard.press("Control+Shift+F")
+    page.get_by_label("Find in the terminal").fill("it-is-42")
+    expect(page.locator(".find small")).to_have_text("1 of 1")
+    page.keyboard.press("Escape")
+    # split, and type into both
+    page.keyboard.press("Control+Shift+E")
+    expect(page.locator(".term")).to_have_count(2)
+    wait_for(lambda: "# " in screen(page, 1) or "$ " in screen(page, 1))
+    page.keyboard.press("Control+Shift+B")
+    expect(page.locator(".casts")).to_contain_text("Typing goes to 2 panes")
+    page.keyboard.type("echo both-$((1+1))\n")
+    has(page, "both-2", 0)
+    has(page, "both-2", 1)
+    shot(page, "shell-split")
+    axe(page)
+    # leave, and come back
+    page.goto("/o/here/machines")
+    expect(page.locator("#shells-button")).to_contain_text("2")
+    page.goto("/o/here/shells")
+    expect(page.locator(".term")).to_have_count(2)
+    has(page, "it-is-42", 0)
+    # end one
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.keyboard.press("Control+Shift+B")
+    page.locator(".stabs .x").click()
+    wait_for(lambda: not Session.objects.exclude(state="ended").exists())
+    expect(page.get_by_text("No shell is open")).to_be_visible()
+
+
+def test_a_dropped_socket_comes_back_by_itself(place: Place, person: Callable[..., Person], opened: Open, shells: Shells) -> None:
+    terminal = opened(place)
+    terminal.prompt()
+    one = person()
+    page = one.page
+    page.goto("/o/here/shells")
+    has(page, "ready>")
+    shells.web.kill()
+    shells.start_web()
+    page.locator(".term").first.click()
+    wait_for(lambda: page.evaluate("document.querySelector('mist-shells').pane.state") == "open", 30)
+    page.keyboard.type("echo back-$((1+1))\n")
+    has(page, "back-2")
+    one.complaints.clear()  # that web was away
+
+
+def test_a_watcher_sees_and_cannot_type(place: Place, person: Callable[..., Person], opened: Open) -> None:
+    terminal = opened(place)
+    terminal.prompt()
+    page = person().page
+    page.goto(f"/o/here/sessions/{the_session().pk.hex}")
+    page.get_by_role("link", name="Watch live").click()
+    terminal.type("echo seen-$((1+1))\r")
+    has(page, "seen-2")
+    page.keyboard.type("echo from-the-watcher\n")
+    terminal.type("echo after-$((1+1))\r")
+    terminal.expect("after-2")
+    assert b"from-the-watcher" not in terminal.shown
+
+
+def test_a_recording_is_replayed_and_searched(place: Place, person: Callable[..., Person], opened: Open) -> None:
+    terminal = opened(place, reason="why not")
+    terminal.prompt()
+    terminal.type("echo moment-$((40+2))\r")
+    terminal.expect("moment-42")
+    terminal.type("exit\r")
+    session = ended(the_session())
+    page = person().page
+    page.goto("/o/here/sessions")
+    expect(page.get_by_role("row").nth(1)).to_contain_text("web-eu-04")
+    shot(page, "sessions")
+    axe(page)
+    page.get_by_role("row").nth(1).get_by_role("link").click()
+    expect(page.locator(".ap-player")).to_be_visible()
+    page.get_by_label("Search in the output").fill("MOMENT-4")
+    page.keyboard.press("Enter")
+    page.locator(".hits button").first.click()
+    expect(page.locator(".ap-player")).to_contain_text("moment-42", timeout=10_000)
+    page.get_by_role("button", name="8×").click()
+    page.get_by_role("button", name="Link to this moment").click()
+    wait_for(lambda: "#t=" in page.url)
+    page.locator(".info2 .cmd button").first.click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert Path(download.value.path()).read_text().startswith('{"version": 2')
+    shot(page, "session")
+    axe(page)
+    assert Event.objects.filter(type="session.replay.succeeded", target_id=session.pk).count() >= 3
+
+
+def test_on_a_telephone(place: Place, person: Callable[..., Person], opened: Open) -> None:
+    opened(place).prompt()
+    page = person().page
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/o/here/shells")
+    has(page, "ready>")
+    page.keyboard.type("cat")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Ctrl").click()
+    page.keyboard.type("c")
+    has(page, "^C")
+    shot(page, "shell-390")
+    axe(page)
+
+
+def test_snippets_are_ones_own(place: Place) -> None:
+    client = Client()
+    client.force_login(place.user)
+    client.post("/o/here/shells/snippets", {"text": "uptime\nwho\n\nuptime\n"})
+    assert list(Snippet.objects.order_by("position").values_list("text", flat=True)) == ["uptime", "who"]
+    assert ">uptime</button>" in client.get("/o/here/shells").content.decode()
+
+
+def test_a_stranger_finds_nothing(place: Place, opened: Open, sshd: object) -> None:
+    opened(place).prompt()
+    session = the_session()
+    other = make_place(sshd, port=sshd.port, name="elsewhere")  # type: ignore[arg-type, attr-defined]
+    client = Client()
+    client.force_login(other.user)
+    for path in (
+        f"sessions/{session.pk.hex}",
+        f"shells?watch={session.pk.hex}",
+        f"sessions/{session.pk.hex}/cast",
+        f"sessions/{session.pk.hex}/output?q=a",
+    ):
+        assert client.get(f"/o/elsewhere/{path}").status_code == 404
+    for path in (f"shells/{session.pk.hex}/join", f"machines/{place.machine.pk.hex}/shell", f"sessions/{session.pk.hex}/do/kill"):
+        assert client.post(f"/o/elsewhere/{path}").status_code == 404
+    assert not re.search("web-eu-04", client.get("/o/elsewhere/sessions").content.decode())
