@@ -80,6 +80,7 @@ def test_a_shell_in_the_browser(place: Place, person: Callable[..., Person]) -> 
     expect(page.locator(".term .rec")).to_have_text("recorded")
     wait_for(lambda: "# " in screen(page) or "$ " in screen(page))
     page.keyboard.type("PS1='root@web-eu-04:~# '; clear\n")
+    wait_for(lambda: screen(page).startswith("root@web-eu-04:~#"))
     page.keyboard.type("echo it-is-$((40+2))\n")
     has(page, "it-is-42")
     expect(page.locator("[data-fact=commands]")).to_contain_text("echo it-is-$((40+2))")
