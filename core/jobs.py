@@ -149,7 +149,7 @@ def retry(actor: Actor, job: Job) -> Job:
     target = action.model.objects.visible_to(actor).filter(pk=job.target_id).first()
     if target is None:
         raise NotFound
-    return actions.perform(actor, target, action.name, job.params, retry_of=job)
+    return actions.perform(actor, target, action.name, action.retried(job), retry_of=job)
 
 
 # --- bulk -----------------------------------------------------------------------------------------------------------

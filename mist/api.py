@@ -17,6 +17,8 @@ from keys.api import api_routes as keys_routes
 from machines import session_api
 from machines.api import MachineSnapshotViewSet, MachineViewSet, PresetViewSet, SnapshotViewSet
 from networks.api import NetworkViewSet, SecurityGroupViewSet, SubnetViewSet
+from scripts.api import api_routes as scripts_routes
+from scripts.run_api import api_routes as runs_routes
 from volumes.api import VolumeViewSet
 
 
@@ -52,6 +54,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *routes("subnets", SubnetViewSet),
     *routes("security-groups", SecurityGroupViewSet),
     *routes("volumes", VolumeViewSet),
+    *scripts_routes(),
+    *runs_routes(),
     path("jobs", JobViewSet.as_view({"get": "list"})),
     path("jobs/<str:job_id>", JobViewSet.as_view({"get": "retrieve"})),
     path("jobs/<str:job_id>/undo", JobViewSet.as_view({"post": "undo"})),

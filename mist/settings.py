@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "networks",
     "machines",
     "volumes",
+    "scripts",
     "frontend",
 ]
 if DEBUG:
@@ -166,7 +167,7 @@ CHANNEL_LAYERS = {
 # --- Celery: ids in, one claim, one call; state lives in PostgreSQL ---------------------------------------------------
 
 # A class of work never waits behind another: each queue has its own process with its own slots (threads).
-QUEUES = {"interactive": 8, "poll": 8, "bulk": 4, "system": 2}
+QUEUES = {"interactive": 8, "poll": 8, "bulk": 4, "runs": 8, "system": 2}
 CELERY_BROKER_URL = MIST_REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": "mist-celery:",

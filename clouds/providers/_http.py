@@ -154,22 +154,33 @@ class Http:
 
     @contextmanager
     def stream(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
-        """One call whose answer is read while it comes, within the deadline. Errors of reading are translated too."""
+        """One call whose answer is read while it comes, within the deadline. Errors of reading are translated too.
+
+        `body`: bytes as they are, anything else as JSON. `headers`: of this call alone.
+        """
         self._context.deadline.check()
         self._context.spend(self._api)
         target = quote(path, safe="/%:@") + ("?" + urlencode(query) if query else "")
-        headers = {**self._headers, "Host": "localhost" if self._unix else self.place, "User-Agent": "mist", "Accept": "application/json"}
+        sent = {**self._headers, "Host": "localhost" if self._unix else self.place, "User-Agent": "mist", "Accept": "application/json"}
         data = None
-        if body is not None:
-            data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+        if isinstance(body, bytes):
+            data = body
+        elif body is not None:
+            data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
         elif method != "GET":
             data = b""
+        sent |= headers or {}
         sock: socket.socket | None = None
         whole = False
         try:
-            response, sock = self._ask(method, target, data, headers)
+            response, sock = self._ask(method, target, data, sent)
             yield response
             whole = response.isclosed() and not response.will_close
         except ProviderError:

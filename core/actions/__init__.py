@@ -1,6 +1,6 @@
 """What can be done, and the door through which it is done: `perform`. See STYLE: Action, Actor, Guard, Job, Event."""
 
-from core.actions.base import Action, Call, NoParams, actions_of, all_actions, get, register, row_facts, slug, validated
+from core.actions.base import Action, Call, NoParams, actions_of, all_actions, get, register, row_facts, slug, stream_of, validated
 from core.actions.door import action_offered, allowed, perform, perform_batch, perform_each
 from core.actions.record import public_params, refused_child
 from core.actions.work import claim, end, enqueue, enqueue_all, on_enqueue, rights_source, run, with_rights
@@ -29,6 +29,7 @@ __all__ = [
     "row_facts",
     "run",
     "slug",
+    "stream_of",
     "validated",
     "with_rights",
 ]

@@ -89,6 +89,17 @@ class Action:
         """Why this target cannot be acted on now, as far as one row tells: asked for each button. None: it can."""
         return None
 
+    def asked(self, call: Call) -> None:
+        """The job of a background action is written: rows that come with it, in the same transaction."""
+
+    def stream(self, job: Job) -> str:
+        """The address of what the job says while it runs; "": it says nothing."""
+        return ""
+
+    def retried(self, job: Job) -> dict[str, Any]:
+        """The params with which a failed job is tried again."""
+        return dict(job.params)
+
     def run(self, call: Call) -> dict[str, Any] | None:
         """Do it. What it returns is the job's result."""
         raise NotImplementedError
@@ -128,6 +139,11 @@ def actions_of(model: type[Any]) -> list[Action]:
 def is_known(verb: str) -> bool:
     """Is there such a verb? A job may outlive the app that had it."""
     return verb in _registry
+
+
+def stream_of(job: Job) -> str:
+    """Where what a job says can be followed; "": it says nothing, or is over."""
+    return _registry[job.action].stream(job) if job.is_active and is_known(job.action) else ""
 
 
 def all_actions() -> dict[str, Action]:

@@ -61,6 +61,7 @@ def perform(
                 job.save(force_insert=True)
             tell(call, "requested")
             if action.background:
+                action.asked(call)
                 if job.state == Job.State.QUEUED:
                     transaction.on_commit(lambda: enqueue(job))
             else:

@@ -80,6 +80,7 @@ class OneJobSerializer(JobSerializer):
     """One job; of a bulk also how its children are doing: {state: how many}."""
 
     children = serializers.DictField(child=serializers.IntegerField(), required=False)
+    stream_uri = serializers.CharField(allow_null=True, help_text="Where what it says can be followed while it runs.")
 
 
 class JobViewSet(ReadViewSet):
@@ -97,10 +98,12 @@ class JobViewSet(ReadViewSet):
 
     @extend_schema(responses=OneJobSerializer)
     def retrieve(self, request: Request, **kwargs: Any) -> Response:
-        """One job; of a bulk, how its children are doing."""
+        """One job; of a bulk, how its children are doing; of what says something, where to follow it."""
         refuse_unknown(request, READ_PARAMETERS)
         job = self.find()
+        stream = actions.stream_of(job)
         data = self.answer(job) | ({"children": jobs.counts(job)} if job.target_id is None else {})
+        data |= {"stream_uri": request.build_absolute_uri(stream) if stream else None}
         return Response({"data": keep_only([data], request.query_params.get("only", ""))[0]})
 
     @extend_schema(request=None, responses=JobAnswer)

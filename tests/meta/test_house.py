@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-APPS = ("core", "accounts", "keys", "clouds", "networks", "machines", "volumes", "frontend", "mist")
+APPS = ("core", "accounts", "keys", "clouds", "networks", "machines", "volumes", "scripts", "frontend", "mist")
 
 
 def tracked(*patterns: str) -> list[Path]:

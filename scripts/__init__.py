@@ -1,0 +1,1 @@
+"""Scripts: the library, and running them on many machines at once."""

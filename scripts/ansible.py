@@ -1,0 +1,311 @@
+"""Playbooks: ansible-core in a child process of its own, in a private folder that is gone afterwards.
+
+It gets a generated inventory of addresses we resolved, the host keys we pinned in a known_hosts of its own, and each key in a
+file only it can read; nothing of our environment, no configuration of the machine we run on. It needs an OpenSSH client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import yaml
+from django.utils import timezone
+
+from core.errors import Failed, MistError
+from scripts.content import Content
+from scripts.desk import Desk, ended, failed
+from scripts.models import Run, RunHost
+from scripts.output import STDERR, STDOUT, Output, masked
+from scripts.parameters import Handed
+from scripts.reach import Reach
+
+FORKS = 50
+LINE = 4 << 20  # of the callback's JSON
+ENDING_S = 5.0
+_PLUGIN = Path(__file__).with_name("ansible_callback.py")
+_SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def missing() -> str:
+    """Why playbooks cannot be run on this installation; "": they can."""
+    if importlib.util.find_spec("ansible") is None:
+        return "Playbooks need ansible-core in Mist's environment. Executable scripts run without."
+    if shutil.which("ssh", path=_SAFE_PATH) is None:
+        return "Playbooks need an OpenSSH client where Mist's workers run (package openssh-client). Executable scripts run without."
+    return ""
+
+
+class Play:
+    """One run of a playbook: a child process a wave."""
+
+    def __init__(self, run: Run, content: Content, given: Handed, desk: Desk, *, cap: int) -> None:
+        self.run, self.content, self.given, self.desk, self.cap = run, content, given, desk, cap
+        self.failures = 0
+        self.stopped = ""
+        self.child: asyncio.subprocess.Process | None = None
+
+    def cancel(self) -> None:
+        """End the child, and all it started."""
+        self.stopped = "cancelled"
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: int) -> None:
+        if self.child is not None and self.child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.child.pid, number)
+
+    async def conduct(self, waves: Sequence[Sequence[RunHost]], find: Callable[[Sequence[RunHost]], list[Reach]]) -> None:
+        """Wave after wave."""
+        if why := missing():
+            raise Failed(why, code="no_ssh_client")
+        for wave in waves:
+            if self.stopped:
+                for host in wave:
+                    state = RunHost.State.CANCELLED if self.stopped == "cancelled" else RunHost.State.SKIPPED
+                    ended(host, state, self.stopped, "The run was stopped before it began here.")
+                    self.desk.tell(host)
+                continue
+            folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="mist-play-"))
+            try:
+                await self._wave(folder, wave, await self.desk.ask(find, wave))
+            finally:
+                await asyncio.to_thread(shutil.rmtree, folder, True)
+
+    async def _wave(self, folder: Path, hosts: Sequence[RunHost], ways: Sequence[Reach]) -> None:
+        able: dict[str, _Host] = {}
+        known: list[str] = []
+        inventory: dict[str, Any] = {}
+        for number, (host, way) in enumerate(zip(hosts, ways, strict=True)):
+            host.started_at = timezone.now()
+            try:
+                if way.error is not None:
+                    raise way.error
+                address = await self._address(way)
+            except MistError as error:
+                failed(host, error)
+                self._done(host, way)
+                continue
+            key = folder / f"key-{number}"
+            name = f"host-{number}"  # machines' names may be anything; the play sees them as `mist_name`
+            names = [n for n in {host.name, way.host, *way.machine.public_ips, *way.machine.private_ips} if len(n) > 2]
+            said = Output(host.pk, began=time.monotonic(), cap=self.cap, secrets=self.given.secrets, names=names)
+            able[name] = _Host(host, way, said)
+            key.touch(0o600)
+            key.write_text(way.pem if way.pem.endswith("\n") else way.pem + "\n")
+            where = address if way.port == 22 else f"[{address}]:{way.port}"
+            known += [f"{where} {line}" for line in way.pinned]
+            inventory[name] = {
+                "ansible_host": address,
+                "ansible_port": way.port,
+                "ansible_user": way.user,
+                "ansible_ssh_private_key_file": str(key),
+                "mist_name": host.name,
+                "mist_tags": json.dumps(way.machine.tags),
+            }
+            host.state = RunHost.State.RUNNING
+            self.desk.tell(host)
+        if able:
+            await asyncio.to_thread(self._prepare, folder, inventory, known)
+            await self._play(folder, able)
+
+    async def _address(self, way: Reach) -> str:
+        """The address to dial, with a key we know it by: a host never met is asked for it, and trusted or refused."""
+        ssh = way.ssh(self.desk.actor)
+        try:
+            targets = await asyncio.get_running_loop().run_in_executor(None, ssh._resolve, way.host, way.port)
+            if not way.pinned:
+                offered = await ssh._offered_key(list(targets))
+                await self.desk.ask(ssh._trust, way.host, way.port, offered)
+                way.pinned = [offered]
+        except (OSError, asyncssh.Error, ValueError) as error:
+            raise ssh._translate(error) from error
+        return str(targets[0])
+
+    def _prepare(self, folder: Path, inventory: dict[str, Any], known: list[str]) -> None:
+        for path, file in self.content.files.items():
+            target = folder / "play" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.data)
+            target.chmod(0o700 if file.executable else 0o600)
+        (folder / "plugins").mkdir()
+        shutil.copy(_PLUGIN, folder / "plugins" / "mist.py")
+        (folder / "inventory.yml").write_text(yaml.dump({"all": {"hosts": _unsafe(inventory)}}, Dumper=_Dumper))
+        (folder / "known_hosts").write_text("".join(f"{line}\n" for line in known))
+        variables = folder / "variables.yml"
+        variables.touch(0o600)
+        given = {name: _Unsafe(value) for name, value in self.given.environment.items()}
+        variables.write_text(yaml.dump(given, Dumper=_Dumper))
+        (folder / "ansible.cfg").write_text("[defaults]\n")
+
+    async def _play(self, folder: Path, able: dict[str, _Host]) -> None:
+        words = [sys.executable, "-m", "ansible.cli.playbook", "-i", str(folder / "inventory.yml"), "-e", f"@{folder / 'variables.yml'}"]
+        words += ["--forks", str(min(self.run.concurrency, FORKS, len(able)))]
+        words += ["--check", "--diff"] if self.run.dry else []
+        words += ["--become"] if self.run.su else []
+        words += [*self.given.words, str(folder / "play" / self.content.entrypoint)]
+        ssh = f"-o UserKnownHostsFile={folder}/known_hosts -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
+        ssh += " -F /dev/null -o IdentitiesOnly=yes -o IdentityAgent=none"
+        ssh += f" -o ControlMaster=auto -o ControlPersist=30 -o ControlPath={folder}/%C"
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}:{_SAFE_PATH}",
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+            "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+            "ANSIBLE_STDOUT_CALLBACK": "mist",
+            "ANSIBLE_CALLBACK_PLUGINS": str(folder / "plugins"),
+            "ANSIBLE_SSH_ARGS": ssh,
+            "ANSIBLE_HOST_KEY_CHECKING": "1",
+            "ANSIBLE_SSH_PIPELINING": "1",
+            "ANSIBLE_TIMEOUT": "20",
+            "ANSIBLE_RETRY_FILES_ENABLED": "0",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self.child = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=folder / "play",
+            env=environment,
+            start_new_session=True,
+            limit=LINE,
+        )
+        complaint = bytearray()
+        reading = asyncio.gather(self._read(able), self._complaints(complaint))
+        timed_out = False
+        try:
+            async with asyncio.timeout(self.run.timeout_s):
+                await reading
+                await self.child.wait()
+        except TimeoutError:
+            timed_out = True
+        finally:
+            self._signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(ENDING_S):
+                    await self.child.wait()
+            except TimeoutError:
+                self._signal(signal.SIGKILL)
+                await self.child.wait()
+        words_of_it = masked(complaint.decode("utf-8", "replace")[-2000:].strip().replace(str(folder), "…"), self.given.secrets)
+        for one in able.values():
+            one.close(self, timed_out=timed_out, complaint=words_of_it)
+            self._done(one.host, one.way)
+
+    async def _read(self, able: dict[str, _Host]) -> None:
+        assert self.child is not None and self.child.stdout is not None
+        while True:
+            try:
+                line = await self.child.stdout.readline()
+            except ValueError:  # longer than LINE: its reader has dropped it
+                continue
+            if not line:
+                return
+            try:
+                told = json.loads(line)
+            except ValueError:
+                continue
+            one = able.get(told.get("host", "")) if isinstance(told, dict) else None
+            if one is not None:
+                one.take(told)
+                if one.said.waiting and (piece := one.said.take()):
+                    self.desk.write(piece)
+            await self.desk.room.wait()
+
+    async def _complaints(self, complaint: bytearray) -> None:
+        assert self.child is not None and self.child.stderr is not None
+        while data := await self.child.stderr.read(65536):
+            complaint += data
+            del complaint[:-65536]
+
+    def _done(self, host: RunHost, way: Reach) -> None:
+        host.detail = masked(host.detail, self.given.secrets)
+        if host.state in (RunHost.State.FAILED, RunHost.State.UNKNOWN):
+            self.failures += 1
+            if self.run.stop_after and self.failures >= self.run.stop_after and not self.stopped:
+                self.stopped = "stopped"
+        self.desk.tell(host, way)
+
+
+class _Host:
+    """One host of a play."""
+
+    def __init__(self, host: RunHost, way: Reach, said: Output) -> None:
+        self.host, self.way, self.said = host, way, said
+        self.stats: dict[str, int] | None = None
+        self.unreachable = ""
+
+    def take(self, told: dict[str, Any]) -> None:
+        """A task's result, or the sum of all."""
+        if "stats" in told:
+            self.stats = {key: int(value) for key, value in told["stats"].items() if value}
+            return
+        item = f" ({told['item']})" if told.get("item") else ""
+        state, text = str(told.get("state")), str(told.get("text") or "")
+        stream = STDERR if state in ("failed", "unreachable") else STDOUT
+        body = "".join(f"    {line}\n" for line in text.splitlines())
+        self.said.feed(stream, f"{state:<9}{told.get('task', '')}{item}\n{body}".encode(errors="replace"))
+        if state == "unreachable":
+            self.unreachable = text
+
+    def close(self, play: Play, *, timed_out: bool, complaint: str) -> None:
+        """Its end, into its row."""
+        host, stats = self.host, self.stats
+        if stats is None and complaint:
+            self.said.feed(STDERR, complaint.encode() + b"\n")
+        for piece in self.said.end():
+            play.desk.write(piece)
+        host.size, host.dropped, host.facts = self.said.size, self.said.dropped, stats or {}
+        host.digest, host.alike = self.said.digests()
+        host.last_line = self.said.last_line.replace("\0", "").strip()[:200]
+        if stats is not None and not (stats.get("failures") or stats.get("unreachable")):
+            ended(host, RunHost.State.SUCCEEDED)
+            host.exit = 0
+        elif stats is not None and stats.get("unreachable"):
+            ended(host, RunHost.State.FAILED, "unreachable", self.unreachable or "Ansible could not reach it.")
+        elif stats is not None:
+            ended(host, RunHost.State.FAILED, "task_failed", f"{stats['failures']} of its tasks failed.")
+            host.exit = 2
+        elif play.stopped == "cancelled":
+            ended(host, RunHost.State.CANCELLED, "cancelled", "It was stopped here by hand.")
+        elif timed_out:
+            ended(host, RunHost.State.FAILED, "timed_out", f"The play did not end within {play.run.timeout_s:,} s and was ended.")
+        else:
+            words = complaint.splitlines()[-1][:500] if complaint else "Ansible ended without a word."
+            ended(host, RunHost.State.FAILED, "not_played", words)
+
+
+class _Unsafe(str):
+    """Text that Ansible must not take for a template."""
+
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML with Ansible's `!unsafe`."""
+
+
+_Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
+
+
+def _unsafe(hosts: dict[str, Any]) -> dict[str, Any]:
+    """What people named is data: `{{ … }}` in a machine's name is no template."""
+    return {
+        name: {key: _Unsafe(value) if key.startswith("mist_") else value for key, value in each.items()} for name, each in hosts.items()
+    }

@@ -1,0 +1,10 @@
+"""The scripts application."""
+
+from django.apps import AppConfig
+
+
+class ScriptsConfig(AppConfig):
+    name = "scripts"
+
+    def ready(self) -> None:
+        from scripts import actions, recovery  # noqa: F401, PLC0415 - they register themselves

@@ -1,0 +1,233 @@
+"""The thread a run's records are made in: the worker's own. The loop hands it facts and asks it for rows; it writes in batches.
+
+One run has one database connection, whatever the number of its hosts, and the loop never waits for a disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import time
+from collections.abc import Callable
+from copy import copy
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.db import transaction
+from django.db.models import Count
+from django.utils import timezone
+
+from core import events, live
+from core.actor import Actor
+from core.errors import MistError
+from core.models import Job
+from keys.models import KeyAssociation
+from scripts import output
+from scripts.models import Chunk, Run, RunHost
+from scripts.reach import Reach
+
+T = TypeVar("T")
+
+FLUSH_S = 0.25
+BATCH = 500
+MOST_WAITING = 16 << 20  # bytes of output not written yet: beyond, hosts are not read
+
+
+class Desk:
+    """Of one run. `serve` belongs to the worker's thread, all else to the loop."""
+
+    def __init__(self, run: Run, actor: Actor, loop: asyncio.AbstractEventLoop) -> None:
+        self.run, self.actor, self.loop = run, actor, loop
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._changed: dict[Any, tuple[RunHost, Reach | None]] = {}
+        self._pieces: list[output.Piece] = []
+        self._waiting = 0
+        self.room = asyncio.Event()
+        self.room.set()
+
+    # --- of the loop
+
+    async def ask(self, function: Callable[..., T], *args: Any) -> T:
+        """What `function` gives, called in the worker's thread."""
+        answer: asyncio.Future[T] = self.loop.create_future()
+        self._inbox.put((function, args, answer))
+        return await answer
+
+    def tell(self, host: RunHost, reach: Reach | None = None) -> None:
+        """A host changed; once it is done, `reach` says by which login."""
+        self._inbox.put((copy(host), reach))  # as it is now: the loop goes on with its own
+
+    def write(self, piece: output.Piece) -> None:
+        """A chunk. The caller waits for `room` before it reads more."""
+        self._waiting += len(piece.data)
+        if self._waiting > MOST_WAITING:
+            self.room.clear()
+        self._inbox.put(piece)
+
+    def _written(self, size: int) -> None:
+        self._waiting -= size
+        if self._waiting < MOST_WAITING // 2:
+            self.room.set()
+
+    # --- of the worker's thread
+
+    def serve(self, work: Any, cancelled: Callable[[], bool], cancel: Callable[[], None]) -> None:
+        """Until `work` (a future of the loop) is done and all of it is written.  Raises: what it raised."""
+        next_flush, next_look = time.monotonic() + FLUSH_S, time.monotonic() + 1
+        while True:
+            is_over = work.done()
+            try:
+                item = self._inbox.get(timeout=0 if is_over else max(0.01, next_flush - time.monotonic()))
+            except queue.Empty:
+                item = None
+                if is_over:
+                    break
+            if item is not None:
+                self._file(item)
+            now = time.monotonic()
+            if now >= next_flush or len(self._changed) >= BATCH:
+                self.flush()
+                next_flush = time.monotonic() + FLUSH_S
+            if now >= next_look:
+                next_look = now + 1
+                if cancelled():
+                    self.loop.call_soon_threadsafe(cancel)
+        self.flush()
+        work.result()
+
+    def _file(self, item: Any) -> None:
+        if isinstance(item, output.Piece):
+            self._pieces.append(item)
+        elif isinstance(item[0], RunHost):
+            self._changed[item[0].pk] = item
+        else:
+            function, args, answer = item
+            try:
+                found = function(*args)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who asked
+                self.loop.call_soon_threadsafe(_fail, answer, error)
+            else:
+                self.loop.call_soon_threadsafe(_answer, answer, found)
+
+    def flush(self) -> None:
+        """Write what came since, in one transaction, and tell who watches."""
+        pieces, self._pieces = self._pieces, []
+        changed, self._changed = list(self._changed.values()), {}
+        if not pieces and not changed:
+            return
+        with transaction.atomic():
+            Chunk.objects.bulk_create(output.chunks(self.run.pk, pieces), batch_size=200)
+            RunHost.objects.bulk_update(
+                [host for host, _ in changed],
+                [
+                    "state",
+                    "exit",
+                    "code",
+                    "detail",
+                    "facts",
+                    "started_at",
+                    "finished_at",
+                    "size",
+                    "dropped",
+                    "digest",
+                    "alike",
+                    "last_line",
+                ],
+                batch_size=BATCH,
+            )
+            self._record([(host, reach) for host, reach in changed if host.state in RunHost.DONE])
+            counts(self.run)
+            live.changed(self.run.org_id, "run", [self.run.pk])
+        self.loop.call_soon_threadsafe(self._written, sum(len(piece.data) for piece in pieces))
+
+    def _record(self, done: list[tuple[RunHost, Reach | None]]) -> None:
+        """A job and an event for each host that came to its end; where it was the run's one target, the run's own are enough."""
+        used = [reach.association_id for _, reach in done if reach is not None and reach.association_id]
+        if used:
+            KeyAssociation.objects.filter(pk__in=used).update(last_used_at=timezone.now())
+        if self.run.job.target_kind == "machine":
+            return
+        records(self.run, self.actor, [host for host, _ in done], {host.pk: reach for host, reach in done})
+
+
+def _answer(future: asyncio.Future[Any], found: Any) -> None:
+    if not future.done():
+        future.set_result(found)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+OUTCOMES = {"succeeded": Job.State.SUCCEEDED, "cancelled": Job.State.CANCELLED, "skipped": Job.State.SKIPPED, "unknown": Job.State.LOST}
+
+
+def records(run: Run, actor: Actor, hosts: list[RunHost], ways: dict[Any, Reach | None]) -> None:
+    """The job and the event of each host, in two statements."""
+    jobs, facts = [], []
+    for host in hosts:
+        if host.machine_id is None:
+            continue
+        way = ways.get(host.pk)
+        machine = way.machine if way is not None else host.machine
+        assert machine is not None
+        state = OUTCOMES.get(host.state, Job.State.FAILED)
+        result = {"run": run.pk.hex, "host": host.pk.hex, "exit": host.exit}
+        job = Job(
+            org_id=run.org_id,
+            parent_id=run.job_id,
+            action="machine.run",
+            state=state,
+            target_kind="machine",
+            target_id=host.machine_id,
+            target_name=host.name,
+            target_tags=machine.tags,
+            cloud_id=machine.cloud_id,
+            exclusive=False,
+            params={"script": run.name, "version": run.version_number},
+            user_id=actor.user_id,
+            via=actor.via,
+            request_id=actor.request_id,
+            token_id=actor.token_id,
+            su_by=actor.su_by,
+            address=actor.address,
+            is_system=actor.is_system,
+            queue="runs",
+            queued_at=None,
+            started_at=host.started_at or timezone.now(),
+            finished_at=host.finished_at or timezone.now(),
+            worker=run.job.worker,
+            result=result,
+            error_code=host.code,
+            error_detail=host.detail,
+        )
+        jobs.append(job)
+        outcome = "refused" if host.code == "denied" else "failed" if host.state == RunHost.State.UNKNOWN else host.state
+        detail = {**result, "script": run.name, "version": run.version_number}
+        if host.code:
+            detail |= {"code": host.code, "error": host.detail}
+        if way is not None and way.user:
+            detail |= {"login": way.user, "key": way.key_name, "sudo": run.su and way.needs_sudo}
+        facts.append(events.build(f"machine.run.{outcome}", actor, target=machine, job_id=job.pk, detail=detail))
+    Job.objects.bulk_create(jobs, batch_size=BATCH)
+    events.record_all(facts)
+
+
+def counts(run: Run) -> dict[str, int]:
+    """How its hosts are doing, counted and written."""
+    rows = RunHost.objects.filter(run=run).order_by().values_list("state").annotate(n=Count("pk"))
+    run.counts = dict(rows)
+    Run.objects.filter(pk=run.pk).update(counts=run.counts)
+    return run.counts
+
+
+def ended(host: RunHost, state: str, code: str = "", detail: str = "", at: datetime | None = None) -> None:
+    """A host's end."""
+    host.state, host.code, host.detail = state, code, detail[:2000]
+    host.finished_at = at or timezone.now()
+
+
+def failed(host: RunHost, error: MistError) -> None:
+    """A host that failed by what the error says."""
+    ended(host, RunHost.State.FAILED, error.code, error.detail)
