@@ -71,7 +71,7 @@ class _Git(AbstractHttpGitClient):
     """The library's Git over our own HTTP."""
 
     def __init__(self, url: str, web: Client) -> None:
-        super().__init__(url, quiet=True, thin_packs=False)
+        super().__init__(url, quiet=True)
         self._web, self._left = web, MOST_PACK
 
     def _http_request(

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from rest_framework.test import APIClient
 
-from accounts.models import Membership, Team, User
+from accounts.credentials import TOKEN_PREFIX, digest_of, new_secret
+from accounts.models import Membership, Team, Token, User
 from clouds.models import Cloud
 from core import actions, vault
 from core.actions import perform
@@ -123,3 +125,17 @@ def second_sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     server.start()
     yield server
     server.stop()
+
+
+def client_of(place: Place) -> APIClient:
+    """The API as that organization's owner."""
+    secret = new_secret(TOKEN_PREFIX)
+    Token.objects.create(org_id=place.actor.org_id, owner_id=place.actor.user_id, name="t", digest=digest_of(secret), hint="mist_")
+    made = APIClient()
+    made.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    return made
+
+
+@pytest.fixture
+def api(place: Place) -> APIClient:
+    return client_of(place)
