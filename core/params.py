@@ -84,8 +84,10 @@ class ResourceField(serializers.Field[Any, Any, Any, Any]):
             found = list(rows.filter(pk=UUID(data))[:1])
         except ValueError:
             found = []
-        found = found or list(rows.filter(name=data)[:2])
-        if not found and any(f.name == "external_id" for f in self.model._meta.fields):
+        columns = {f.name for f in self.model._meta.fields}
+        if not found and "name" in columns:
+            found = list(rows.filter(name=data)[:2])
+        if not found and "external_id" in columns:
             found = list(rows.filter(external_id=data)[:2])
         if not found:
             self.fail("not_found")

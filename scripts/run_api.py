@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
-from channels.db import database_sync_to_async
+from channels.db import DatabaseSyncToAsync
 from django.db.models import Count, Min, QuerySet
 from django.http import StreamingHttpResponse
 from django.urls import URLPattern, path
@@ -237,10 +237,9 @@ class RunViewSet(ReadViewSet):
     def find_in(self, request: Request, **kwargs: Any) -> Response:
         """Lines of its hosts' output that hold `text`, whatever the case; at most 500."""
         refuse_unknown(request, ("text",))
-        wanted = request.query_params.get("text", "")
+        run, wanted = self.one(), request.query_params.get("text", "")
         if not 0 < len(wanted) <= 200:
             raise BadRequest("`text`: 1 to 200 characters.", code="bad_parameter")
-        run = self.one()
         found, complete = output.find(run.pk, wanted)
         names = dict(run.hosts.filter(pk__in={f.host_id for f in found}).values_list("pk", "name"))
         lines = [{"host": f.host_id.hex, "name": names[f.host_id], "start": f.start, "line": f.line} for f in found]
@@ -281,22 +280,22 @@ def again(actor: Any, run: Run) -> Any:
 
 async def follow(run_id: UUID, after: int) -> AsyncIterator[bytes]:
     """Chunks as they are written, as lines of JSON; the run's end is the last line."""
+    look, more = (DatabaseSyncToAsync(function, thread_sensitive=False) for function in (_state, _lines))
     while True:
-        state = await database_sync_to_async(_state)(run_id)
+        state, counts = await look(run_id)
         while True:
-            lines, after = await database_sync_to_async(_lines)(run_id, after)
+            lines, after = await more(run_id, after)
             if not lines:
                 break
             yield b"".join(lines)
         if state not in Run.ACTIVE:
-            counts = await database_sync_to_async(lambda: Run.objects.values_list("counts", flat=True).get(pk=run_id))()
             yield json.dumps({"end": state, "counts": counts}).encode() + b"\n"
             return
         await asyncio.sleep(POLL_S)
 
 
-def _state(run_id: UUID) -> str:
-    return Run.objects.values_list("state", flat=True).filter(pk=run_id).first() or Run.State.UNKNOWN
+def _state(run_id: UUID) -> tuple[str, dict[str, int]]:
+    return Run.objects.values_list("state", "counts").filter(pk=run_id).first() or (Run.State.UNKNOWN, {})
 
 
 def _lines(run_id: UUID, after: int) -> tuple[list[bytes], int]:

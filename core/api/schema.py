@@ -195,7 +195,9 @@ class Schema(AutoSchema):
         if len(users) != 1:
             return cls.__name__
         kind, verb = users[0].split(".")
-        words = {"cloud.create": "add_cloud", "key.create": "add_key"}.get(users[0], verb if kind in verb else f"{verb}_{kind}")
+        words = {"cloud.create": "add_cloud", "key.create": "add_key", "script.create": "add_script"}.get(
+            users[0], verb if kind in verb else f"{verb}_{kind}"
+        )
         return "".join(word.title() for word in words.split("_")) + "Request"
 
     # --- what is answered -------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ class HowParams(serializers.Serializer[Any]):
     version = serializers.IntegerField(required=False, min_value=1)
     timeout = serializers.IntegerField(required=False, min_value=1, max_value=LONGEST_S - 600, default=3600, help_text="Seconds, a host.")
     output_mib = serializers.IntegerField(required=False, min_value=1, max_value=4096, default=output.KEPT_MIB, help_text="Kept of a host.")
-    job_id = serializers.CharField(required=False, allow_blank=True, max_length=64, help_text="Of the contract; unused.")
+    job_id = ResourceField(Job, required=False, allow_null=True, help_text="Of the contract; nothing follows from it.")
 
 
 class RunScriptParams(HowParams):
@@ -123,7 +123,7 @@ class RunScriptParams(HowParams):
     stop_after = serializers.IntegerField(
         required=False, min_value=1, max_value=BULK_CAP, allow_null=True, default=None, help_text="Failures; then no further host begins."
     )
-    retry_of = KindField("run", required=False, help_text="The run of which this tries some hosts again.")
+    retry_of = ResourceField(Run, required=False, help_text="The run of which this tries some hosts again.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         given = [name for name in ("machine", "machines", "search") if name in attrs]
@@ -193,7 +193,7 @@ class Running(Action):
             concurrency=p.get("concurrency", 50),
             wave=p.get("wave", ""),
             stop_after=p.get("stop_after"),
-            retry_of=p.get("retried"),
+            retry_of=p.get("retry_of"),
         )
         live.changed(script.org_id, "run", [job.pk])
 
@@ -257,10 +257,6 @@ class RunScript(Running):
 
     def selector_of(self, call: Call) -> dict[str, Any]:
         p, actor = call.params, call.actor
-        if p.get("retry_of"):
-            p["retried"] = Run.objects.visible_to(actor).filter(pk=_uuid(p["retry_of"])).first()
-            if p["retried"] is None:
-                raise Invalid(fields={"retry_of": ["Not found."]}, code="not_found")
         if "search" in p:
             count = select(actor, {"search": p["search"]}).count()
             if not count:

@@ -31,8 +31,11 @@ NOT_A_ROW = {
     "provider": "code, the same for everybody",
     "size": "of a volume, in GiB",
     "token": "the secret of a link",
+    "script": "what it says",
 }
 PLACES = {
+    "AddScriptRequest",
+    "EditScriptRequest",
     "AssociateKeyMachineRequest",
     "DisassociateKeyMachineRequest",
     "ShellMachineRequest",

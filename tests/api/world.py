@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +18,12 @@ from core.actor import Actor
 from keys.models import HostKey, Key
 from machines.models import Machine, Preset, Session, Snapshot
 from machines.shell.recorder import Recorder, path_of
+from scripts.models import Chunk, Run, RunHost, Script
 from tests.core.test_doors import make_org
 
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKTcb9k0mXPx3kL7JpGzr7mCqJ0Hc9UYw0k0cO2v9m1Z test"
 
-OF_NO_ORG = {"provider": "demo", "sign_in": "0" * 32}  # kinds that are code or a person's: no organization owns them
+OF_NO_ORG = {"provider": "demo", "sign_in": "0" * 32, "signature": "x"}  # kinds that are code or a person's: no organization owns them
 
 
 @dataclass(kw_only=True)
@@ -80,10 +82,17 @@ def make_world(name: str, *, machines: int = 12) -> World:
     record(Session.objects.get(org=org), f"{name}-output")
     perform(actor, HostKey, "trust", {"host": f"{name}.example.org", "public": PUBLIC})
     perform(actor, Preset, "create", {"name": f"{name}-preset", "cloud": cloud.pk.hex, "params": {"name": "web-{n:02}"}})
+    script = Script.objects.get(pk=perform(actor, Script, "create", {"name": f"{name}-script", "script": "#!/bin/sh\nuptime\n"}).target_id)
+    job = perform(actor, script, "run", {"machines": [running[0].pk.hex], "env": {"NAME": f"{name}-env"}})
+    host = RunHost.objects.create(run_id=job.pk, machine=running[0], name=f"{name}-host", last_line=f"{name}-line")
+    said = f"{name}-output".encode()
+    Chunk.objects.create(run_id=job.pk, host=host, start=0, size=len(said), data=zlib.compress(said), marks=[len(said), 1, 0])
+    Run.objects.filter(pk=job.pk).update(state="failed")
     for model in apps.get_models():
         if hasattr(model, "kind") and hasattr(model.objects, "visible_to"):
             row = model.objects.visible_to(actor).order_by("pk").first()
             if row is not None:
                 world.rows[model.kind()] = row
     world.rows |= {"team": Team.objects.get(org=org, is_owners=False), "machine": running[0], "snapshot": Snapshot.objects.get(org=org)}
+    world.rows["run_host"] = host
     return world
