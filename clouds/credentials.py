@@ -44,8 +44,19 @@ def _validate(fields: tuple[Field, ...], sent: Mapping[str, Any]) -> tuple[dict[
     return values, errors
 
 
+def pasted(field: Field, text: str) -> list[dict[str, Any]]:
+    """The rows of a text.  Raises: ValueError, with a sentence for each line that is wrong."""
+    assert field.paste
+    try:
+        return field.paste(text)
+    except Invalid as error:
+        raise ValueError(error.fields.get(field.name) or [error.detail]) from error
+
+
 def _value(field: Field, value: Any) -> Any:
     if field.kind == "list":
+        if isinstance(value, str) and field.paste:
+            value = pasted(field, value)
         if not isinstance(value, list):
             raise ValueError("Send a list.")
         if len(value) > 5000:

@@ -12,6 +12,7 @@ from typing import Any
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 
+from clouds import credentials
 from clouds.providers.base import Field
 
 Choices = Callable[[Field], Sequence[tuple[str, str]]]
@@ -30,6 +31,17 @@ class Bound:
     rows: list[list[Bound]] = field(default_factory=list)
     blank: list[Bound] = field(default_factory=list)  # of a list: a row for the script to copy
     kept: bool = False  # a secret that is stored already: empty keeps it
+    spared: bool = False  # in a row that may stay empty, since a list can be pasted instead
+
+    @property
+    def required(self) -> bool:
+        """Does the browser insist?"""
+        return self.spec.required and not self.kept and not self.spared
+
+    @property
+    def is_pasted(self) -> bool:
+        """May a list be pasted? (A template would call `spec.paste` itself.)"""
+        return self.spec.paste is not None
 
     @property
     def id(self) -> str:
@@ -60,12 +72,24 @@ def read(fields: Iterable[Field], data: QueryDict, prefix: str = "") -> dict[str
             values[spec.name] = name in data
         elif spec.kind == "list":
             rows = [read(spec.fields, data, f"{name}-{number}-") for number in _numbers(data, name)]
-            values[spec.name] = [row for row in rows if _said(spec, row)]
+            rows = [row for row in rows if _said(spec, row)]
+            text = data.get(f"{name}-paste", "").strip()
+            values[spec.name] = _with_pasted(spec, rows, text, data.get(f"{name}-paste-key", "")) if text and spec.paste else rows
         else:
             text = data.get(name, "")
             if text != "":
                 values[spec.name] = text
     return values
+
+
+def _with_pasted(spec: Field, rows: list[dict[str, Any]], text: str, key: str) -> list[dict[str, Any]] | str:
+    """The rows and those of a pasted list, which get the chosen key where they name none; a list that is wrong stays text, for the door."""
+    try:
+        more = credentials.pasted(spec, text)
+    except ValueError:
+        return text
+    has_key = any(inner.name == "key" for inner in spec.fields)
+    return rows + [({"key": key} if has_key and key else {}) | row for row in more]
 
 
 def _said(spec: Field, row: Mapping[str, Any]) -> bool:
@@ -92,6 +116,7 @@ def bind(
     choices: Choices = lambda spec: spec.choices,
     stored: bool = False,
     more: str = "",
+    spared: bool = False,
 ) -> list[Bound]:
     """The fields with values and errors. `stored`: a cloud's, so that secrets may stay empty. `more`: the list that gets an empty row."""
     values, errors = values or {}, errors or {}
@@ -104,18 +129,25 @@ def bind(
             value=values.get(spec.name, spec.default) if not (spec.secret and stored) else values.get(spec.name),
             errors=flat(wrong) if spec.kind != "list" or not isinstance(wrong, Mapping) else [],
             kept=spec.secret and stored,
+            spared=spared,
         )
         if spec.kind in ("choice", "key"):
             one.choices = choices(spec)
         if spec.kind == "list":
-            rows = list(values.get(spec.name) or [])
+            given = values.get(spec.name) or []
+            one.value = given if isinstance(given, str) else ""  # a pasted list that is wrong
+            rows = [] if isinstance(given, str) else list(given)
             if not rows or more == one.html:
                 rows.append({})
             by_row = wrong if isinstance(wrong, Mapping) else {}
             one.rows = [
-                bind(spec.fields, row, by_row.get(str(n)), prefix=f"{one.html}-{n}-", choices=choices, stored=stored)
+                bind(
+                    spec.fields, row, by_row.get(str(n)), prefix=f"{one.html}-{n}-", choices=choices, stored=stored, spared=bool(spec.paste)
+                )
                 for n, row in enumerate(rows)
             ]
+            if spec.paste:
+                one.choices = next((choices(inner) for inner in spec.fields if inner.kind == "key"), ())
             one.blank = bind(spec.fields, {}, prefix=f"{one.html}-__n__-", choices=choices)
         bound.append(one)
     return bound

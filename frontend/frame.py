@@ -63,6 +63,7 @@ PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
         gettext_lazy("Govern"),
         (
             Entry(path="clouds", title=gettext_lazy("Clouds"), icon="cloud"),
+            Entry(path="keys", title=gettext_lazy("Keys"), icon="key-round"),
             Entry(path="teams", title=gettext_lazy("Teams & policies"), icon="users"),
         ),
     ),

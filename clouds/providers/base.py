@@ -210,6 +210,7 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
     fields: tuple[Field, ...] = ()  # of each row, when kind is "list"
+    paste: Callable[[str], list[dict[str, Any]]] | None = None  # a text instead of rows.  Raises: Invalid, in `fields[name]`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -213,8 +213,10 @@ class CloudActView(OneCloud):
             params["enabled"] = request.POST["enabled"] == "1"
         try:
             get(f"cloud.{verb}")
-            perform(self.actor, cloud, verb, params)
+            job = perform(self.actor, cloud, verb, params)
         except MistError as error:
             return self.failed(_("%(name)s was not changed.") % {"name": cloud.name}, error, path)
+        if verb == "remove":  # it has a window, then takes its time
+            return self.job_done(job, f"{self.frame.base}/clouds")
         said = words.say(words.act(f"cloud.{verb}").done, params.get("name") or cloud.name)
-        return self.done(toasts.note(said), f"{self.frame.base}/clouds" if verb == "remove" else path)
+        return self.done(toasts.note(said), path)

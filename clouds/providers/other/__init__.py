@@ -49,6 +49,7 @@ class Other(Provider):
             kind="list",
             required=True,
             aliases=("machines",),
+            paste=parse_hosts,
             help="One by one, or pasted as a list.",
             fields=(
                 Field(name="host", label="Host name or address", required=True, aliases=("machine_hostname",)),

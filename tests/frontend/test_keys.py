@@ -1,0 +1,101 @@
+"""Keys and host keys in the console, and hosts pasted as a list."""
+
+from __future__ import annotations
+
+import pytest
+
+from clouds.models import Cloud
+from core.models import Event
+from frontend import toasts
+from keys import pairs
+from keys.models import HostKey, Key
+from tests.frontend.conftest import Place
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_key_is_generated_shown_renamed_and_deleted(place: Place) -> None:
+    assert b"No keys yet" in place.admin.get(f"{place.base}/keys").content
+    made = place.admin.post(f"{place.base}/keys/new", {"way": "generate", "name": "laptop", "algorithm": "ssh-ed25519"})
+    key = Key.objects.get()
+    assert made["Location"] == f"{place.base}/keys/{key.pk.hex}"
+    assert key.is_default
+    page = place.admin.get(made["Location"]).content.decode()
+    assert key.public in page
+    assert "PRIVATE KEY" not in page
+    place.admin.post(made["Location"], {"name": "desk"})
+    listed = place.admin.get(f"{place.base}/keys?q=name:desk").content.decode()
+    assert key.fingerprint in listed
+    assert place.admin.post(made["Location"], {"delete": "1", "confirm": "laptop"}).status_code == 422
+    assert Key.objects.exists()
+    place.admin.post(made["Location"], {"delete": "1", "confirm": "desk"})
+    assert not Key.objects.exists()
+
+
+def test_an_uploaded_private_key_is_kept_and_never_shown_unasked(place: Place) -> None:
+    pair = pairs.generate("ssh-ed25519")
+    form = {"way": "upload", "name": "mine", "private": pair.private}
+    wrong = place.admin.post(f"{place.base}/keys/new", {**form, "private": "nonsense SECRETWORD"})
+    assert wrong.status_code == 422
+    assert b"SECRETWORD" not in wrong.content
+    made = place.admin.post(f"{place.base}/keys/new", form)
+    key = Key.objects.get()
+    assert key.fingerprint == pair.fingerprint
+    assert "PRIVATE" not in place.admin.get(made["Location"]).content.decode()
+    shown = place.admin.post(made["Location"], {"export": "1"})
+    assert "PRIVATE KEY" in shown.content.decode()
+    assert shown["Cache-Control"] == "no-store"
+    assert Event.objects.filter(type="key.export.succeeded", target_id=key.pk).count() == 1
+
+
+def test_keys_of_others_are_not_found_and_without_rights_none_is_made(place: Place) -> None:
+    place.admin.post(f"{place.base}/keys/new", {"way": "generate", "name": "laptop"})
+    key = Key.objects.get()
+    assert place.stranger.get(f"/o/elsewhere/keys/{key.pk.hex}").status_code == 404
+    assert place.nobody.get(f"{place.base}/keys/{key.pk.hex}").status_code == 404
+    assert place.nobody.post(f"{place.base}/keys/new", {"way": "generate", "name": "x"}).status_code == 403
+    assert b"laptop" not in place.nobody.get(f"{place.base}/keys").content
+    assert Key.objects.count() == 1
+
+
+def test_a_hosts_key_is_trusted_and_forgotten(place: Place) -> None:
+    public = pairs.generate("ssh-ed25519").public
+    path = f"{place.base}/keys/hosts"
+    assert place.admin.post(path, {"host": "db.example", "port": "22", "public": "ssh-nothing"}).status_code == 422
+    place.admin.post(path, {"host": "db.example", "port": "22", "public": public})
+    host = HostKey.objects.get()
+    assert host.fingerprint in place.admin.get(path).content.decode()
+    assert place.nobody.post(path, {"forget": host.pk.hex}).status_code == 404
+    place.admin.post(path, {"forget": host.pk.hex})
+    assert not HostKey.objects.exists()
+
+
+def test_hosts_are_pasted_as_a_list_with_one_key_for_all(place: Place) -> None:
+    place.admin.post(f"{place.base}/keys/new", {"way": "generate", "name": "fleet"})
+    key = Key.objects.get()
+    text = "deploy@10.20.30.40:2222 web-1\n10.20.30.41  # the other\n"
+    form = {"name": "rack", "c-hosts-0-host": "", "c-hosts-paste": text, "c-hosts-paste-key": key.pk.hex}
+    made = place.admin.post(f"{place.base}/clouds/new/other", form)
+    assert made.status_code == 302, made.content
+    hosts = Cloud.objects.get(name="rack").config["hosts"]
+    assert [(row["host"], row["user"], row["port"], row["key"]) for row in hosts] == [
+        ("10.20.30.40", "deploy", 2222, key.pk.hex),
+        ("10.20.30.41", "root", 22, key.pk.hex),
+    ]
+
+
+def test_a_wrong_line_of_a_pasted_list_is_named_and_what_was_pasted_stays(place: Place) -> None:
+    page = place.admin.post(f"{place.base}/clouds/new/other", {"name": "rack", "c-hosts-paste": "ok.example\na.example:99999"})
+    assert page.status_code == 422
+    assert "Line 2:" in page.content.decode()
+    assert "a.example:99999" in page.content.decode()
+    assert not Cloud.objects.filter(name="rack").exists()
+
+
+def test_removing_a_cloud_says_that_it_begins_in_a_moment(place: Place) -> None:
+    answer = place.admin.post(f"{place.base}/clouds/{place.cloud.pk.hex}/do/remove", {"confirm": place.cloud.name})
+    assert answer["Location"] == f"{place.base}/clouds"
+    page = place.admin.get(answer["Location"]).content.decode()
+    assert "Undo" in page
+    assert Cloud.objects.filter(pk=place.cloud.pk).exists()
+    assert toasts.MARKS["waiting"] in page
