@@ -50,7 +50,8 @@ class InventoryKind:
     every_s: ClassVar[int] = 3600
     # Columns whose change is an event of its own name: {"state": "state"} → machine.state.observed. Others change silently.
     facts: ClassVar[Mapping[str, str]] = {}
-    refers: ClassVar[tuple[str, ...]] = ()  # kinds whose ids `references` looks up
+    refers: ClassVar[tuple[str, ...]] = ()  # kinds whose ids `references` looks up, for columns `<kind>_id`
+    refer_lists: ClassVar[tuple[str, ...]] = ()  # columns with lists of such ids
     when_missing: ClassVar[Mapping[str, Any]] = {}  # columns of a row that is not in its cloud any more
     tells: ClassVar[bool] = False  # appearing and going missing are events too
 
@@ -229,11 +230,12 @@ def _write(
                 if was != value:
                     before[name], after[name] = was, value
                     setattr(row, name, value)
+            is_read_again = row.fingerprint is None  # for what it refers to has been listed since
             row.fingerprint = print_
             changed_columns.update(after)
             changed.append(row)
             known[info.external_id] = (row.pk, print_, None)
-            facts += _observed(way, row, before, after, actor)
+            facts += _observed(way, row, before, after, actor, is_read_again)
         if new:
             insert(way.model, new)
             outcome.inserted += len(new)
@@ -282,11 +284,13 @@ def _being_created(way: InventoryKind, cloud: Cloud, infos: list[Any]) -> dict[s
     return {row.external_id: row for row in way.model.objects.select_for_update(of=("self",)).filter(cloud=cloud, external_id__in=ids)}
 
 
-def _observed(way: InventoryKind, row: Any, before: dict[str, Any], after: dict[str, Any], actor: Actor) -> list[Any]:
+def _observed(way: InventoryKind, row: Any, before: dict[str, Any], after: dict[str, Any], actor: Actor, is_read_again: bool) -> list[Any]:
     """Events of what changed in the cloud. A reference that was empty is learned, not changed: sizes may be read after machines."""
     found = []
     by_fact: dict[str, list[str]] = {}
     learned = {f"{name}_id" for name in way.refers if before.get(f"{name}_id", name) is None}
+    if is_read_again:
+        learned |= {name for name in way.refer_lists if name in after and set(before[name]) <= set(after[name])}
     for column in after:
         if column in way.facts and column not in learned:
             by_fact.setdefault(way.facts[column], []).append(column)

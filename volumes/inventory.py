@@ -17,6 +17,7 @@ class Volumes(InventoryKind):
     model = Volume
     method = "list_volumes"
     refers = ("location", "machine")
+    refer_lists = ("attached_to",)
     every_s = 300
     tells = True
     facts = {"state": "state", "attached_to": "attachment", "size_gib": "size"}

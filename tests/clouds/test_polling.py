@@ -15,6 +15,7 @@ from core.actor import Actor
 from core.models import Event
 from machines.models import Machine
 from tests.core.test_doors import make_org, run_waiting
+from volumes.models import Volume
 
 pytestmark = pytest.mark.django_db
 
@@ -142,3 +143,18 @@ def test_what_somebody_looks_at_is_polled_sooner_and_a_failing_cloud_is_not(acto
     assert poll.due_at < timezone.now() + timedelta(seconds=11)
     Poll.objects.filter(pk=poll.pk).update(due_at=later, failures=2)
     assert polling.look([cloud.org_id]) == 0
+
+
+def test_what_a_volume_hangs_on_is_learned_first_and_then_told_when_it_changes(actor: Actor) -> None:
+    cloud = demo(actor, "disks", machines=30)
+    volumes, machines = cloud.polls.get(kind="volume"), cloud.polls.get(kind="machine")
+    poll_once(volumes.pk)  # before there is a machine to name
+    assert not Volume.objects.exclude(attached_to=[]).exists()
+    poll_once(machines.pk)
+    poll_once(volumes.pk)
+    attached = Volume.objects.exclude(attached_to=[]).first()
+    assert attached is not None
+    assert not Event.objects.filter(type="volume.attachment.observed").exists(), "nothing happened to it"
+    Volume.objects.filter(pk=attached.pk).update(attached_to=[], fingerprint=b"as it was")
+    poll_once(volumes.pk)
+    assert Event.objects.filter(type="volume.attachment.observed", target_id=attached.pk).count() == 1
