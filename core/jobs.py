@@ -343,12 +343,11 @@ def settle_bulk(job: Job) -> None:
         return
     failed = sum(by_state.get(state, 0) for state in (Job.State.FAILED, Job.State.LOST))
     job.result = by_state
-    undone = (
-        job.cancel_requested and set(by_state) <= {Job.State.UNDONE, Job.State.SKIPPED, Job.State.FAILED} and Job.State.UNDONE in by_state
-    )
-    job.state = (
-        Job.State.UNDONE if undone else Job.State.CANCELLED if job.cancel_requested else Job.State.FAILED if failed else Job.State.SUCCEEDED
-    )
+    if job.cancel_requested:
+        is_undone = Job.State.UNDONE in by_state and not {Job.State.SUCCEEDED, Job.State.CANCELLED} & set(by_state)
+        job.state = Job.State.UNDONE if is_undone else Job.State.CANCELLED
+    else:
+        job.state = Job.State.FAILED if failed else Job.State.SUCCEEDED
     if failed:
         job.error_code, job.error_detail = "some_failed", f"{failed} of {job.total} failed."
     job.finished_at = timezone.now()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -116,10 +116,16 @@ def event_rows(events: Sequence[Event]) -> list[Event]:
 
 def diff(event: Event) -> list[tuple[str, str]]:
     """Before and after as lines: ("r", "- size: small"), ("a", "+ size: large")."""
-    before, after = event.before or {}, event.after or {}
+    return _differences(event.before or {}, event.after or {})
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = []
     for key in sorted({*before, *after}):
         if before.get(key) == after.get(key):
+            continue
+        if isinstance(before.get(key), dict) and isinstance(after.get(key), dict):  # tags: only those that differ
+            lines += [(css, f"{text[:2]}{key}.{text[2:]}") for css, text in _differences(before[key], after[key])]
             continue
         if key in before:
             lines.append(("r", f"- {key}: {_plain(before[key])}"))

@@ -20,16 +20,27 @@ class Act:
     done: Promise | str
     icon: str = "zap"
     effect: Promise | str = ""
+    effects: Promise | str = ""  # the same of several
     critical: bool = False
 
 
 ACTS: dict[str, Act] = {
     "machine.start": Act(label=_("Start"), doing=_("Starting {}"), done=_("{} started"), icon="play"),
     "machine.stop": Act(
-        label=_("Stop"), doing=_("Stopping {}"), done=_("{} stopped"), icon="square", effect=_("It is shut down. Start brings it back.")
+        label=_("Stop"),
+        doing=_("Stopping {}"),
+        done=_("{} stopped"),
+        icon="square",
+        effect=_("It is shut down. Start brings it back."),
+        effects=_("They are shut down. Start brings them back."),
     ),
     "machine.reboot": Act(
-        label=_("Reboot"), doing=_("Rebooting {}"), done=_("{} rebooted"), icon="rotate-cw", effect=_("What runs on it is interrupted.")
+        label=_("Reboot"),
+        doing=_("Rebooting {}"),
+        done=_("{} rebooted"),
+        icon="rotate-cw",
+        effect=_("What runs on it is interrupted."),
+        effects=_("What runs on them is interrupted."),
     ),
     "machine.power_cycle": Act(
         label=_("Power cycle"),
@@ -37,6 +48,7 @@ ACTS: dict[str, Act] = {
         done=_("{} power cycled"),
         icon="power",
         effect=_("Its power is cut and given back. What was not written to disk is lost."),
+        effects=_("Their power is cut and given back. What was not written to disk is lost."),
     ),
     "machine.suspend": Act(
         label=_("Suspend"),
@@ -44,6 +56,7 @@ ACTS: dict[str, Act] = {
         done=_("{} suspended"),
         icon="pause",
         effect=_("It is frozen in memory. Resume lets it go on."),
+        effects=_("They are frozen in memory. Resume lets them go on."),
     ),
     "machine.resume": Act(label=_("Resume"), doing=_("Resuming {}"), done=_("{} resumed"), icon="play"),
     "machine.resize": Act(
@@ -83,6 +96,7 @@ ACTS: dict[str, Act] = {
         done=_("{} destroyed"),
         icon="trash-2",
         effect=_("It stops at once and cannot be brought back."),
+        effects=_("They stop at once and cannot be brought back."),
         critical=True,
     ),
     "machine.undefine": Act(
@@ -118,6 +132,9 @@ ACTS: dict[str, Act] = {
         icon="trash-2",
         effect=_("The recording cannot be brought back. The audit log keeps that it was."),
         critical=True,
+    ),
+    "machine.push_tags": Act(
+        label=_("Send tags"), doing=_("Sending the tags of {} to its cloud"), done=_("Tags of {} sent to its cloud"), icon="tag"
     ),
     "machine.tag": Act(label=_("Tag"), doing=_("Tagging {}"), done=_("{} tagged"), icon="tag"),
     "machine.set_owner": Act(label=_("Set owner"), doing=_("Giving {} an owner"), done=_("{} has another owner"), icon="user"),

@@ -18,7 +18,6 @@ from frontend.rows import machine_queryset
 from frontend.views.base import ConsoleView, problem
 from machines.models import Machine
 
-ALREADY = {"start": "running", "resume": "running", "stop": "stopped", "suspend": "suspended"}
 BAR = ("start", "stop", "reboot", "tag")
 MORE = ("suspend", "resume", "power_cycle", "set_owner", "set_expiration", "create_snapshot")
 SHOWN = 100  # names in a dialog
@@ -65,7 +64,7 @@ class Selection:
     @staticmethod
     def why_not(row: Machine, action: Any) -> str:
         """“already stopped”, or the action's own reason; "" where it can be done."""
-        if row.state == ALREADY.get(action.name):
+        if row.state in getattr(action, "aims", ()):
             return _("already %(state)s") % {"state": row.state}
         return action.reason(row) or ""
 
@@ -82,7 +81,9 @@ class BulkBarView(ConsoleView):
             raise Http404 from None
         if not selection.count:
             return HttpResponse("")
-        groups = {key: [offer for name in names if (offer := selection.offer(self, name))] for key, names in (("bar", BAR), ("more", MORE))}
+        offers = {name: offer for name in (*BAR, *MORE) if (offer := selection.offer(self, name))}
+        bar = [offer for name, offer in offers.items() if name in BAR and offer.can]  # what none of them can now is in More, with why
+        groups = {"bar": bar, "more": [offer for offer in offers.values() if offer not in bar]}
         return self.page("machines/_bulk.html", {"selection": selection, "destroy": selection.offer(self, "destroy"), **groups})
 
 

@@ -59,6 +59,7 @@ class JobsView(ConsoleView):
             {
                 "everybody": everybody,
                 "running": job_rows(self.actor, newest.filter(state__in=running), 20),
+                "today_count": newest.exclude(state__in=running).filter(created_at__gte=midnight).visible_to(self.actor).count(),  # type: ignore[attr-defined]
                 "today": [job for job in rest if job.created_at >= midnight],
                 "earlier": [job for job in rest if job.created_at < midnight][:10],
             },

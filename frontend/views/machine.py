@@ -55,7 +55,7 @@ class MachineView(OneMachine):
             machine,
             "",
             {
-                "recent": event_rows(list(told[:7])),
+                "recent": event_rows(_latest(list(told[:20]))[:7]),
                 "changes": [event for event in changes if event.lines],  # type: ignore[attr-defined]
                 "jobs": job_rows(self.actor, Job.objects.filter(target_id=machine.pk).order_by("-created_at"), 5),
                 "keys": machine.key_associations.select_related("key").order_by("key__name"),
@@ -64,6 +64,12 @@ class MachineView(OneMachine):
                 "offers": self.offered(machine, "set_owner", "set_expiration", "extend", "edit", "associate_key", "rename", "resize"),
             },
         )
+
+
+def _latest(told: list[Event]) -> list[Event]:
+    """Newest first, without the asking for what has an outcome already."""
+    ended = {event.job_id for event in told if event.job_id and not event.type.endswith(".requested")}
+    return [event for event in told if not (event.type.endswith(".requested") and event.job_id in ended)]
 
 
 class MachineEventsView(OneMachine):
