@@ -310,6 +310,7 @@ def _create_each(actor: Actor, action: actions.Action, each: list[dict[str, Any]
             return
         try:
             actions.perform(actor, action.model, action.name, params, parent=job, queue="bulk")
+            live.changed(job.org_id, "job", [job.pk])
         except (Refused, Failed) as refusal:
             child = actions.refused_child(actions.Call(actor=actor, action=action, target=None), new_id(), refusal, params, job)
             child.target_name = str(params.get("name", ""))[:255]

@@ -17,6 +17,7 @@ from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
 from frontend import acts, toasts
+from frontend.listing import PAGE
 from frontend.progress import with_detail
 from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows
 from machines.models import Session
@@ -120,6 +121,17 @@ def _job_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
 def _job_pages(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     rows = job_rows(viewer.actor, Job.objects.filter(pk__in=list(ids)))
     return _each("jobs/_job.html", "job", viewer, [with_detail(viewer.actor, job, viewer.base) for job in rows])
+
+
+@fragment("job.each", "job")
+def _job_children(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    """The first children of bulks, in the order they were made: a page opened before they were gets them."""
+    made = {}
+    for parent in Job.objects.visible_to(viewer.actor).filter(pk__in=list(ids)[:5], target_id=None):
+        children = job_rows(viewer.actor, Job.objects.filter(parent=parent).order_by("created_at", "id"), PAGE)
+        context = {"job": parent, "children": children, "base": viewer.base, "live": True}
+        made[parent.pk] = render_to_string("jobs/_each.html", context)
+    return made
 
 
 @fragment("job.toast", "job")

@@ -77,7 +77,7 @@ class JobView(ConsoleView):
         context: dict[str, Any] = {"job": with_detail(self.actor, job, self.frame.base), "told": event_rows(list(told)), "page": None}
         if job.target_id is None:
             children = Job.objects.filter(parent=job).select_related("user")
-            context["page"] = listing.page(children, request.GET, self.actor, default="-created")
+            context["page"] = listing.page(children, request.GET, self.actor, default="created")
             with_progress(context["page"].rows)
             counts = job.child_states  # type: ignore[attr-defined]
             context["filters"] = [(state, counts.get(state, 0), f"state:{state}") for state in SHOWN_STATES if counts.get(state)]

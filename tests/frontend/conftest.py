@@ -93,3 +93,9 @@ def place(db: None) -> Place:
         stranger=signed_in(stranger),
         anonymous=Client(),
     )
+
+
+from tests.frontend import browsing  # noqa: E402  it needs what stands above
+
+browser, server, person, quiet = browsing.browser, browsing.server, browsing.person, browsing.quiet
+owner, fleet = browsing.owner, browsing.fleet

@@ -2,160 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from urllib.request import urlopen
+from collections.abc import Callable
 
 import pytest
-from django.conf import settings
-from django.db import connection
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from accounts.models import User
 from clouds.models import Cloud
-from core.actions import perform
 from core.models import Job
 from frontend import words
 from machines.models import Machine
-from tests.frontend.conftest import PASSWORD, actor_for, add_user, make_org, read_clouds
+from tests.frontend.browsing import AXE, IN_A_BROWSER, Person, read_until, wait
+from tests.frontend.conftest import read_clouds
 
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = shutil.which("chromium")
-AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-BUILT = ROOT / "frontend" / "static" / "build" / "console.js"
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.skipif(not BUILT.exists(), reason="the front end is not built: npm run build"),
-    pytest.mark.django_db(transaction=True),
-]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's loop runs in this thread; the ORM is used beside it
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="session")
-def server(django_db_setup: None, django_db_blocker: object) -> Iterator[str]:
-    """The address of the web process, on the test database."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {**os.environ, "TEST_DATABASE": str(connection.settings_dict["NAME"]), "TEST_PORT": str(port), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "uvicorn", "tests.frontend.served:application", "--port", str(port), "--log-level", "warning"]
-    log = settings.MIST_HOME / "served.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait(lambda: process.poll() is not None or _answers(address), 60, lambda: log.read_text()[-2000:])
-            assert process.poll() is None, log.read_text()[-2000:]
-            yield address
-        finally:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urlopen(f"{address}/sign-in", timeout=5) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-def _wait(done: Callable[[], bool], seconds: float, why: Callable[[], str] = lambda: "") -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            pytest.fail(f"it did not happen within {seconds} s. {why()}")
-        time.sleep(0.1)
-
-
-def _read_until(machine: Machine, state: str) -> bool:
-    """Poll once more, as the scheduler would; is it there yet?"""
-    read_clouds()
-    machine.refresh_from_db()
-    return machine.state == state
-
-
-class Person:
-    """A browser of somebody. `complaints`: console errors and policy violations, that must not be."""
-
-    def __init__(self, browser: Browser, server: str, **how: object) -> None:
-        self.context: BrowserContext = browser.new_context(base_url=server, viewport={"width": 1440, "height": 900}, **how)  # type: ignore[arg-type]
-        self.complaints: list[str] = []
-        self.context.add_init_script(
-            "document.addEventListener('securitypolicyviolation', e => console.error('CSP ' + e.violatedDirective + ' ' + e.blockedURI))"
-        )
-        self.page: Page = self.context.new_page()
-        self.context.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
-        self.context.on("weberror", lambda error: self.complaints.append(str(error.error)))
-
-    def sign_in(self, user: User) -> Person:
-        self.page.goto("/sign-in")
-        self.page.get_by_label("E-mail").fill(user.email)
-        self.page.get_by_label("Password").fill(PASSWORD)
-        self.page.get_by_role("button", name="Sign in").click()
-        self.page.wait_for_url("**/o/**")
-        return self
-
-    def be_live(self) -> None:
-        expect(self.page.locator("mist-live[data-state=live]")).to_be_visible(timeout=10_000)
-
-
-@pytest.fixture
-def person(browser: Browser, server: str) -> Iterator[Callable[..., Person]]:
-    """Opens browsers; at the end none may have complained."""
-    made: list[Person] = []
-
-    def open_one(user: User | None = None, **how: object) -> Person:
-        made.append(Person(browser, server, **how))
-        return made[-1].sign_in(user) if user else made[-1]
-
-    yield open_one
-    complaints = [text for one in made for text in one.complaints]
-    for one in made:
-        one.context.close()
-    assert not complaints
-
-
-@pytest.fixture(autouse=True)
-def _quiet(transactional_db: None) -> Iterator[None]:
-    """The server's jobs are over before the tables are emptied: otherwise each would wait for the other."""
-    yield
-    _wait(lambda: not Job.objects.filter(state__in=["queued", "running"]).exists(), 30)
-
-
-@pytest.fixture
-def owner(transactional_db: None) -> User:
-    org, owner = make_org("here")
-    add_user(org, "second@here.example")
-    return owner
-
-
-@pytest.fixture
-def fleet(owner: User) -> User:
-    org = owner.orgs.get()
-    perform(actor_for(org, owner), Cloud, "create", {"name": "demo one", "provider": "demo", "credentials": {"machines": 24, "seed": 1}})
-    read_clouds()
-    return owner
+pytestmark = IN_A_BROWSER
 
 
 def test_a_new_owner_adds_a_cloud_and_sees_its_machines(owner: User, person: Callable[..., Person]) -> None:
@@ -189,7 +49,7 @@ def test_a_stop_in_one_browser_changes_the_row_in_another_and_keeps_its_focus(fl
     actor.page.locator("#ask").get_by_role("button", name="Stop").click()
     expect(actor.page.locator(".toast").first).to_contain_text(machine.name)
     expect(row.locator(".mark.running")).to_have_count(0, timeout=8000)
-    _wait(lambda: _read_until(machine, "stopped"), 20)
+    wait(lambda: read_until(machine, "stopped"), 20)
     expect(row.locator(".mark.stopped")).to_be_visible(timeout=5000)
     expect(row.get_by_role("checkbox")).to_be_checked()
     assert watcher.page.evaluate("document.activeElement.name") == "q"
@@ -236,7 +96,7 @@ def test_a_selection_becomes_one_bulk_job(fleet: User, person: Callable[..., Per
     dialog.get_by_role("button", name="Reboot 3 machines").click()
     expect(page.locator(".toast").first).to_contain_text("3 machines")
     expect(bar).to_be_hidden()
-    _wait(lambda: Job.objects.filter(action="machine.reboot", parent__isnull=False).count() == 3, 10)
+    wait(lambda: Job.objects.filter(action="machine.reboot", parent__isnull=False).count() == 3, 10)
 
 
 def test_a_wrong_search_says_where_it_is_wrong(fleet: User, person: Callable[..., Person]) -> None:

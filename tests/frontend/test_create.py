@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from django.http import QueryDict
 from django.test import Client
 
 from accounts import drafts
 from accounts.models import Team, User
 from clouds.models import Cloud, Image, Location, Size
+from clouds.providers import all_providers
+from core import actions, jobs
 from core.models import Event, Job
+from frontend.creating.asked import read
+from frontend.creating.calls import body
+from frontend.creating.steps import steps_of
 from machines.actions.create import numbered
 from machines.models import Machine, Preset
 from tests.frontend.conftest import Place, run_jobs
@@ -101,8 +108,6 @@ def test_several_become_one_job_with_a_result_each(place: Place) -> None:
 
 
 def test_a_bulk_create_that_lost_its_worker_goes_on_where_it_stopped(place: Place) -> None:
-    from core import actions, jobs
-
     place.admin.post(url(place), answers(place, quantity="3", name="again-{n}"))
     parent = Job.objects.get(action="machine.create", parent=None)
     claimed = actions.claim(parent.pk, "test")
@@ -124,15 +129,6 @@ def test_the_equivalent_calls_hold_ids_and_no_secret(place: Place) -> None:
 
 
 def test_the_curl_that_is_shown_makes_the_same_plan(place: Place) -> None:
-    from urllib.parse import urlencode
-
-    from django.http import QueryDict
-
-    from clouds.providers import all_providers
-    from frontend.creating.asked import read
-    from frontend.creating.calls import body
-    from frontend.creating.steps import steps_of
-
     cls = all_providers()["demo"]
     asked = read(QueryDict(urlencode(answers(place, tags="a=b"))), place.cloud, cls, steps_of(place.actor, place.cloud, cls))
     headers = {"X-Org": place.org.pk.hex}

@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Team, User
+from clouds.providers.demo import Demo
 from core import actions, jobs
 from core.actions import perform
 from core.errors import Rejected
@@ -164,8 +165,6 @@ def test_taking_back_asks_the_rights_of_who_does(place: Place) -> None:
 
 
 def test_a_failed_job_says_why_in_whose_words_and_what_to_do(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clouds.providers.demo import Demo
-
     def refuse(self: object, external_id: str) -> None:
         raise Rejected("There is no room for it.", words="InsufficientInstanceCapacity", code="cloud_capacity")
 

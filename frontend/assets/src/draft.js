@@ -30,6 +30,18 @@ window.addEventListener("beforeunload", (event) => {
   if (dirty?.isConnected) event.preventDefault();
 });
 
+/* A choice made while the list it stands in is being fetched anew stays. */
+document.addEventListener("change", (event) => {
+  const list = event.target.matches?.("input[type=radio]") && event.target.closest(".picks");
+  if (list) list.dataset.chosen = event.target.value;
+});
+document.addEventListener("htmx:after:swap", () => {
+  for (const list of document.querySelectorAll(".picks[data-chosen]")) {
+    const chosen = [...list.querySelectorAll("input[type=radio]")].find((one) => one.value === list.dataset.chosen);
+    if (chosen) chosen.checked = true;
+  }
+});
+
 /* − and + beside a number */
 document.addEventListener("click", (event) => {
   const step = event.target.closest?.("button[data-step]");

@@ -1,0 +1,167 @@
+"""A real browser on the real server, for tests: who opens it, and that nothing in it complains."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from accounts.models import User
+from clouds.models import Cloud
+from core.actions import perform
+from core.models import Job
+from machines.models import Machine
+from tests.frontend.conftest import PASSWORD, actor_for, add_user, make_org, read_clouds
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium")
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+BUILT = ROOT / "frontend" / "static" / "build" / "console.js"
+
+# What a module of such tests says: `pytestmark = IN_A_BROWSER`.
+IN_A_BROWSER = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.skipif(not BUILT.exists(), reason="the front end is not built: npm run build"),
+    pytest.mark.django_db(transaction=True),
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's loop runs in this thread; the ORM is used beside it
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def serving(port: int = 0) -> Iterator[str]:
+    """The web process on the test database, on a free port or this one; its address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        port = probe.getsockname()[1]
+    env = {**os.environ, "TEST_DATABASE": str(connection.settings_dict["NAME"]), "TEST_PORT": str(port), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "uvicorn", "tests.frontend.served:application", "--port", str(port), "--log-level", "warning"]
+    log = settings.MIST_HOME / f"served-{port}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait(lambda: process.poll() is not None or _answers(address), 60, lambda: log.read_text()[-2000:])
+            assert process.poll() is None, log.read_text()[-2000:]
+            yield address
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(django_db_setup: None, django_db_blocker: object) -> Iterator[str]:
+    """The address of the web process, on the test database."""
+    with serving() as address:
+        yield address
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(f"{address}/sign-in", timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def wait(done: Callable[[], bool], seconds: float, why: Callable[[], str] = lambda: "") -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            pytest.fail(f"it did not happen within {seconds} s. {why()}")
+        time.sleep(0.1)
+
+
+def read_until(machine: Machine, state: str) -> bool:
+    """Poll once more, as the scheduler would; is it there yet?"""
+    read_clouds()
+    machine.refresh_from_db()
+    return machine.state == state
+
+
+class Person:
+    """A browser of somebody. `complaints`: console errors and policy violations, that must not be."""
+
+    def __init__(self, browser: Browser, server: str, **how: object) -> None:
+        self.context: BrowserContext = browser.new_context(base_url=server, viewport={"width": 1440, "height": 900}, **how)  # type: ignore[arg-type]
+        self.complaints: list[str] = []
+        self.context.add_init_script(
+            "document.addEventListener('securitypolicyviolation', e => console.error('CSP ' + e.violatedDirective + ' ' + e.blockedURI))"
+        )
+        self.page: Page = self.context.new_page()
+        self.context.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        self.context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+
+    def sign_in(self, user: User) -> Person:
+        self.page.goto("/sign-in")
+        self.page.get_by_label("E-mail").fill(user.email)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url("**/o/**")
+        return self
+
+    def be_live(self) -> None:
+        expect(self.page.locator("mist-live[data-state=live]")).to_be_visible(timeout=10_000)
+
+
+@pytest.fixture
+def person(browser: Browser, server: str) -> Iterator[Callable[..., Person]]:
+    """Opens browsers; at the end none may have complained."""
+    made: list[Person] = []
+
+    def open_one(user: User | None = None, **how: object) -> Person:
+        made.append(Person(browser, server, **how))
+        return made[-1].sign_in(user) if user else made[-1]
+
+    yield open_one
+    complaints = [text for one in made for text in one.complaints]
+    for one in made:
+        one.context.close()
+    assert not complaints
+
+
+@pytest.fixture
+def quiet(transactional_db: None) -> Iterator[None]:
+    """The server's jobs are over before the tables are emptied: otherwise each would wait for the other."""
+    yield
+    wait(lambda: not Job.objects.filter(state__in=["queued", "running"]).exists(), 30)
+
+
+@pytest.fixture
+def owner(quiet: None) -> User:
+    org, owner = make_org("here")
+    add_user(org, "second@here.example")
+    return owner
+
+
+@pytest.fixture
+def fleet(owner: User) -> User:
+    org = owner.orgs.get()
+    perform(actor_for(org, owner), Cloud, "create", {"name": "demo one", "provider": "demo", "credentials": {"machines": 24, "seed": 1}})
+    read_clouds()
+    return owner

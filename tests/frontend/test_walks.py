@@ -1,0 +1,256 @@
+"""The main paths of the machine page, of creating machines, of acts and of jobs, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from playwright.sync_api import Browser, Page, expect
+
+from accounts import drafts
+from accounts.models import User
+from clouds.models import Cloud
+from core import actions, jobs
+from core.models import Job
+from machines.models import Machine
+from tests.frontend.browsing import AXE, IN_A_BROWSER, Person, serving, wait
+from tests.frontend.conftest import actor_for
+
+pytestmark = IN_A_BROWSER
+Open = Callable[..., Person]
+
+
+def a_machine(**wanted: object) -> Machine:
+    found = Machine.objects.filter(type="vm", **{"state": "running", **wanted}).order_by("name").first()
+    assert found is not None
+    return found
+
+
+def test_a_tag_appears_at_once_and_z_takes_it_away_again(fleet: User, person: Open) -> None:
+    one, machine = person(fleet), a_machine()
+    page = one.page
+    page.goto(f"/o/here/machines/{machine.pk.hex}")
+    one.be_live()
+    page.get_by_role("button", name="Add a tag").click()
+    page.get_by_role("textbox", name="Add a tag").fill("tier=gold")
+    page.keyboard.press("Enter")
+    expect(page.locator(".tagline")).to_contain_text("tier=gold")
+    wait(lambda: "tier" in Machine.objects.get(pk=machine.pk).tags, 10)
+    expect(page.locator(".toast").first).to_contain_text("Undo")
+    page.locator("h1").click()
+    page.keyboard.press("z")
+    wait(lambda: "tier" not in Machine.objects.get(pk=machine.pk).tags, 10)
+    expect(page.locator(".tagline")).not_to_contain_text("tier=gold")
+
+
+def test_a_tag_that_is_refused_comes_back_with_the_reason(fleet: User, person: Open) -> None:
+    one, machine = person(fleet), a_machine()
+    page = one.page
+    page.goto(f"/o/here/machines/{machine.pk.hex}")
+    page.get_by_role("button", name="Add a tag").click()
+    page.get_by_role("textbox", name="Add a tag").fill("x" * 200)
+    page.keyboard.press("Enter")
+    expect(page.locator(".toast")).to_contain_text("128 characters")
+    expect(page.locator(".toast")).to_contain_text("req_")
+    expect(page.locator(".tagline .pending")).to_have_count(0)
+    key = next(iter(machine.tags))
+    Machine.objects.filter(pk=machine.pk).delete()  # gone meanwhile: the tag that was hidden is there again
+    page.get_by_role("button", name=f"Remove tag {key}").click(force=True)
+    expect(page.locator(f"form.tag[title^='{key}']")).to_be_visible()
+    one.complaints[:] = [text for text in one.complaints if "422" not in text and "404" not in text]
+
+
+def test_brackets_lead_through_the_list_one_came_from(fleet: User, person: Open) -> None:
+    page = person(fleet).page
+    page.goto("/o/here/machines?q=state:running&sort=-name")
+    names = page.locator("tbody a.nm").all_inner_texts()
+    page.locator("tbody a.nm").nth(1).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(names[1])
+    page.keyboard.press("]")
+    expect(page.get_by_role("heading", level=1)).to_have_text(names[2])
+    page.keyboard.press("[")
+    expect(page.get_by_role("heading", level=1)).to_have_text(names[1])
+    page.get_by_label("Machines", exact=False).or_(page.locator("a[data-back]")).locator("visible=true").last.click()
+
+
+def test_a_machine_is_stopped_by_keyboard_alone(fleet: User, person: Open) -> None:
+    machine = a_machine()
+    page = person(fleet).page
+    page.goto(f"/o/here/machines/{machine.pk.hex}")
+    page.get_by_role("button", name="More power actions").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#power-menu").get_by_role("link", name="Stop")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#ask")).to_contain_text(f"Stop {machine.name}?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".toast").first).to_contain_text(machine.name)
+    wait(lambda: Job.objects.filter(action="machine.stop", target_id=machine.pk).exists(), 10)
+
+
+def filled(page: Page, name: str) -> None:
+    """Fill the form as a person does: search an image, pick a size and a place."""
+    page.goto("/o/here/machines/new")
+    page.get_by_placeholder("web-{n:02}").fill(name)
+    page.locator("#step-image").locator("summary").click() if not page.locator("#images").is_visible() else None
+    page.get_by_label("Search images").fill("debian 12")
+    expect(page.locator("#images tbody tr")).to_have_count(2)
+    page.get_by_label("Debian 12 (bookworm)", exact=True).check()
+    page.locator("#step-size").locator("summary").click()
+    expect(page.locator("#sizes")).to_be_visible()
+    page.get_by_label("At least so many vCPU").select_option("2")
+    expect(page.locator("#sizes tbody tr").first).to_contain_text("2")
+    page.locator("#sizes input[type=radio]").first.check()
+    page.locator("#step-cloud").locator("summary").click()
+    page.get_by_label("Location").select_option(index=1)
+
+
+def test_two_machines_are_created_with_what_it_comes_to_before_the_button(fleet: User, person: Open) -> None:
+    page = person(fleet).page
+    filled(page, "walk-{n:02}")
+    page.get_by_role("button", name="More", exact=True).click()
+    expect(page.locator("#names")).to_have_text("walk-01, walk-02")
+    expect(page.locator("#plan")).to_contain_text("2 ×")
+    expect(page.locator("#plan .mark.crit")).to_have_count(0)
+    expect(page.locator("#go")).to_contain_text("Create 2 machines")
+    page.locator("#plan summary", has_text="curl").click()
+    expect(page.locator("#plan pre:visible")).to_contain_text("walk-{n:02}")
+    page.get_by_placeholder("web-{n:02}").press("Control+Enter")
+    page.wait_for_url("**/jobs/**")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("2 machines")
+    wait(lambda: Machine.objects.filter(name__startswith="walk-", external_id__gt="").count() == 2, 20)
+    expect(page.locator("main")).to_contain_text("walk-02")
+
+
+def test_a_draft_is_kept_leaving_asks_and_it_is_back(fleet: User, person: Open) -> None:
+    page = person(fleet).page
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.goto("/o/here/machines/new")
+    page.get_by_placeholder("web-{n:02}").fill("half-typed")
+    expect(page.locator("[data-draft-note]")).to_contain_text("Draft saved")
+    page.goto("/o/here/machines")
+    assert asked == ["beforeunload"]
+    page.goto("/o/here/machines/new")
+    expect(page.get_by_placeholder("web-{n:02}")).to_have_value("half-typed")
+    page.get_by_role("button", name="Discard it").click()
+    expect(page.get_by_placeholder("web-{n:02}")).to_have_value("")
+    assert drafts.find(actor_for(fleet.orgs.get(), fleet), "machine.create") is None
+
+
+def test_a_bulk_destroy_takes_its_words_and_is_undone_from_its_note(fleet: User, person: Open) -> None:
+    one = person(fleet)
+    page = one.page
+    page.goto("/o/here/machines?q=state:running")
+    one.be_live()
+    for number in range(2):
+        page.locator("tbody input[type=checkbox]").nth(number).check()
+    page.get_by_role("toolbar").get_by_role("button", name="Destroy").click()
+    dialog = page.get_by_role("dialog")
+    button = dialog.get_by_role("button", name="Destroy 2 machines")
+    expect(button).to_be_disabled()
+    dialog.get_by_role("textbox").fill("destroy 2")
+    button.click()
+    expect(page.locator(".toast").first).to_contain_text("starts in")
+    page.locator(".toast").get_by_role("button", name="Undo").click()
+    wait(lambda: Job.objects.filter(action="machine.destroy", parent=None, state="undone").exists(), 10)
+    expect(page.locator(".toast").first).to_contain_text("undone")
+    assert not Job.objects.filter(action="machine.destroy").exclude(state="undone").exists()
+
+
+def test_at_most_three_notes_success_leaves_and_failure_stays(fleet: User, person: Open) -> None:
+    one, machine = person(fleet), a_machine(state="stopped")
+    page = one.page
+    page.goto(f"/o/here/machines/{machine.pk.hex}")
+    for number in range(4):
+        markup = f"<mist-toast class='toast' id='t{number}'>note {number}</mist-toast>"
+        page.evaluate("markup => document.getElementById('toasts').insertAdjacentHTML('beforeend', markup)", markup)
+    expect(page.locator(".toast")).to_have_count(3)
+    page.evaluate("document.getElementById('t3').dataset.stay = ''")
+    page.locator("#t2").hover()
+    expect(page.locator("#t1")).to_have_count(0, timeout=9000)
+    expect(page.locator("#t2")).to_be_visible()
+    expect(page.locator("#t3")).to_be_visible()
+
+
+def test_a_job_survives_the_closed_tab_and_the_restart_of_the_server(fleet: User, browser: Browser, client: Client) -> None:
+    machine = a_machine()
+    with serving() as address:
+        port = int(address.rsplit(":", 1)[1])
+        first = Person(browser, address).sign_in(fleet)
+        first.page.goto(f"/o/here/machines/{machine.pk.hex}/do/destroy")
+        first.page.get_by_role("textbox").last.fill(machine.name)
+        first.page.get_by_role("button", name=f"Destroy {machine.name}").click()
+        expect(first.page.locator(".toast").first).to_contain_text("starts in")
+        cookies = first.context.cookies()
+        first.context.close()
+    assert Job.objects.get(action="machine.destroy").state == "waiting"
+    with serving(port) as address:
+        again = Person(browser, address)
+        again.context.add_cookies(cookies)
+        again.page.goto("/o/here/")
+        again.be_live()
+        again.page.locator("#jobs-button").click()
+        row = again.page.locator("#jobs-body .jd", has_text=machine.name)
+        expect(row).to_contain_text("starts in")
+        expect(row.get_by_role("button", name="Undo")).to_be_visible()
+        expect(again.page.locator("#jobs-body")).to_contain_text(f"{machine.name} destroyed", timeout=25_000)
+        again.context.close()
+    assert not first.complaints
+    assert not [text for text in again.complaints if "WebSocket" not in text]
+
+
+def paths(machine: Machine, job: Job) -> list[str]:
+    of_machine = ["", "/log", "/volumes", "/networks", "/keys", "/snapshots", "/do/destroy", "/do/resize", "/do/set_expiration", "/do/stop"]
+    return [*(f"/machines/{machine.pk.hex}{part}" for part in of_machine), "/machines/new", "/jobs", "/jobs?who=all", f"/jobs/{job.pk.hex}"]
+
+
+@pytest.fixture
+def some_job(fleet: User) -> Job:
+    """A bulk that is over."""
+    ids = list(Machine.objects.filter(type="vm").order_by("name").values_list("pk", flat=True)[:4])
+    job = jobs.bulk(actor_for(fleet.orgs.get(), fleet), Machine, "tag", {"tags": {"a": "b"}}, ids=ids)
+    jobs.expand(actions.claim(job.pk, "test"))  # type: ignore[arg-type]
+    Job.objects.filter(state="queued").update(state="cancelled")  # what would take the tags to the cloud
+    return job
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_these_pages(fleet: User, person: Open, some_job: Job, scheme: str) -> None:
+    page, machine = person(fleet, color_scheme=scheme).page, a_machine()
+    found: list[str] = []
+
+    def look(where: str) -> None:
+        page.evaluate(AXE.read_text())
+        result = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+        for violation in result["violations"]:
+            found.extend(f"{where}: {violation['id']}: {node['html'][:200]}" for node in violation["nodes"][:3])
+
+    for path in paths(machine, some_job):
+        page.goto(f"/o/here{path}")
+        look(path)
+    page.goto(f"/o/here/machines/{machine.pk.hex}")
+    page.get_by_role("button", name="More actions").click()
+    look("menu")
+    page.get_by_role("link", name="Destroy").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    look("dialog")
+    page.keyboard.press("Escape")
+    page.locator("#jobs-button").click()
+    expect(page.locator("#jobs-body .seg")).to_be_visible()
+    look("drawer")
+    assert not found, "\n".join(found)
+
+
+def test_these_pages_fit_a_phone(fleet: User, browser: Browser, server: str, some_job: Job) -> None:
+    one = Person(browser, server)
+    one.page.set_viewport_size({"width": 390, "height": 844})
+    one.sign_in(fleet)
+    for path in paths(a_machine(), some_job):
+        one.page.goto(f"/o/here{path}")
+        wide = one.page.evaluate("Math.max(document.documentElement.scrollWidth, document.querySelector('main').scrollWidth)")
+        assert wide <= 390, f"{path}: {wide}"
+    one.context.close()
+    assert not one.complaints
+    assert Cloud.objects.count() == 1
