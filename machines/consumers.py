@@ -45,7 +45,7 @@ class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.close(4403 if isinstance(error, NotFound) else 1013, detail[:120])
             return
         try:
-            self._reader, self._writer = await wire.dial(admission.address)
+            self._reader, self._writer = await wire.dial(admission.addresses)
         except OSError:
             await self.close(1012, "The process that holds this shell does not answer. Ask for the shell again.")
             return

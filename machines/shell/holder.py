@@ -243,6 +243,7 @@ class Holder:
                         shell.end("not_recorded", "What it shows can be sealed no more: the database does not answer.")
                 if self.stopping:
                     return
+        await hop(ShellHolder.objects.filter(name=self.name).delete)
 
     def stop(self) -> None:
         """End everything: this process is told to."""

@@ -23,14 +23,14 @@ LOOKS = frozenset({"session.watch"})  # verbs whose ticket looks only; the other
 
 @dataclass(frozen=True, kw_only=True)
 class Admission:
-    """A ticket that was good: who, to which session, held where."""
+    """A ticket that was good: who, to which session, held where. `addresses`: of a new one, any of them will do."""
 
     session: Session
     actor: Actor
     name: str  # of the person, for the others who look
     types: bool
     is_new: bool
-    address: str
+    addresses: list[str]
 
 
 def issue(job: Job, session: Session) -> str:
@@ -63,15 +63,15 @@ def claim(ticket: str) -> Admission:
     is_new = session.state == Session.State.OPENING and not session.holder
     if session.state == Session.State.ENDED:
         raise Conflict("This shell has ended.", code="session_ended")
-    address = session.holder_address
+    addresses = [session.holder_address]
     if is_new:
-        alive = ShellHolder.objects.filter(beat_at__gt=timezone.now() - timedelta(seconds=SILENT_S)).order_by("sessions", "name").first()
-        if alive is None:
+        alive = ShellHolder.objects.filter(beat_at__gt=timezone.now() - timedelta(seconds=SILENT_S)).order_by("sessions", "-beat_at")
+        addresses = list(dict.fromkeys(alive.values_list("address", flat=True)[:5]))
+        if not addresses:
             raise Conflict("No process that holds shells is running. Try again in a moment.", code="no_holder")
-        address = alive.address
     person = row.job.user
     name = person.full_name if person is not None else actor.via
-    return Admission(session=session, actor=actor, name=name, types=row.types, is_new=is_new, address=address)
+    return Admission(session=session, actor=actor, name=name, types=row.types, is_new=is_new, addresses=addresses)
 
 
 def _digest(ticket: str) -> bytes:

@@ -70,8 +70,19 @@ def read_hello(data: bytes) -> dict[str, Any]:
     return found
 
 
-async def dial(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to a holder: `unix:<path>` or `host:port`.  Raises: OSError."""
+async def dial(addresses: list[str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the first holder that answers.  Raises: OSError."""
+    failure = OSError("there is none")
+    for address in addresses:
+        try:
+            return await _dial(address)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+async def _dial(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """`unix:<path>` or `host:port`.  Raises: OSError."""
     try:
         async with asyncio.timeout(CONNECT_S):
             if address.startswith("unix:"):

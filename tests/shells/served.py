@@ -19,12 +19,18 @@ import django
 from django.conf import settings
 
 settings.DATABASES["default"]["NAME"] = os.environ["TEST_DATABASE"]
-for name, value in json.loads(os.environ.get("TEST_SETTINGS", "{}")).items():
+changed = json.loads(os.environ.get("TEST_SETTINGS", "{}"))
+for name, value in changed.items():
     setattr(settings, name, value)
 django.setup()
 
-from machines.shell.holder import Holder, Relay  # noqa: E402  settings first
+from machines.shell import holder as holding  # noqa: E402  settings first
+from machines.shell.holder import Holder, Relay  # noqa: E402
 from mist import roles  # noqa: E402
+
+for name in changed:
+    if hasattr(holding, name):  # how often and how long it does what
+        setattr(holding, name, changed[name])
 
 
 def web(port: int) -> None:
