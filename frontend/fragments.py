@@ -20,6 +20,7 @@ from frontend import acts, toasts
 from frontend.listing import PAGE
 from frontend.progress import with_detail
 from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows
+from frontend.runs import run_rows, with_side
 from machines.models import Session
 
 MOST = 500  # ids of one fragment that one page may show
@@ -143,6 +144,21 @@ def _job_toasts(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
 @fragment("session.row", "session")
 def _session_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     return _each("sessions/_row.html", "session", viewer, session_rows(viewer.actor, ids))
+
+
+@fragment("run.row", "run")
+def _run_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    return _each("runs/_row.html", "run", viewer, run_rows(viewer.actor, ids))
+
+
+@fragment("run.head", "run")
+def _run_heads(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    return _each("runs/_head.html", "run", viewer, run_rows(viewer.actor, ids))
+
+
+@fragment("run.side", "run")
+def _run_sides(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    return _each("runs/_side.html", "run", viewer, [with_side(run) for run in run_rows(viewer.actor, ids)])
 
 
 @fragment("shells.button", "session", whole=True)

@@ -51,6 +51,7 @@ class Entry:
 PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
     ("", (Entry(path="", title=gettext_lazy("Dashboard"), icon="layout-dashboard"),)),
     (gettext_lazy("Resources"), (Entry(path="machines", title=gettext_lazy("Machines"), icon="server"),)),
+    (gettext_lazy("Automate"), (Entry(path="scripts", title=gettext_lazy("Scripts"), icon="file-code"),)),
     (
         gettext_lazy("Observe"),
         (

@@ -84,7 +84,8 @@ class BulkBarView(ConsoleView):
         offers = {name: offer for name in (*BAR, *MORE) if (offer := selection.offer(self, name))}
         bar = [offer for name, offer in offers.items() if name in BAR and offer.can]  # what none of them can now is in More, with why
         groups = {"bar": bar, "more": [offer for offer in offers.values() if offer not in bar]}
-        return self.page("machines/_bulk.html", {"selection": selection, "destroy": selection.offer(self, "destroy"), **groups})
+        alone = {name: selection.offer(self, name) for name in ("destroy", "run")}
+        return self.page("machines/_bulk.html", {"selection": selection, **alone, **groups})
 
 
 class BulkActView(ConsoleView):

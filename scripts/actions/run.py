@@ -286,6 +286,9 @@ class RunOn(Running):
     name = "run"
     params = RunOnParams
 
+    def reason(self, machine: Machine) -> str | None:
+        return not_running(machine)
+
     def script_of(self, call: Call) -> Script:
         script: Script = call.params["script"]
         return script
@@ -294,6 +297,13 @@ class RunOn(Running):
         if not guard.permits(call.actor, call.params["script"], "run"):
             raise Denied("You may not run this script. Ask an owner of the organization.", reason="no statement allows script.run")
         return {"ids": [call.target.pk.hex]}
+
+
+def not_running(machine: Machine) -> str | None:
+    """Why nothing can be run on it now; None: it may answer."""
+    if machine.missing_since is not None:
+        return "It is not in its cloud any more."
+    return f"It is {machine.state}." if machine.state in ASLEEP else None
 
 
 def retry_params(run: Run) -> dict[str, Any]:
@@ -410,9 +420,8 @@ def choose(run: Run, actor: Actor) -> list[RunHost]:
         host = RunHost(run=run, machine=machine, name=machine.name, place=place)
         if machine.pk not in able:
             ended(host, RunHost.State.SKIPPED, "denied", "You may not run scripts on it.")
-        elif machine.state in ASLEEP or machine.missing_since is not None:
-            what = "not in its cloud any more" if machine.missing_since is not None else machine.state
-            ended(host, RunHost.State.SKIPPED, "not_running", f"It is {what}.")
+        elif why := not_running(machine):
+            ended(host, RunHost.State.SKIPPED, "not_running", why)
         (skipped if host.state == RunHost.State.SKIPPED else hosts).append(host)
     for number, wave in enumerate(engine.waves_of(hosts, run.wave, lambda host: host.place)):
         for host in wave:

@@ -128,7 +128,19 @@ def test_no_page_has_what_axe_finds(fleet: User, person: Callable[..., Person], 
     machine = Machine.objects.order_by("name").first()
     cloud = Cloud.objects.get()
     assert machine is not None
-    paths = ["/", "/machines", "/machines/new", "/clouds", "/clouds/new", "/clouds/new/demo", "/jobs", "/log"]
+    paths = [
+        "/",
+        "/machines",
+        "/machines/new",
+        "/clouds",
+        "/clouds/new",
+        "/clouds/new/demo",
+        "/jobs",
+        "/log",
+        "/scripts",
+        "/scripts/new",
+        "/runs",
+    ]
     paths += [f"/machines/{machine.pk.hex}", f"/machines/{machine.pk.hex}/do/destroy", f"/clouds/{cloud.pk.hex}"]
     found: list[str] = []
     for path in ["/sign-in", *[f"/o/here{path}" for path in paths]]:
