@@ -73,7 +73,7 @@ def test_a_wrong_key_a_wrong_user_and_a_changed_host_key(place: Place, sshd: Ssh
 def test_a_host_never_met_is_trusted_and_that_is_recorded(place: Place, sshd: Sshd) -> None:
     machine = place.machine("new", port=sshd.port, pem=sshd.private_key, user=sshd.user)
     assert place.run(place.script(), [machine]).state == "succeeded"
-    assert Event.objects.filter(type="key.host_trusted.succeeded").count() == 1
+    assert Event.objects.filter(org_id=place.actor.org_id, type="key.host_trusted.succeeded").count() == 1
 
 
 def test_a_machine_without_address_or_key_says_so(place: Place, sshd: Sshd) -> None:

@@ -85,7 +85,7 @@ def test_whom_it_may_run_on_is_asked_of_each_machine(place: Place, member: Calla
     job = finish(perform(runner, script, "run", {"machines": [mine.pk.hex, other.pk.hex]}))
     run = Run.objects.get(pk=job.pk)
     assert {h.name: (h.state, h.code) for h in run.hosts.all()} == {"mine": ("succeeded", ""), "other": ("skipped", "denied")}
-    assert Event.objects.filter(type="machine.run.refused", target_id=other.pk).count() == 1
+    assert Event.objects.filter(org_id=place.actor.org_id, type="machine.run.refused", target_id=other.pk).count() == 1
     searched = finish(perform(runner, script, "run", {"search": "name:m,o"}))
     assert list(Run.objects.get(pk=searched.pk).hosts.values_list("name", flat=True)) == ["mine"]
 

@@ -26,8 +26,8 @@ def test_a_run_on_three_hosts_is_a_job_with_one_each(place: Place, sshd: Sshd) -
     assert len({host.digest for host in run.hosts.all()}) == 1
     children = Job.objects.filter(parent_id=run.pk)
     assert {(job.action, job.state, job.target_name) for job in children} == {("machine.run", "succeeded", n) for n in "abc"}
-    assert Event.objects.filter(type="machine.run.succeeded").count() == 3
-    assert Event.objects.filter(type="script.run.succeeded").count() == 1
+    assert Event.objects.filter(org_id=place.actor.org_id, type="machine.run.succeeded").count() == 3
+    assert Event.objects.filter(org_id=place.actor.org_id, type="script.run.succeeded").count() == 1
     assert not list(sshd.directory.glob("home/mist*"))
 
 
@@ -99,4 +99,4 @@ def test_a_machine_alone_runs_a_script(place: Place, sshd: Sshd) -> None:
     job = finish(perform(place.actor, machine, "run", {"script": place.script().pk.hex}))
     run = Run.objects.get(pk=job.pk)
     assert (job.state, said(run.hosts.get())) == ("succeeded", "hello\n")
-    assert Event.objects.filter(type="machine.run.succeeded").count() == 1
+    assert Event.objects.filter(org_id=place.actor.org_id, type="machine.run.succeeded").count() == 1
