@@ -38,7 +38,7 @@ def of_job(job: Job, base: str) -> Toast:
     elif job.state == Job.State.CANCELLED:
         detail = _("cancelled")
     elif job.steps and job.is_active:
-        detail = job.steps[-1]["name"]
+        detail = str(words.STEPS.get(job.steps[-1]["name"], job.steps[-1]["name"]))
     failed = job.state in (Job.State.FAILED, Job.State.LOST)
     found = faults.of_job(job, base) if failed else None
     if found and found.todo:

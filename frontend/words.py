@@ -199,6 +199,14 @@ def job_title(job: Job) -> str:
     return f"{words.label} {job.target_name}"
 
 
+# What jobs report on their way, by the name of the step; others are shown as they are named.
+STEPS: dict[str, Promise] = {
+    "asked": _("its cloud was asked"),
+    "created": _("made in its cloud"),
+    "snapshot": _("snapshot taken"),
+    "expanded": _("one job for each made"),
+}
+
 # What polls see, by the fact in `<kind>.<fact>.observed`.
 SEEN: dict[str, Promise] = {
     "found": _("Found"),

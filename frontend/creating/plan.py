@@ -17,8 +17,9 @@ from core.actions import get, validated
 from core.actor import Actor
 from core.errors import Invalid
 from frontend import forms
+from frontend.calls import Call
 from frontend.creating.asked import Asked
-from frontend.creating.calls import Call, calls
+from frontend.creating.calls import calls
 from frontend.creating.steps import Step, chosen_rows
 from machines.inventory import HOURS_A_MONTH
 from machines.models import Machine

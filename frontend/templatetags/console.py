@@ -233,6 +233,11 @@ JOB_STATES = {
 
 
 @register.filter
+def step_word(name: str) -> str:
+    return str(words.STEPS.get(name, name))
+
+
+@register.filter
 def job_state_word(state: str) -> str:
     return str(JOB_STATES.get(state, state))
 

@@ -138,6 +138,7 @@ class BulkActView(ConsoleView):
         context = {
             "targets": dialogs.victims(self.actor, rows) if offer.action.tier >= 2 else rows,
             "keeps": True,
+            "calls": dialogs.calls_of_many(verb, selection.ids, selection.q, acts.params(verb, values or {}, None) if values else {}),
             "hidden_targets": max(0, selection.count - SHOWN),
             "selection": selection,
             "offer": offer,

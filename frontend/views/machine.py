@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
+from clouds.providers.base import Field
 from core.actions import Action, actions_of, perform
 from core.errors import Invalid, MistError
 from core.models import Event, Job
@@ -130,6 +131,12 @@ class MachineMenuView(OneMachine):
         return self.page("machines/_menu.html", {"machine": machine, "groups": [group for group in groups if group]})
 
 
+def _typed(specs: tuple[Field, ...], values: dict[str, Any] | None) -> dict[str, Any]:
+    """What the form holds when it is shown."""
+    shown = {spec.name: (values or {}).get(spec.name, spec.default) for spec in specs}
+    return {name: value for name, value in shown.items() if value not in (None, "")}
+
+
 class MachineActView(OneMachine):
     """GET: the form or question before a verb, as a page or in the dialog. POST: do it."""
 
@@ -214,6 +221,7 @@ class MachineActView(OneMachine):
             "word": machine.name if action.tier >= 2 else "",
             "wrong_name": wrong_name,
             "keeps": True,
+            "calls": dialogs.calls_of(machine, verb, acts.params(verb, _typed(specs, values), machine) if specs else {}),
             "undo_s": action.undo_s,
             "fields": forms.bind(specs, values, error.fields if error else None),
             "problem": problem(_("Nothing was changed."), error, specs) if error else None,
