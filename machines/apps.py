@@ -8,4 +8,4 @@ class MachinesConfig(AppConfig):
 
     def ready(self) -> None:
         from machines import actions, inventory, tasks  # noqa: F401, PLC0415 - they register themselves
-        from machines.shell import ssh, sweep  # noqa: F401, PLC0415 - and these
+        from machines.shell import inside, ssh, sweep  # noqa: F401, PLC0415 - and these

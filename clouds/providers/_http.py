@@ -7,6 +7,7 @@ longer than the deadline because bytes keep trickling in, or read an answer of a
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import io
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from core.errors import AuthFailed, ProviderError, Unavailable
+from core.errors import AuthFailed, ProviderError, Rejected, Unavailable
 
 from .base import Context, Deadline
 
@@ -200,6 +201,59 @@ class Http:
                 self._kept = sock
             elif sock is not None:
                 sock.close()
+
+    async def upgrade(self, path: str, body: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """POST, and then the connection itself, for a protocol of its own that runs both ways. It has no deadline once it is there.
+
+        Raises: as `call`; Rejected, with the answer's first words, when the other side does not switch.
+        """
+        deadline = self._context.deadline
+        await asyncio.to_thread(self._context.spend, self._api)
+        data = json.dumps(body).encode()
+        headers = {
+            **self._headers,
+            "Host": "localhost" if self._unix else self.place,
+            "User-Agent": "mist",
+            "Content-Type": "application/json",
+        }
+        headers |= {"Content-Length": str(len(data)), "Connection": "Upgrade", "Upgrade": "tcp"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                reader, writer = await self._stream()
+                writer.write(f"POST {quote(path, safe='/%:@')} HTTP/1.1\r\n{head}\r\n".encode() + data)
+                status, *_ = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+                if b" 101 " not in status and b" 200 " not in status:
+                    words = said(await reader.read(4096))
+                    raise Rejected(f"{self.place} opens no terminal: {words[:300]}", words=words)
+                return reader, writer
+        except BaseException as error:
+            if writer is not None:
+                writer.close()
+            if isinstance(error, TimeoutError):
+                raise Unavailable(f"{self.place} does not answer.", code="cloud_timeout") from error
+            if isinstance(error, ssl.SSLError):
+                raise self._tls_error(error) from error
+            if isinstance(error, OSError | EOFError | asyncio.LimitOverrunError):
+                raise Unavailable(f"{self.place} cannot be reached: {error}.", words=str(error)) from error
+            raise
+
+    async def _stream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the first address that takes it, each one that the rules allow.  Raises: OSError."""
+        if self._unix:
+            return await asyncio.open_unix_connection(self._unix)
+        failure: OSError = OSError(f"{self._host} has no address")
+        for address in await asyncio.to_thread(self._context.resolve, self._host, self._port):
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    name = self._host if self._tls else None  # checked against the name, not the address
+                    return await asyncio.open_connection(address, self._port, ssl=self._tls, server_hostname=name)
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                failure = error
+        raise failure
 
     @property
     def place(self) -> str:

@@ -11,6 +11,7 @@ Where a part could not be reached, yield the rest and say `self.partial("why")`;
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -417,6 +418,27 @@ class Provider:
     def tag_machine(self, external_id: str, tags: Mapping[str, str], removed: Iterable[str]) -> None:
         """Write our tags to the cloud's: `tags` to set, `removed` keys to drop."""
         raise self._unsupported("keep tags")
+
+    # -- a terminal inside, for machines that are entered through their cloud's API. `terminal`: what `create_terminal` gave.
+
+    def create_terminal(self, external_id: str, *, user: str, cols: int, rows: int) -> str:
+        """Make ready a login shell on a terminal of that size; it starts when it is attached. `user` "": the machine's own."""
+        raise self._unsupported("open terminals")
+
+    async def attach_terminal(self, terminal: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Start it. What is typed goes in, what is shown comes out; the stream lives on beyond the deadline and this object."""
+        raise self._unsupported("open terminals")
+
+    def resize_terminal(self, terminal: str, cols: int, rows: int) -> None:
+        raise self._unsupported("open terminals")
+
+    def terminal_status(self, terminal: str) -> int | None:
+        """The exit status of its shell; None while it runs."""
+        raise self._unsupported("open terminals")
+
+    def end_terminal(self, external_id: str, terminal: str) -> None:
+        """Hang up on what runs in it: closing the stream alone may leave it running."""
+        raise self._unsupported("open terminals")
 
     def list_snapshots(self, external_id: str) -> Sequence[SnapshotInfo]:
         raise self._unsupported("list snapshots")

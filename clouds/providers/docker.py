@@ -9,9 +9,11 @@ Source: https://docs.docker.com/reference/api/engine/
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import re
+import secrets
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,6 +46,7 @@ STATES = {
 }
 _HOST_SAYS_NO = "A Docker host is not controlled through its engine: log in to it."
 _HOST_VERBS = ("start", "stop", "reboot", "power_cycle", "suspend", "resume", "rename", "resize", "destroy")
+_TERMINAL = "MIST_TERMINAL"  # in the environment of what runs in a terminal of ours
 _MADE_FOR = "io.mist.request"  # label: one request makes one container, however often it is asked
 Row = dict[str, Any]
 
@@ -206,6 +209,44 @@ class Docker(Provider):
     def destroy_machine(self, external_id: str) -> None:
         container = _id(self, external_id)
         self._result(self._http.call("DELETE", f"/containers/{container}", {"force": "1", "v": "1"}))
+
+    # -- a terminal inside. `terminal`: the exec's id, and the mark its processes carry
+
+    def create_terminal(self, external_id: str, *, user: str, cols: int, rows: int) -> str:
+        mark = secrets.token_hex(16)
+        wanted = {
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": True,
+            "User": user,
+            "ConsoleSize": [rows, cols],
+            "Env": ["TERM=xterm-256color", f"{_TERMINAL}={mark}"],
+            "Cmd": ["sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash -l; exec sh -l"],
+        }
+        answer = self._http.call("POST", f"/containers/{_id(self, external_id)}/exec", body=wanted)
+        with _sensible():
+            return f"{self._result(answer)['Id']} {mark}"
+
+    async def attach_terminal(self, terminal: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await self._http.upgrade(f"/exec/{terminal.split()[0]}/start", {"Detach": False, "Tty": True})
+
+    def resize_terminal(self, terminal: str, cols: int, rows: int) -> None:
+        self._result(self._http.call("POST", f"/exec/{terminal.split()[0]}/resize", {"h": str(rows), "w": str(cols)}))
+
+    def terminal_status(self, terminal: str) -> int | None:
+        with _sensible():
+            found = self._get(f"/exec/{terminal.split()[0]}/json")
+            return None if found["Running"] else int(found["ExitCode"])
+
+    def end_terminal(self, external_id: str, terminal: str) -> None:
+        # The engine ends nothing when the stream is closed: whatever carries the mark is told that its terminal is gone.
+        mark = f"{_TERMINAL}={terminal.split()[1]}"
+        script = f'for p in /proc/[0-9]*; do grep -qs "{mark}" "$p/environ" && kill -HUP "${{p#/proc/}}" 2>/dev/null; done'
+        answer = self._http.call("POST", f"/containers/{_id(self, external_id)}/exec", body={"Cmd": ["sh", "-c", script]})
+        with _sensible():
+            run = self._result(answer)["Id"]
+        self._result(self._http.call("POST", f"/exec/{run}/start", body={"Detach": True}))
 
     # -- inside
 
