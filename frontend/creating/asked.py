@@ -32,6 +32,10 @@ class Asked:
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def tags(self) -> dict[str, str]:
+        return forms.read_tags(str(self.typed.get("tags", "")))
+
+    @property
     def names(self) -> list[str]:
         return numbered(self.name, self.quantity) if self.name else []
 
@@ -47,8 +51,8 @@ class Asked:
             params["volumes"] = [_volume(row) for row in typed["volumes"]]
         if typed.get("security_groups"):
             params["security_groups"] = typed["security_groups"]
-        if tags := forms.read_tags(typed.get("tags", "")):
-            params["tags"] = tags
+        if self.tags:
+            params["tags"] = self.tags
         if typed.get("date"):
             date = str(typed["date"])
             params["expiration"] = {"date": date if date.endswith("Z") else f"{date}Z", "action": typed.get("action") or "stop"}

@@ -114,7 +114,7 @@ def _fields(errors: Mapping[str, Any], steps: list[Step]) -> list[Check]:
 
 def _policy(actor: Actor, asked: Asked) -> list[Check]:
     """What the statements of one's teams say, and which tags they ask for."""
-    row = _draft(actor, asked.cloud, forms.read_tags(str(asked.typed.get("tags", ""))))
+    row = _draft(actor, asked.cloud, asked.tags)
     decided = explain(actor, row, "create")
     if decided.allowed:
         return [Check(mark="ok", text=_("Policy: %(why)s") % {"why": decided.why})]

@@ -189,12 +189,10 @@ def _tell_setup(typed: Mapping[str, Any], cls: type[Provider], rows: Mapping[str
 
 
 def _tell_life(typed: Mapping[str, Any], cls: type[Provider], rows: Mapping[str, Any]) -> str:
-    ends = ""
-    if typed.get("date"):
-        then = _("then destroyed") if typed.get("action") == "destroy" else _("then stopped")
-        ends = _("ends %(date)s UTC, %(then)s") % {"date": str(typed["date"]).replace("T", " ").rstrip("Z"), "then": then}
-    tags = " ".join(f"{key}={value}" if value else key for key, value in forms.read_tags(str(typed.get("tags", ""))).items())
-    return " · ".join(part for part in (ends, tags) if part)
+    if not typed.get("date"):
+        return ""
+    then = _("then destroyed") if typed.get("action") == "destroy" else _("then stopped")
+    return _("ends %(date)s UTC, %(then)s") % {"date": str(typed["date"]).replace("T", " ").rstrip("Z"), "then": then}
 
 
 _TELL = {

@@ -15,6 +15,7 @@ from accounts.models import Team, User
 from clouds.models import Cloud, Image, Location, Size
 from clouds.providers import all_providers
 from core import actions, jobs
+from core.actions import perform
 from core.models import Event, Job
 from frontend.creating.asked import read
 from frontend.creating.calls import body
@@ -184,6 +185,23 @@ def test_images_and_sizes_are_found_by_what_is_asked(place: Place) -> None:
     assert "No size matches" in place.admin.post(f"{url(place)}/sizes", {**asked, "s_q": "nothing"}).content.decode()
     shaped = place.admin.post(f"{url(place)}/sizes", {**asked, "s_q": "4 cpu 16 gb"}).content.decode()
     assert set(re.findall(r'<td class="n">([\d.]+)</td><td class="n">([\d.]+) GB', shaped)) == {("4", "16")}
+
+
+def test_without_scripts_the_form_finds_adds_rows_and_changes_its_cloud(place: Place) -> None:
+    found = place.admin.post(url(place), answers(place, image="", image_q="rocky", _find="image")).content.decode()
+    assert "Rocky" in found
+    assert "FreeBSD" not in found
+    assert re.search(r'id="step-image" open', found)
+    more = {**answers(place), "volumes-0-size": "10", "volumes-0-name": "data", "_more": "volumes"}
+    rows = place.admin.post(url(place), more).content.decode()
+    assert 'name="volumes-1-size"' in rows
+    assert "data 10 GB" in rows
+    other = perform(place.actor, Cloud, "create", {"name": "two", "provider": "demo", "credentials": {"machines": 1, "seed": 2}})
+    assert other.target_id is not None
+    moved = place.admin.post(url(place), answers(place, name="kept", _cloud=other.target_id.hex)).content.decode()
+    assert f'name="cloud" value="{other.target_id.hex}"' in moved
+    assert 'value="kept"' in moved
+    assert not Machine.objects.filter(name="kept").exists()
 
 
 @pytest.mark.parametrize("bad", ["x" * 5000, "<script>alert(1)</script>", "\u202e🦄", '"><img onerror=x>', "{0.__class__}"])
