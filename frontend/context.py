@@ -7,15 +7,17 @@ from typing import Any
 from django.http import HttpRequest
 
 THEMES = ("system", "light", "dark")
+DENSITIES = ("compact", "default", "relaxed")
 
 
 def console(request: HttpRequest) -> dict[str, Any]:
     """`frame` is None on pages outside an organization; `theme` is the person's choice, else the system's."""
     user = getattr(request, "user", None)
-    chosen = user.settings.get("theme") if user is not None and user.is_authenticated else None
+    own = user.settings if user is not None and user.is_authenticated else {}
     return {
         "frame": getattr(request, "frame", None),
-        "theme": chosen if chosen in THEMES else "system",
+        "theme": own["theme"] if own.get("theme") in THEMES else "system",
+        "density": own["density"] if own.get("density") in DENSITIES else "default",
         "csp_nonce": getattr(request, "csp_nonce", ""),
         "request_id": getattr(request, "request_id", ""),
     }

@@ -29,6 +29,7 @@ class Item:
     icon: str
     current: bool = False
     count: int | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,26 +47,26 @@ class Entry:
     path: str
     title: Promise
     icon: str
+    key: str = ""  # after "g"
 
 
 PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
-    ("", (Entry(path="", title=gettext_lazy("Dashboard"), icon="layout-dashboard"),)),
-    (gettext_lazy("Resources"), (Entry(path="machines", title=gettext_lazy("Machines"), icon="server"),)),
-    (gettext_lazy("Automate"), (Entry(path="scripts", title=gettext_lazy("Scripts"), icon="file-code"),)),
+    ("", (Entry(path="", title=gettext_lazy("Dashboard"), icon="layout-dashboard", key="d"),)),
+    (gettext_lazy("Resources"), (Entry(path="machines", title=gettext_lazy("Machines"), icon="server", key="m"),)),
+    (gettext_lazy("Automate"), (Entry(path="scripts", title=gettext_lazy("Scripts"), icon="file-code", key="s"),)),
     (
         gettext_lazy("Observe"),
         (
-            Entry(path="jobs", title=gettext_lazy("Jobs"), icon="list-checks"),
-            Entry(path="log", title=gettext_lazy("Audit log"), icon="scroll-text"),
-            Entry(path="sessions", title=gettext_lazy("Shell sessions"), icon="square-terminal"),
+            Entry(path="log", title=gettext_lazy("Audit log"), icon="scroll-text", key="l"),
+            Entry(path="sessions", title=gettext_lazy("Shell sessions"), icon="square-terminal", key="x"),
         ),
     ),
     (
         gettext_lazy("Govern"),
         (
-            Entry(path="clouds", title=gettext_lazy("Clouds"), icon="cloud"),
-            Entry(path="keys", title=gettext_lazy("Keys"), icon="key-round"),
-            Entry(path="teams", title=gettext_lazy("Teams & policies"), icon="users"),
+            Entry(path="clouds", title=gettext_lazy("Clouds"), icon="cloud", key="a"),
+            Entry(path="keys", title=gettext_lazy("Keys"), icon="key-round", key="y"),
+            Entry(path="teams", title=gettext_lazy("Teams & policies"), icon="users", key="p"),
         ),
     ),
 )
@@ -96,12 +97,18 @@ class Frame:
                         icon=entry.icon,
                         current=entry.path == self.section,
                         count=counts.get(entry.path),
+                        key=entry.key,
                     )
                     for entry in pages
                 ],
             )
             for title, pages in PAGES
         ]
+
+    @property
+    def has_keys(self) -> bool:
+        """Do single keys do things? One's own choice."""
+        return self.user.settings.get("keys", True) is not False
 
     @cached_property
     def machine_count(self) -> int:

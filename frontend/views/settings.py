@@ -15,7 +15,7 @@ from clouds.providers.base import Field
 from core.actions import perform
 from core.errors import Invalid, MistError
 from frontend import forms, toasts
-from frontend.context import THEMES
+from frontend.context import DENSITIES, THEMES
 from frontend.views.base import ConsoleView, problem
 
 DAY_S = 86_400
@@ -48,29 +48,38 @@ class SettingsView(ConsoleView):
 
 
 class ProfileView(SettingsView):
-    """Name and theme."""
+    """Name, and how the console looks and listens."""
 
     name = "profile"
 
     def fields(self) -> tuple[Field, ...]:
         themes = [("system", _("As the system")), ("light", _("Light")), ("dark", _("Dark"))]
+        densities = [("compact", _("Compact")), ("default", _("Default")), ("relaxed", _("Relaxed"))]
         return (
             Field(name="first_name", label=_("First name")),
             Field(name="last_name", label=_("Last name")),
             forms.with_choices(Field(name="theme", label=_("Theme"), required=True), themes),
+            forms.with_choices(Field(name="density", label=_("Rows of lists"), required=True), densities),
+            Field(name="keys", label=_("Single keys do things"), kind="toggle", help=_("j, k, x, c … outside fields; ? lists them.")),
         )
 
     def get(self, request: HttpRequest) -> HttpResponse:
         user = self.frame.user
-        values = {"first_name": user.first_name, "last_name": user.last_name, "theme": user.settings.get("theme", "system")}
-        return self.show({"fields": forms.bind(self.fields(), values)})
+        names = {"first_name": user.first_name, "last_name": user.last_name}
+        return self.show(
+            {"fields": forms.bind(self.fields(), {"theme": "system", "density": "default", "keys": True, **user.settings, **names})}
+        )
 
     def post(self, request: HttpRequest) -> HttpResponse:
         data = request.POST
-        theme = data.get("theme", "system")
+        chosen = {
+            "theme": data["theme"] if data.get("theme") in THEMES else "system",
+            "density": data["density"] if data.get("density") in DENSITIES else "default",
+            "keys": "keys" in data,
+        }
         names = {key: data.get(key, "").strip()[:100].replace("\x00", "") for key in ("first_name", "last_name")}
         try:
-            people.edit_profile(self.actor, {**names, "settings": {"theme": theme if theme in THEMES else "system"}})
+            people.edit_profile(self.actor, {**names, "settings": chosen})
         except Invalid as error:
             shown = forms.bind(self.fields(), data.dict(), error.fields)
             return self.show({"fields": shown, "problem": problem(_("Nothing was changed."), error, self.fields())}, status=422)

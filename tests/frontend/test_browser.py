@@ -166,3 +166,58 @@ def test_a_phone_shows_rows_as_cards_without_sideways_scrolling(fleet: User, bro
     expect(one.page.get_by_role("link", name="Clouds")).to_be_visible()
     one.context.close()
     assert not one.complaints
+
+
+def test_the_palette_finds_and_does_by_keyboard_alone(fleet: User, person: Callable[..., Person]) -> None:
+    machine = Machine.objects.filter(state="running", type="vm").order_by("name").first()
+    assert machine is not None
+    page = person(fleet).page
+    page.goto("/o/here/machines")
+    page.keyboard.press("Control+k")
+    palette = page.get_by_role("dialog", name="Search or run a command")
+    expect(palette.get_by_role("option", name="Create machine")).to_be_visible()
+    page.keyboard.type(f"stop {machine.name}")
+    expect(palette.get_by_role("option", name=f"Stop {machine.name}", exact=True)).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Enter")
+    expect(palette).to_be_hidden()
+    expect(page.locator("#ask, #dialog").get_by_role("button", name="Stop")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    page.keyboard.type(machine.name)
+    expect(palette.get_by_role("option", name=machine.name).first).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Escape")
+    expect(palette).to_be_hidden()
+    assert Job.objects.filter(action="machine.stop").count() == 0
+
+
+def test_single_keys_move_select_open_and_go_and_can_be_turned_off(fleet: User, person: Callable[..., Person]) -> None:
+    one = person(fleet)
+    page = one.page
+    page.goto("/o/here/machines")
+    one.be_live()
+    for key in ("j", "j", "x"):
+        page.keyboard.press(key)
+    expect(page.locator("tbody tr").nth(1).get_by_role("checkbox")).to_be_checked()
+    page.keyboard.press("Shift+?")
+    expect(page.get_by_role("heading", name="Keyboard shortcuts")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("l")
+    expect(page.locator("mist-live")).to_have_text("Paused")
+    page.keyboard.press("l")
+    expect(page.locator("mist-live")).to_have_text("Live")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    page.wait_for_url("**/o/here/clouds")
+    page.keyboard.press("c")
+    page.wait_for_url("**/o/here/clouds/new")
+    page.goto("/o/here/settings/profile")
+    page.get_by_label("Single keys do things").uncheck()
+    page.get_by_label("Rows of lists").select_option("compact")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".toast")).to_contain_text("Profile saved")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    page.wait_for_timeout(300)
+    assert page.url.endswith("/settings/profile")
+    assert page.evaluate("document.documentElement.dataset.density") == "compact"

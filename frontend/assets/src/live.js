@@ -29,6 +29,8 @@ class MistLive extends HTMLElement {
     this.addEventListener("htmx:ws:close", (event) => this.set(event.detail.reason === "removed" ? "paused" : "reconnecting"));
     this.addEventListener("htmx:ws:error", () => this.state !== "live" && this.set("reconnecting"));
     document.addEventListener("htmx:after:swap", () => this.show());
+    this.addEventListener("click", () => this.toggle());
+    this.addEventListener("keydown", (event) => (event.key === "Enter" || event.key === " ") && (event.preventDefault(), this.toggle()));
     this.timer = setInterval(() => this.beat(), 1000);
     this.observer = new MutationObserver((records) => this.applying && this.flash(records));
     const main = document.getElementById("main");
@@ -42,6 +44,7 @@ class MistLive extends HTMLElement {
 
   /* {"machine.row": [ids], …} of everything on screen that can change. Sent whenever that set changes. */
   show() {
+    if (this.held) return;
     if (this.connection?.socket?.readyState !== WebSocket.OPEN) return;
     const shown = {};
     for (const element of document.querySelectorAll("[data-live]")) {
@@ -65,7 +68,17 @@ class MistLive extends HTMLElement {
   heard() {
     this.last = Date.now();
     this.asked = 0;
-    this.set("live");
+    if (!this.held) this.set("live");
+  }
+
+  /* Paused: nothing of the page is watched. Resumed: the server is told what is on screen, and says how that is now. */
+  toggle() {
+    if (this.state !== "live" && !this.held) return;
+    this.held = !this.held;
+    if (this.held) this.connection?.socket?.send(JSON.stringify({ show: {} }));
+    this.shown = null;
+    this.set(this.held ? "paused" : "live");
+    this.show();
   }
 
   beat() {

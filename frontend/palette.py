@@ -1,0 +1,298 @@
+"""What the command palette finds: acts that fit what is on screen, things by name, pages, people, tags.
+
+Everything comes through the doors: rows by `visible_to`, acts by `allowed`. Nothing is done from here that asks first elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from accounts.models import Membership, Team
+from clouds.models import Cloud
+from core import jobs, listing
+from core.actions import slug
+from core.actor import Actor
+from core.errors import BadRequest, Invalid
+from core.models import Resource
+from frontend import acts, words
+from frontend.frame import PAGES
+from frontend.views.bulk import BAR, MORE
+from keys.models import Key
+from machines.models import Machine
+from networks.models import Network
+from volumes.models import Volume
+
+FOUND = 5  # machines shown
+OTHERS = 3  # of each other kind
+HERE = re.compile(r"/machines/([0-9a-f]{32})")
+MEANT = {
+    "restart": "reboot",
+    "delete": "destroy",
+    "terminate": "destroy",
+    "kill": "destroy",
+    "halt": "stop",
+    "shutdown": "stop",
+    "boot": "start",
+}
+
+
+@dataclass(kw_only=True)
+class Option:
+    """One line. `how`: "" follows the link, "dialog" opens it as one, "post" sends it, "bulk" asks for the chosen machines."""
+
+    title: str
+    url: str
+    icon: str = ""
+    state: str = ""
+    right: str = ""
+    keys: tuple[str, ...] = ()
+    how: str = ""
+    verb: str = ""
+    search: str = ""
+    parts: list[tuple[str, bool]] = field(default_factory=list)  # of the title: (text, does it match?)
+
+
+@dataclass(kw_only=True)
+class Section:
+    """Some lines under a heading."""
+
+    title: str
+    options: list[Option]
+
+
+DOINGS: tuple[tuple[Promise, str, str, tuple[str, ...]], ...] = (
+    (gettext_lazy("Create machine"), "machines/new", "plus", ("C",)),
+    (gettext_lazy("Add cloud"), "clouds/new", "plus", ()),
+    (gettext_lazy("Generate key"), "keys/new", "key-round", ()),
+    (gettext_lazy("Upload key"), "keys/new?way=upload", "upload", ()),
+    (gettext_lazy("Invite somebody"), "teams", "user-plus", ()),
+    (gettext_lazy("Make an API token"), "settings/tokens", "key-square", ()),
+)
+ELSEWHERE: tuple[tuple[Promise, str, str], ...] = (
+    (gettext_lazy("Jobs"), "jobs", "list-checks"),
+    (gettext_lazy("Your settings"), "settings/profile", "user"),
+    (gettext_lazy("Your sessions"), "settings/sessions", "monitor"),
+    (gettext_lazy("Change your password"), "settings/password", "lock"),
+    (gettext_lazy("Organization settings"), "settings/organization", "settings"),
+    (gettext_lazy("Host keys"), "keys/hosts", "shield-check"),
+)
+KINDS: tuple[tuple[type[Resource], str, str], ...] = ((Cloud, "clouds", "cloud"), (Key, "keys", "key-round"), (Team, "teams", "users"))
+
+
+class Palette:
+    """One question: `text` as typed, `path` of the page it was asked on, `chosen` rows there."""
+
+    def __init__(self, actor: Actor, base: str, text: str, *, path: str = "", chosen: Iterable[UUID] = ()) -> None:
+        self.actor, self.base, self.path, self.chosen = actor, base, path, list(chosen)
+        text = text.strip()[:200].replace("\0", "")
+        self.prefix = text[0] if text[:1] in (">", "#", "@", "?") else ""
+        self.text = text[len(self.prefix) :].strip()
+        self.words = self.text.lower().split()
+
+    def sections(self) -> list[Section]:
+        """In order: acts, things, pages, help."""
+        if self.prefix:
+            made = [{">": self.acting, "#": self.tags, "@": self.people, "?": self.helping}[self.prefix]()]
+        elif self.text:
+            made = [self.acting(), self.machines(), *self.things(), self.pages(), self.helping()]
+        else:
+            made = [self.acting(), self.pages()]
+        kept = [section for section in made if section.options]
+        for section in kept:
+            for option in section.options:
+                option.parts = marked(option.title, self.words)
+        return kept
+
+    def fits(self, title: Promise | str) -> bool:
+        """Does every word typed, or what it means, begin a word of it?"""
+        there = [part for part in re.split(r"[^\w]+", str(title).lower()) if part]
+        return all(any(part.startswith((word, MEANT.get(word, word))) for part in there) for word in self.words)
+
+    # -- acts
+
+    def acting(self) -> Section:
+        options = [*self.on_chosen(), *self.on_this(), *self.on_named()]
+        options += [
+            Option(title=str(title), url=self.to(path), icon=icon, keys=keys) for title, path, icon, keys in DOINGS if self.fits(title)
+        ]
+        return Section(title=_("Actions"), options=options[:8])
+
+    def on_chosen(self) -> list[Option]:
+        """The verbs of the rows that are selected on the page."""
+        if not self.chosen:
+            return []
+        count = len(self.chosen)
+        found = []
+        for name in (*BAR, *MORE, "destroy"):
+            said = words.act(f"machine.{name}")
+            title = ngettext("%(verb)s %(n)d selected machine", "%(verb)s %(n)d selected machines", count) % {
+                "verb": said.label,
+                "n": count,
+            }
+            if self.fits(title):
+                found.append(Option(title=title, url=self.to(f"machines/bulk/{name}"), icon=said.icon, how="bulk", verb=name))
+        return found
+
+    def on_this(self) -> list[Option]:
+        """The verbs of the machine whose page it is."""
+        match = HERE.search(self.path)
+        machine = Machine.objects.visible_to(self.actor).select_related("cloud").filter(pk=UUID(match[1])).first() if match else None
+        return self.offers(machine) if machine is not None else []
+
+    def on_named(self) -> list[Option]:
+        """“reboot web”: the verb on the machines that the rest names, one by one and together."""
+        if len(self.words) < 2:
+            return []
+        asked = MEANT.get(self.words[0], self.words[0])
+        rest = " ".join(self.words[1:])
+        names = [
+            name for name in (*acts.POWER, *acts.CHANGE, *acts.END) if str(words.act(f"machine.{name}").label).lower().startswith(asked)
+        ]
+        if not names:
+            return []
+        search = f"name:{quoted(rest)}"
+        try:
+            page = listing.page(Machine.objects.select_related("cloud"), self.actor, listing.Query(search=search, sort="name", limit=3))
+        except (BadRequest, Invalid):
+            return []
+        found = [one for machine in page.rows for one in self.offers(machine, only=names[:1])]
+        if page.total > 1 and names[0] in (*BAR, *MORE, "destroy") and page.total <= jobs.BULK_CAP:
+            said = words.act(f"machine.{names[0]}")
+            title = _("%(verb)s %(n)s machines named %(name)s") % {"verb": said.label, "n": f"{page.total:,}", "name": rest}
+            whole = Option(title=title, url=self.to(f"machines/bulk/{names[0]}"), icon=said.icon, how="bulk", verb=names[0], search=search)
+            found.insert(0, whole)
+        return found
+
+    def offers(self, machine: Machine, *, only: Iterable[str] | None = None) -> list[Option]:
+        wanted = tuple(only) if only is not None else (*acts.POWER, *acts.CHANGE, *acts.END)
+        found = []
+        for offer in acts.offers(self.actor, machine, wanted):
+            title = f"{offer.words.label} {machine.name}"
+            if not offer.can or not (only or self.fits(title)):
+                continue
+            url = self.to(f"machines/{machine.pk.hex}/do/{offer.name}")
+            found.append(Option(title=title, url=url, icon=offer.words.icon, how="dialog" if offer.asks else "post"))
+        return found
+
+    # -- things
+
+    def machines(self) -> Section:
+        search = quoted(self.text)
+        options: list[Option] = []
+        if len(self.text) >= 2:
+            rows = Machine.objects.select_related("cloud", "location")
+            page = listing.page(rows, self.actor, listing.Query(search=search, sort="name", limit=FOUND))
+            for row in page.rows:
+                where = " · ".join(part for part in (row.cloud.name, row.location.name if row.location else "") if part)
+                options.append(Option(title=row.name, url=self.to(f"machines/{path_of(row)}"), state=row.state, right=where))
+            if page.total > len(page.rows):
+                about = _("Show all %(n)s in the machines list") % {"n": f"{page.total:,}{'+' if page.total_is_estimate else ''}"}
+                options.append(Option(title=about, url=self.to("machines", q=search), icon="corner-down-left"))
+        return Section(title=_("Machines"), options=options)
+
+    def things(self) -> list[Section]:
+        if len(self.text) < 2:
+            return []
+        found = []
+        for model, path, icon in KINDS:
+            rows = model.objects.visible_to(self.actor).filter(name__icontains=self.text).order_by("name")[:OTHERS]
+            found += [Option(title=row.name, url=self.to(f"{path}/{path_of(row)}"), icon=icon, right=model.kind()) for row in rows]
+        for kin, icon in ((Volume, "hard-drive"), (Network, "network")):
+            rows = kin.objects.visible_to(self.actor).filter(name__istartswith=self.text).order_by("name")[:OTHERS]
+            plural = f"{kin.kind()}s"
+            if any(entry.path == plural for _title, entries in PAGES for entry in entries):
+                found += [Option(title=row.name, url=self.to(f"{plural}/{path_of(row)}"), icon=icon, right=kin.kind()) for row in rows]
+        return [Section(title=_("Other things"), options=found)]
+
+    def tags(self) -> Section:
+        """Tags among the machines one sees that begin with what is typed: of the newest 5,000."""
+        key, _sep, value = self.text.partition("=")
+        counted: dict[str, int] = {}
+        for tags in Machine.objects.visible_to(self.actor).exclude(tags={}).order_by("-pk").values_list("tags", flat=True)[:5000]:
+            for name, held in tags.items():
+                if name.lower().startswith(key.lower()) and str(held).lower().startswith(value.lower()):
+                    text = f"{name}={held}" if held else name
+                    counted[text] = counted.get(text, 0) + 1
+        best = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))[:12]
+        options = [Option(title=text, url=self.to("machines", q=f"tag:{quoted(text)}"), icon="tag", right=str(n)) for text, n in best]
+        return Section(title=_("Tags"), options=options)
+
+    def people(self) -> Section:
+        members = Membership.objects.visible_to(self.actor).filter(org_id=self.actor.org_id).select_related("user").order_by("user__email")
+        named = [member.user for member in members[:500] if self.fits(f"{member.user.full_name} {member.user.email}")][:6]
+        options = []
+        for user in named:
+            options.append(
+                Option(title=user.full_name, url=self.to("machines", q=f"owner:{quoted(user.email)}"), icon="server", right=_("machines"))
+            )
+            options.append(
+                Option(title=user.full_name, url=self.to("log", q=f"actor:{quoted(user.email)}"), icon="scroll-text", right=_("audit log"))
+            )
+        return Section(title=_("People"), options=options)
+
+    # -- pages
+
+    def pages(self) -> Section:
+        entries = [entry for _title, some in PAGES for entry in some]
+        options = [
+            Option(title=str(entry.title), url=self.to(entry.path), icon=entry.icon, keys=("G", entry.key.upper()) if entry.key else ())
+            for entry in entries
+            if self.fits(entry.title)
+        ]
+        options += [
+            Option(title=str(title), url=self.to(path), icon=icon) for title, path, icon in ELSEWHERE if self.text and self.fits(title)
+        ]
+        if self.text and not self.prefix:
+            options.append(
+                Option(title=_("Audit log for %(text)s") % {"text": self.text}, url=self.to("log", q=quoted(self.text)), icon="scroll-text")
+            )
+        return Section(title=_("Go to"), options=options[:12])
+
+    def helping(self) -> Section:
+        known = (
+            Option(title=_("Keyboard shortcuts"), url=self.to("shortcuts"), icon="keyboard", how="dialog", keys=("?",)),
+            Option(title=_("API docs"), url="/api/v2/", icon="book-open"),
+            Option(title=_("How to search"), url=self.to("shortcuts"), icon="circle-question-mark", how="dialog"),
+        )
+        return Section(title=_("Help"), options=[option for option in known if self.fits(option.title)])
+
+    def to(self, path: str, **query: str) -> str:
+        return address(self.base, path, **query)
+
+
+def address(base: str, path: str, **query: str) -> str:
+    """A page of the organization."""
+    from_query = f"?{urlencode(query)}" if query else ""
+    return f"{base}/{path}{from_query}"
+
+
+def path_of(row: Any) -> str:
+    """The last part of a detail page's path."""
+    name = slug(row.name)
+    return f"{row.pk.hex}-{name}" if name else row.pk.hex
+
+
+def quoted(text: str) -> str:
+    """As a value of the search grammar."""
+    return (
+        text
+        if re.fullmatch(r"[\w.@-]+", text) and text.upper() not in ("AND", "OR", "NOT")
+        else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    )
+
+
+def marked(title: str, found: list[str]) -> list[tuple[str, bool]]:
+    """The title in parts: those that were typed stand out."""
+    if not found:
+        return [(title, False)]
+    pattern = "|".join(sorted((re.escape(word) for word in found), key=len, reverse=True))
+    return [(part, number % 2 == 1) for number, part in enumerate(re.split(f"({pattern})", title, flags=re.IGNORECASE)) if part]

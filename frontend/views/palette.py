@@ -1,0 +1,40 @@
+"""The command palette and the sheet of keys."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+
+from frontend.frame import PAGES
+from frontend.palette import Palette
+from frontend.views.base import ConsoleView
+
+CHOSEN = 1000  # rows of a selection that are looked at
+
+
+class PaletteView(ConsoleView):
+    """`q`: what is typed; `path`: the page it is typed on; `ids`: the rows chosen there. A page of its own without script."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        chosen = []
+        for part in request.GET.get("ids", "").split(",")[:CHOSEN]:
+            try:
+                chosen.append(UUID(part))
+            except ValueError:
+                continue
+        text = request.GET.get("q", "")
+        found = Palette(self.actor, self.frame.base, text, path=request.GET.get("path", ""), chosen=chosen)
+        template = "palette/_found.html" if self.is_htmx else "palette/page.html"
+        response = self.page(template, {"sections": found.sections(), "text": text})
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+class ShortcutsView(ConsoleView):
+    """The keys of this page, and how to search."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        pages = [entry for _title, some in PAGES for entry in some if entry.key]
+        inside = self.in_dialog or self.is_htmx
+        return self.page("palette/_shortcuts.html" if inside else "palette/shortcuts.html", {"pages": pages})
