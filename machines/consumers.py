@@ -23,7 +23,6 @@ from machines.shell.holder import facts_of
 log = logging.getLogger(__name__)
 
 PING_EVERY = 64 << 10  # bytes sent to a client that does not ack
-READ = 128 << 10
 
 
 class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -83,7 +82,7 @@ class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """From the holder to the client, until either is gone."""
         frames, code, reason = wire.Frames(), 1012, "The process that held this shell is gone. Ask for the shell again."
         try:
-            while data := await self._reader.read(READ):
+            while data := await self._reader.read(wire.PIECE):
                 output: list[bytes] = []
                 for kind, content in frames.take(data):
                     if kind == b"o":

@@ -94,6 +94,7 @@ class LiveShell:
         self.detached_at: float | None = self.began
         self.terminal = Terminal(self.row.cols)
         self.chunks: list[Chunk] = []  # closed, not sealed yet
+        self._came: list[bytes] = []  # output that is not recorded yet
         self._screen = bytearray()  # the last bytes of output
         self._paused = False
         self._credit, self._credit_at = float(BURST), self.began
@@ -106,8 +107,16 @@ class LiveShell:
     # -- from the machine
 
     def received(self, data: bytes) -> None:
-        """Output: recorded, then shown."""
-        if self.over:
+        """Output. What comes at once is recorded and shown at once."""
+        if not self._came:
+            asyncio.get_running_loop().call_soon(self._take)
+        self._came.append(data)
+
+    def _take(self) -> None:
+        """Record what came, then show it."""
+        data = b"".join(self._came)
+        self._came.clear()
+        if self.over or not data:
             return
         now = self.clock()
         try:
@@ -132,6 +141,7 @@ class LiveShell:
 
     def lost(self, code: str, detail: str, exit_status: int | None) -> None:
         """The line is gone."""
+        self._take()
         self.row.exit_status = exit_status
         self.end(code, detail)
 

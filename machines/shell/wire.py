@@ -18,6 +18,7 @@ LONGEST = 2 << 20
 SALT = "mist.shell.relay"
 HELLO_S = 30  # a hello older than this opens nothing
 CONNECT_S = 5.0
+PIECE = 256 << 10  # bytes that are read at once in a flood
 
 
 class BadFrame(Exception):
@@ -86,8 +87,8 @@ async def _dial(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     try:
         async with asyncio.timeout(CONNECT_S):
             if address.startswith("unix:"):
-                return await asyncio.open_unix_connection(address[5:])
+                return await asyncio.open_unix_connection(address[5:], limit=PIECE)
             host, _, port = address.rpartition(":")
-            return await asyncio.open_connection(host.strip("[]"), int(port))
+            return await asyncio.open_connection(host.strip("[]"), int(port), limit=PIECE)
     except TimeoutError as error:
         raise OSError("it does not answer") from error
