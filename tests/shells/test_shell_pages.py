@@ -11,18 +11,14 @@ import pytest
 from django.test import Client
 from playwright.sync_api import Browser, Page, expect
 
+import tests.frontend.conftest as the_browser
 from core.models import Event
 from machines.models import Session, Snippet
-from tests.frontend.test_browser import AXE, BUILT, CHROMIUM, Person, browser
+from tests.frontend.browsing import AXE, IN_A_BROWSER, Person
 from tests.shells.conftest import Open, Place, Shells, ended, make_place, the_session, wait_for
 
-__all__ = ["browser"]
-
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.skipif(not BUILT.exists(), reason="the front end is not built: npm run build"),
-]
+pytestmark = IN_A_BROWSER
+browser = the_browser.browser
 SHOTS = os.environ.get("SHOTS", "")
 
 
