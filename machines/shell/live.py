@@ -255,7 +255,7 @@ class LiveShell:
         self.typed_at = self.clock()
         self.row.bytes_in += len(data)
         self.dirty = True
-        self.terminal.typed(data)
+        self.terminal.typed(data, self.typed_at)
         self.line.write(data)
         if self._credit < KEY_CREDIT:
             self._credit = float(KEY_CREDIT)

@@ -10,6 +10,7 @@ import re
 
 TAIL = 8192  # bytes of the line that is being written
 LONGEST = 500  # characters of a command
+STALE_S = 1.0  # what was entered so long before the next key has had its line
 _MODES = re.compile(rb"\x1b\[\?([0-9;]{1,20})([hl])")
 _STEP = re.compile(
     r"\x1b\[([0-9;?]*)([@-~])|\x1b[\]P^_].*?(?:\x07|\x1b\\|$)|\x1b[()#].|\x1b.|[\x00-\x1f\x7f]|[^\x00-\x1f\x7f\x1b]+", re.DOTALL
@@ -29,22 +30,25 @@ class Terminal:
         self._tail = bytearray()
         self._prompt: str | None = None  # what stood on the line before the first key
         self._entered = 0  # Enter was typed so often, and its line has not ended yet
+        self._typed_at = 0.0
         self.modes: dict[bytes, bool] = {}
 
     @property
     def is_full_screen(self) -> bool:
         return any(self.modes.get(mode) for mode in _SCREENS)
 
-    def typed(self, data: bytes) -> None:
-        """Somebody typed."""
+    def typed(self, data: bytes, now: float) -> None:
+        """Somebody typed. `now`: in seconds, of any clock."""
         if self.is_full_screen:
             return
-        if self._prompt is None:
-            self._prompt = render(bytes(self._tail), self.cols)
+        if self._prompt is None or (self._entered and now - self._typed_at > STALE_S):
+            self._prompt, self._entered = render(bytes(self._tail), self.cols), 0
+        self._typed_at = now
         self._entered = min(100, self._entered + data.count(b"\r") + data.count(b"\n"))
 
     def shown(self, data: bytes) -> list[str]:
         """Output came.  Returns: the commands it shows to have been given."""
+        was_full = self.is_full_screen  # an editor's first bytes come with the end of the line that started it
         if b"\x1b[?" in data:
             for match in _MODES.finditer(data):
                 for mode in match[1].split(b";"):
@@ -52,9 +56,11 @@ class Terminal:
                         self.modes[mode] = match[2] == b"h"
         found = []
         while self._entered and (end := data.find(b"\n")) >= 0:
-            self._entered -= 1
-            if (command := self._command(bytes(self._tail) + data[: min(end, TAIL)])) and not self.is_full_screen:
-                found.append(command)
+            command = self._command(bytes(self._tail) + data[: min(end, TAIL)])
+            if command is not None:
+                self._entered -= 1
+                if command and not was_full:
+                    found.append(command)
             if not self._entered:
                 self._prompt = None
             self._tail.clear()
@@ -69,9 +75,15 @@ class Terminal:
             del self._tail[:-TAIL]
         return found
 
-    def _command(self, line: bytes) -> str:
+    def _command(self, line: bytes) -> str | None:
+        """What was entered on this line; None: it is output. Typed ahead, it stands behind a prompt that was not there yet."""
         text, prompt = render(line, self.cols), self._prompt or ""
-        rest = text[len(prompt) :] if prompt and text.startswith(prompt) else _PROMPT.sub("", text, count=1)
+        if prompt and text.startswith(prompt):
+            rest = text[len(prompt) :]
+        elif match := _PROMPT.match(text):
+            rest = text[match.end() :]
+        else:
+            return None
         return " ".join(rest.split())[:LONGEST]
 
     def restore(self) -> bytes:
