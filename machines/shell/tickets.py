@@ -64,6 +64,8 @@ def claim(ticket: str) -> Admission:
     if session.state == Session.State.ENDED:
         raise Conflict("This shell has ended.", code="session_ended")
     addresses = [session.holder_address]
+    if is_new and actor.user_id != session.owner_id:
+        raise Conflict("Whoever asked for this shell has not opened it yet.", code="session_unopened")
     if is_new:
         alive = ShellHolder.objects.filter(beat_at__gt=timezone.now() - timedelta(seconds=SILENT_S)).order_by("sessions", "-beat_at")
         addresses = list(dict.fromkeys(alive.values_list("address", flat=True)[:5]))

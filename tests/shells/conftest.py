@@ -101,11 +101,9 @@ class Shells:
         with socket.socket() as sock:
             return sock.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def hold(self, **changed: Any) -> Process:
-        """Another shell process, ready."""
-        path = settings.SOCKET_DIR / f"shell-{next(_numbers)}.sock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        process = Process("shell", str(path), **changed)
+    def hold(self, where: str = "", **changed: Any) -> Process:
+        """Another shell process, ready. `where`: host:port, else a unix socket."""
+        process = Process("shell", where or str(settings.SOCKET_DIR / f"shell-{next(_numbers)}.sock"), **changed)
         self.holders.append(process)
         here = f":{process.pid}:"
         wait_for(lambda: ShellHolder.objects.filter(name__contains=here).exists(), 40, lambda: process.log.read_text()[-3000:])

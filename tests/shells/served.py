@@ -1,6 +1,7 @@
 """The web and shell processes for tests of shells: the project's own, on the test database.
 
-python -m tests.shells.served web|shell <port|socket path>, with TEST_DATABASE, MIST_TESTS_HOME and TEST_SETTINGS (JSON) in the environment.
+python -m tests.shells.served web|shell <port|socket path or host:port>; in the environment:
+TEST_DATABASE, MIST_TESTS_HOME and TEST_SETTINGS (JSON).
 """
 
 from __future__ import annotations
@@ -42,13 +43,18 @@ def web(port: int) -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-async def shell(path: Path) -> None:
-    listener = roles.listen_local(path)
-    listener.setblocking(False)
-    holder = Holder(name=f"{socket.gethostname()[:60]}:{os.getpid()}:{path.name}", address=f"unix:{path}")
+async def shell(where: str) -> None:
+    """On a unix socket (a path), or on TCP (host:port)."""
     loop = asyncio.get_running_loop()
+    is_local = where.startswith("/")
+    host, _, port = where.rpartition(":")
+    listener = roles.listen_local(Path(where)) if is_local else roles.listen(host, int(port))
+    listener.setblocking(False)
+    address = f"unix:{where}" if is_local else where
+    holder = Holder(name=f"{socket.gethostname()[:60]}:{os.getpid()}:1", address=address)
     loop.add_signal_handler(signal.SIGTERM, holder.stop)
-    server = await loop.create_unix_server(lambda: Relay(holder), sock=listener)
+    serve = loop.create_unix_server if is_local else loop.create_server
+    server = await serve(lambda: Relay(holder), sock=listener)
     await holder.run(lambda: None)
     server.close()
 
@@ -57,4 +63,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "web":
         web(int(sys.argv[2]))
     else:
-        asyncio.run(shell(Path(sys.argv[2])))
+        asyncio.run(shell(sys.argv[2]))

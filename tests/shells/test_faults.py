@@ -23,8 +23,8 @@ from machines.models import Session
 from machines.shell import sweep, verify
 from machines.shell.live import AHEAD
 from machines.shell.recorder import lines_of, path_of
-from tests.lab.sshd import Fake, Sshd, new_key, public_line
-from tests.shells.conftest import Open, Place, Shells, ask, ended, fetch, make_place, the_session, wait_for
+from tests.lab.sshd import Fake, Sshd, free_port, new_key, public_line
+from tests.shells.conftest import Open, Place, Shells, ask, dial, ended, fetch, make_place, the_session, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -283,6 +283,27 @@ def test_two_shell_processes_share_the_work(place: Place, opened: Open, shells: 
         again = opened(place, session=session)
         again.type("echo at-$((1+1))\r")
         again.expect("at-2")
+
+
+def test_a_shell_process_elsewhere_is_reached_by_its_address(shells: Shells, sshd: Sshd, opened: Open) -> None:
+    shells.holders[0].stop()
+    address = f"127.0.0.1:{free_port()}"
+    shells.hold(address)
+    terminal = opened(make_place(sshd, port=sshd.port, user=sshd.user))
+    terminal.prompt()
+    assert the_session().holder_address == address
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as sock:  # not a web process
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        sock.settimeout(5)
+        assert sock.recv(100) == b""
+
+
+def test_nobody_opens_a_shell_that_another_asked_for(place: Place, shells: Shells) -> None:
+    assert ask(place, f"machines/{place.machine.pk.hex}/actions/ssh").status_code == 302
+    other = place.member({"effect": "allow", "verbs": ["*"], "what": {}}, name="other")
+    for verb in ("watch", "join"):
+        answer = ask(place, f"sessions/{the_session().pk.hex}/actions/{verb}", other)
+        assert "not opened it yet" in dial(shells, answer["Location"]).expect_closed()[1]
 
 
 # --- the record -----------------------------------------------------------------------------------------------------------

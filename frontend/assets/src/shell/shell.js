@@ -130,7 +130,11 @@ class MistShells extends HTMLElement {
     else if (tab.panes.length === 1 && first.commands.length) open.append(" ", element("small", "", first.commands.at(-1)[1].split(" ")[0].slice(0, 16)));
     open.type = "button";
     if (tab === this.tab) open.setAttribute("aria-current", "true");
-    open.addEventListener("click", () => this.open(tab));
+    open.addEventListener("click", () => {
+      /* again on the one that is open: its next pane, the only way to it on a telephone */
+      if (tab === this.tab) tab.chosen = tab.panes[(tab.panes.indexOf(tab.chosen) + 1) % tab.panes.length];
+      this.open(tab);
+    });
     const shut = element("button", "x", icon("x"));
     shut.type = "button";
     shut.setAttribute("aria-label", words.close.replace("{name}", name));
