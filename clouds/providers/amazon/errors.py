@@ -86,6 +86,10 @@ def statement(*actions: str) -> str:
     return json.dumps({"Effect": "Allow", "Action": list(actions), "Resource": "*"})
 
 
+def _add(action: str) -> str:
+    return f"Add to their IAM policy: {statement(action)}"
+
+
 def words(message: str, secrets: Iterable[str]) -> str:
     """What AWS said, on one line, shortened, without anything secret."""
     said = re.sub(r"\s*Encoded authorization failure message:\s*\S+", "", message)
@@ -134,8 +138,11 @@ def from_answer(error: ClientError, secrets: Iterable[str]) -> ProviderError:
         )
     if code in DENIED:
         action = _iam_action(error.operation_name, said)
-        allow = statement(action)
-        return AuthFailed(f"The credentials may not do {action}. Add to their IAM policy: {allow}", words=said, action=action)
+        forbidden = re.search(r"explicit deny in an? ([a-z-]+(?: [a-z-]+)*)", said)
+        fix = f"A {forbidden[1]} denies it, so that no statement allows it: change that one." if forbidden else _add(action)
+        return AuthFailed(f"The credentials may not do {action}. {fix}", words=said, action=action)
+    if code == "AuthFailure" and "Not authorized for images" in said:  # the key is good, the image is not ours to use
+        return Rejected("The image is not there, or is not shared with this AWS account. Choose another.", words=said)
     if code in AUTH:
         return AuthFailed(AUTH[code], words=said)
     if code.startswith(GONE):

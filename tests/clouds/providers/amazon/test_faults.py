@@ -72,6 +72,20 @@ def test_a_missing_permission_comes_with_the_statement_that_gives_it(cloud: Amaz
     assert "xxx" not in caught.value.words
 
 
+def test_what_a_policy_denies_is_not_told_to_be_allowed(cloud: Amazon, ec2: Front) -> None:
+    said = "User: u is not authorized to perform: ec2:StopInstances on resource: x with an explicit deny in a service control policy"
+    ec2.answer("*", error("UnauthorizedOperation", 403, said))
+    with pytest.raises(AuthFailed, match="A service control policy denies it") as caught:
+        cloud.stop_machine(MACHINE)
+    assert '"Allow"' not in caught.value.detail
+
+
+def test_an_image_that_is_not_shared_does_not_cast_doubt_on_the_credentials(cloud: Amazon, ec2: Front) -> None:
+    ec2.answer("*", error("AuthFailure", 403, "Not authorized for images: [ami-1]"))
+    with pytest.raises(Rejected, match="not shared with this AWS account"):
+        cloud.stop_machine(MACHINE)
+
+
 def test_reads_are_asked_again_after_faults_that_pass(cloud: Amazon, ec2: Front, run: Run) -> None:
     made = run(2)
     ec2.answer("DescribeInstances", error("RequestLimitExceeded", 503), times=1)
