@@ -389,7 +389,7 @@ class InvitationViewSet(ResourceViewSet):
         """Invite by e-mail. The answer holds the link, this once, for where no mail goes out."""
         refuse_unknown(request, ())
         secret = new_secret()
-        job = perform(self.actor, Invitation, "create", {**self.body(), "secret": secret})
+        job = perform(self.actor, Invitation, "create", {**self.known(self.body()), "secret": secret})
         row = self.queryset.select_related("org").get(pk=job.target_id)
         sent = mail.send_invitation(row, secret, row.created_by)
         return Response({"data": {**self.answer(row), "link": mail.link_of(secret), "mail_sent": sent, "jobId": job.pk.hex}})

@@ -82,7 +82,7 @@ class KeyViewSet(ResourceViewSet):
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Add a key. `dry` answers a new pair and keeps nothing."""
         refuse_unknown(request, ())
-        sent = self.body()
+        sent = self.known(self.body())
         dry = sent.pop("dry", False)
         if dry in (True, "true", "True", 1, "1"):
             if not sent.get("generate"):

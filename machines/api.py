@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from clouds.api import InventorySerializer
 from core import guard, listing
-from core.actions import allowed, get, perform, validated
+from core.actions import allowed, get, perform, slug, validated
 from core.api import RefField, ResourceViewSet
 from core.api.fields import ACTIONS, OBJECT, HexField, JsonField
 from core.api.lists import refuse_unknown
@@ -173,6 +173,7 @@ class MachineViewSet(ResourceViewSet):
     """Machines on every cloud, hypervisor, container host and rack."""
 
     operation_ids = {"rdp": "get_machine_rdp"}
+    unread = frozenset({"machine", "last_used"})  # a key association says again what its path says, and what we know better
     written = frozenset({"shell"})  # session_api: the answer leads to a socket
     # Of what a row refers to only the name is read: nine whole rows beside each machine cost more than the machines.
     queryset = (
@@ -195,7 +196,7 @@ class MachineViewSet(ResourceViewSet):
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create one or more machines. `dry`: the plan alone."""
         refuse_unknown(request, ())
-        body = contract_body(self.body())
+        body = self.known(contract_body(self.body()))
         quantity, dry = _quantity(body.pop("quantity", 1)), body.pop("dry", False) in (True, "true", "1", 1)
         params = validated(get("machine.create"), self.actor, body, None)
         what = plan(params) | {"quantity": quantity}
@@ -225,7 +226,7 @@ class MachineViewSet(ResourceViewSet):
         where = f"[{host}]" if ":" in host else host
         text = f"full address:s:{where}:{int(port)}\r\nusername:s:{user}\r\nprompt for credentials:i:1\r\n"
         response = HttpResponse(text, content_type="application/x-rdp")
-        response["Content-Disposition"] = f'attachment; filename="{machine.pk.hex}.rdp"'
+        response["Content-Disposition"] = f'attachment; filename="{slug(machine.name) or machine.pk.hex}.rdp"'
         return response
 
 
@@ -258,6 +259,9 @@ def contract_body(body: dict[str, Any]) -> dict[str, Any]:
         body.setdefault("user", body["key"]["user"])
     for name in ("provider", "save", "optimize", "template"):
         body.pop(name, None)
+    for name in ("fqdn", "scripts", "schedules", "monitoring"):  # sent empty by its clients; with something in it, it is refused
+        if not body.get(name) and name in body:
+            body.pop(name)
     disks = body.pop("disks", None)
     if isinstance(disks, dict) and isinstance(body.get("size"), dict) and "disk_size" in disks:
         body["size"] = {**body["size"], "disk_gib": disks["disk_size"]}

@@ -186,6 +186,7 @@ class ReadViewSet(BaseViewSet):
 class ResourceViewSet(ReadViewSet):
     """A kind one can act on. Which verbs it has is the registry's word, not ours."""
 
+    unread: ClassVar[frozenset[str]] = frozenset()  # fields of an act's body that the contract sends and nobody needs
     create_params: ClassVar[Any] = None  # the body of a create, where it is not the action's own params
     delete_action: ClassVar[str] = "delete"
     written: ClassVar[frozenset[str]] = frozenset()  # verbs whose operations it writes itself: their answer is not the job alone
@@ -193,8 +194,13 @@ class ResourceViewSet(ReadViewSet):
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Make one."""
         lists.refuse_unknown(request, self.query_parameters)
-        job = perform(self.actor, self.queryset.model, "create", self.body())
-        return self.made(job)
+        return self.made(perform(self.actor, self.queryset.model, "create", self.known(self.body())))
+
+    def known(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body of a create.  Raises: Invalid for a field that nobody reads."""
+        params = self.create_params or actions.get(f"{self.kind}.create").params  # type: ignore[attr-defined]
+        lists.refuse_unknown_fields(body, params().fields)
+        return body
 
     def made(self, job: Job) -> Response:
         """The answer to a create: the row where it is there already, the job where it is on its way."""
@@ -224,8 +230,8 @@ class ResourceViewSet(ReadViewSet):
 
     def act(self, verb: str) -> Response:
         """Do a verb to the row the path names. The contract sends some params in the query."""
-        known = getattr(getattr(self, self.action), "query_parameters", {})
-        lists.refuse_unknown(self.request, {*OF_EVERY_ACT, *known})
+        lists.refuse_unknown(self.request, {*OF_EVERY_ACT, *getattr(getattr(self, self.action), "query_parameters", {})})
+        target = self.find()  # before the body is looked at: who may not see it learns nothing of what could be done to it
         params = {k: v for k, v in self.request.query_params.items() if k != "run_async"} | self.body()
         undo_s = params.pop("undo_s", None)
         if undo_s is not None:
@@ -233,7 +239,9 @@ class ResourceViewSet(ReadViewSet):
                 undo_s = UNDO_S.run_validation(undo_s)
             except serializers.ValidationError as error:
                 raise Invalid(fields={"undo_s": error.detail}) from error
-        return Response(job_answer(perform(self.actor, self.find(), verb, params, undo_s=undo_s)))
+        known = {*actions.get(f"{self.kind}.{verb}").params().fields, *self.unread}  # type: ignore[attr-defined]
+        lists.refuse_unknown_fields(params, known)
+        return Response(job_answer(perform(self.actor, target, verb, params, undo_s=undo_s)))
 
 
 UNDO_S = serializers.FloatField(min_value=0, max_value=3600)

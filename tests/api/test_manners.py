@@ -109,6 +109,18 @@ def test_a_body_that_cannot_be_read_is_refused_everywhere(
             assert {"code", "detail", "request_id"} <= answer.json().keys()
 
 
+@pytest.mark.parametrize("path", ["clouds", "machines", "keys", "views", "teams", "invitations", "scripts"])
+def test_a_field_nobody_reads_makes_nothing(api: APIClient, here: World, path: str) -> None:
+    answer = api.post(f"/api/v2/{path}", {"name": "x", "preview": True}, format="json")
+    assert answer.status_code == 422, answer.content
+    assert answer.json()["fields"]["preview"][0].startswith("There is no such field here.")
+
+
+def test_a_field_nobody_reads_does_nothing(api: APIClient, here: World) -> None:
+    answer = api.post(f"/api/v2/machines/{here.name_of('machine')}/actions/stop", {"force": True}, format="json")
+    assert (answer.status_code, list(answer.json()["fields"])) == (422, ["force"])
+
+
 def test_a_method_that_is_not_there_is_405_and_says_which_are(api: APIClient, here: World, spec: Any) -> None:
     for path, methods in spec["paths"].items():
         real = real_path(path, next(iter(methods.values())), here)
