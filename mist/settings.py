@@ -290,7 +290,14 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "COMPONENT_SPLIT_PATCH": False,  # what an edit takes is optional whichever the method
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
-    "ENUM_NAME_OVERRIDES": {"JobState": "core.models.Job.State", "MachineState": "machines.models.Machine.State"},
+    "ENUM_NAME_OVERRIDES": {
+        "JobState": "core.models.Job.State",
+        "MachineState": "machines.models.Machine.State",
+        "RunState": "scripts.models.Run.State",
+        "RunHostState": "scripts.models.RunHost.State",
+        "ScriptSource": "scripts.models.Script.Source",
+        "ScriptType": "scripts.models.Script.Exec",
+    },
 }
 
 # --- logs: to standard error, for whoever started us to keep ----------------------------------------------------------

@@ -125,6 +125,7 @@ class ScriptViewSet(ResourceViewSet):
     operation_ids = {
         "create": "add_script",
         "run": "run_script",
+        "act_run": "run_script_as_verb",
         "file": "download_script",
         "url": "generate_script_url",
         "versions": "list_script_versions",

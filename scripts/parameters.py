@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.errors import Invalid
@@ -26,6 +27,11 @@ NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 FORBIDDEN = re.compile(r"^(LD_.*|DYLD_.*|BASH_ENV|ENV|IFS|PATH|SHELLOPTS|BASHOPTS|PS4|PYTHONSTARTUP|PERL5OPT|RUBYOPT|NODE_OPTIONS)$")
 
 
+@extend_schema_field({"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}], "nullable": True})
+class DefaultField(serializers.JSONField):
+    """What a parameter is where nobody says: of the parameter's own type."""
+
+
 class ParameterSerializer(serializers.Serializer[Any]):
     """One parameter: its name, type, and how it is handed over."""
 
@@ -34,7 +40,7 @@ class ParameterSerializer(serializers.Serializer[Any]):
     label = serializers.CharField(max_length=120, required=False, allow_blank=True, default="")
     help = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
     required = serializers.BooleanField(required=False, default=False)
-    default = serializers.JSONField(required=False, default=None, allow_null=True)
+    default = DefaultField(required=False, default=None, allow_null=True)
     choices = serializers.ListField(child=serializers.CharField(max_length=255), required=False, default=list, max_length=200)
     pattern = serializers.CharField(max_length=255, required=False, allow_blank=True, default="")
     minimum = serializers.FloatField(required=False, allow_null=True, default=None)

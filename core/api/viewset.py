@@ -198,7 +198,7 @@ class ResourceViewSet(ReadViewSet):
 
     def known(self, body: dict[str, Any]) -> dict[str, Any]:
         """The body of a create.  Raises: Invalid for a field that nobody reads."""
-        params = self.create_params or actions.get(f"{self.kind}.create").params  # type: ignore[attr-defined]
+        params: Any = self.create_params or actions.get(f"{self.kind}.create").params
         lists.refuse_unknown_fields(body, params().fields)
         return body
 
