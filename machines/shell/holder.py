@@ -22,7 +22,7 @@ from django.utils import timezone
 from core import events, guard, live
 from core.actions import with_rights
 from core.actor import Actor
-from core.errors import MistError, Refused
+from core.errors import MistError, NotFound, Refused
 from core.hub import hop
 from core.models import Job
 from machines.models import Machine, Session, ShellHolder
@@ -175,9 +175,12 @@ class Holder:
             row = Session.objects.select_for_update().filter(pk=pk).first()
             if row is None or row.state != Session.State.OPENING or row.holder:
                 raise Refused("This shell has been opened already.")
+            job = Job.objects.filter(pk=row.job_id).first()
+            if job is None:
+                raise Refused("What asked for this shell is not known any more. Ask again.")
+            owner = with_rights(job.actor())
             row.holder, row.holder_address = self.name, self.address
             row.save(update_fields=["holder", "holder_address"])
-        owner = with_rights(Job.objects.get(pk=row.job_id).actor())
         return row, owner
 
     async def _open(self, shell: LiveShell) -> None:
@@ -385,7 +388,9 @@ def _keep(shells: list[LiveShell]) -> list[tuple[LiveShell, str]]:
 
 
 def _machine(row: Session) -> Machine:
-    found: Machine = Machine.objects.select_related("cloud").get(pk=row.machine_id)
+    found: Machine | None = Machine.objects.select_related("cloud").filter(pk=row.machine_id).first()
+    if found is None:
+        raise NotFound(f"{row.name} is not there any more.", code="target_gone")
     return found
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncssh
+from django.db.models import F
+from django.utils import timezone
 
 from clouds import addresses
 from core.errors import Rejected
 from core.hub import hop
 from keys import hostkeys
+from keys.models import KeyAssociation
 from keys.ssh import Host, load_key
 from machines.api import address_of
 from machines.models import Machine
@@ -80,7 +83,7 @@ async def open_ssh(asked: Asked, sink: Sink) -> SshLine:
 
     Raises: Unavailable, AuthFailed, Rejected, HostKeyChanged, HostKeyUnknown.
     """
-    host, pem, name = await hop(_reach, asked)
+    host, pem, association = await hop(_reach, asked)
     targets = list(await hop(host._resolve, host.host, host.port))
     pinned = list(await hop(host._host_keys, host.host, host.port))
     try:
@@ -100,20 +103,24 @@ async def open_ssh(asked: Asked, sink: Sink) -> SshLine:
             encoding=None,
             window=WINDOW,
         )
-    except asyncssh.Error as error:
+    except BaseException as error:  # out of time, or given up: leave no connection behind
         connection.abort()
-        raise host._translate(error) from error
+        if isinstance(error, asyncssh.Error):
+            raise host._translate(error) from error
+        raise
+    await hop(_used, association)
     line = SshLine(connection, channel, shell)
-    line.login, line.address, line.credential = host.user, f"{host.host}:{host.port}", f"key {name}"
+    line.login, line.address, line.credential = host.user, f"{host.host}:{host.port}", f"key {association.key.name}"
     return line
 
 
-def _reach(asked: Asked) -> tuple[Host, str, str]:
+def _reach(asked: Asked) -> tuple[Host, str, KeyAssociation]:
+    """By the login that was used last."""
     machine = asked.machine
-    found = machine.key_associations.select_related("key").order_by("-last_used_at", "created_at")
+    found = machine.key_associations.select_related("key").order_by(F("last_used_at").desc(nulls_last=True), "created_at")
     association = (found.filter(user=asked.login) if asked.login else found).first()
     if association is None:
-        raise Rejected(f"No key is associated with {machine}.", code="no_key")
+        raise Rejected(f"No key opens {machine}: associate one with it.", code="no_key")
     pem = hostkeys.private_part(association.key, association.key.name)
     host = Host(
         host=address_of(machine),
@@ -127,7 +134,11 @@ def _reach(asked: Asked) -> tuple[Host, str, str]:
         trust=lambda name, port, line: hostkeys.trust_first(asked.actor, machine.cloud, name, port, line),
         remaining=lambda: 30.0,
     )
-    return host, pem, association.key.name
+    return host, pem, association
+
+
+def _used(association: KeyAssociation) -> None:
+    KeyAssociation.objects.filter(pk=association.pk).update(last_used_at=timezone.now())
 
 
 def leads_to(machine: Machine) -> bool:

@@ -27,6 +27,7 @@ def test_a_shell_is_opened_typed_in_and_recorded(place: Place, opened: Open) -> 
     assert (session.reason, session.ended_code, session.exit_status, session.transport) == ("INC-4127 502 on web-eu", "exited", 3, "ssh")
     assert [text for _, text in session.commands][1:] == ["echo one-$((40+2))", "exit 3"]
     assert session.recording == "complete"
+    assert place.machine.key_associations.get().last_used_at
     header, *lines = lines_of(path_of(session.org_id, session.pk))
     assert header["version"] == 2
     assert (header["width"], header["height"]) == (80, 24)
