@@ -293,6 +293,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "JobState": "core.models.Job.State",
         "MachineState": "machines.models.Machine.State",
+        "SessionState": "machines.models.Session.State",
         "RunState": "scripts.models.Run.State",
         "RunHostState": "scripts.models.RunHost.State",
         "ScriptSource": "scripts.models.Script.Source",
