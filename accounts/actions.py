@@ -634,6 +634,17 @@ def share(actor: Actor, target: Any, user: User, rights: list[str]) -> None:
         events.record(f"{target.kind()}.share.succeeded", actor, target=target, **facts)
 
 
+def shares_of(actor: Actor, target: Any) -> list[tuple[str, list[str]]]:
+    """(e-mail, rights) of whom a row is shared with, by e-mail.  Raises: Denied, but for owners."""
+    owners_only(actor, "see with whom single things are shared")
+    kind = ContentType.objects.get_for_model(type(target))
+    found: dict[str, list[str]] = {}
+    rows = UserObjectPermission.objects.filter(content_type=kind, object_pk=str(target.pk))
+    for email, right in rows.order_by("user__email", "permission__codename").values_list("user__email", "permission__codename"):
+        found.setdefault(email, []).append(right)
+    return list(found.items())
+
+
 def _check_share(actor: Actor, target: Any, rights: list[str]) -> None:
     if not target.__class__.objects.visible_to(actor).filter(pk=target.pk).exists():
         raise Invalid(fields={"id": ["Not found."]}, code="not_found")

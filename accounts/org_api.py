@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import actions, mail, people, policies
-from accounts.actions import EditOrgParams, InviteParams, OrgParams, RemoveParams, create_org, share
+from accounts.actions import EditOrgParams, InviteParams, OrgParams, RemoveParams, create_org, share, shares_of
 from accounts.api import OrgSerializer, UserSerializer, valid
 from accounts.auth import org_named
 from accounts.credentials import new_secret
@@ -446,21 +446,45 @@ class ShareRequest(serializers.Serializer[Any]):
     rights = serializers.ListField(child=serializers.CharField(max_length=90), max_length=50)
 
 
+class SharedSerializer(serializers.Serializer[Any]):
+    """One thing, one person, and what that person may do with it."""
+
+    kind = serializers.CharField()
+    id = serializers.CharField()
+    user = serializers.CharField()
+    rights = serializers.ListField(child=serializers.CharField())
+
+
 class ShareViewSet(BaseViewSet):
     """One thing shared with one person."""
 
     serializer_class = ShareRequest
-    operation_ids = {"create": "share"}
+    operation_ids = {"list": "list_shares", "create": "share"}
+
+    def _shared(self, kind: str, name: str) -> Any:
+        try:
+            return policies.find(self.actor, kind, name)
+        except NotFound:
+            raise Invalid(fields={"id": ["Not found."]}, code="not_found") from None
+
+    @extend_schema(
+        responses=SharedSerializer(many=True),
+        parameters=[ID, OpenApiParameter("kind", {"type": "string", "maxLength": 40, "default": "machine"})],
+    )
+    def list(self, request: Request) -> Response:
+        """With whom one thing is shared, and for what. For owners alone."""
+        refuse_unknown(request, ("id", "kind"))
+        kind = request.query_params.get("kind", "machine")
+        target = self._shared(kind, request.query_params.get("id", ""))
+        rows = [{"kind": kind, "id": target.pk.hex, "user": email, "rights": rights} for email, rights in shares_of(self.actor, target)]
+        return Response({"data": rows})
 
     @extend_schema(request=ShareRequest, responses=ShareRequest)
     def create(self, request: Request) -> Response:
         """Let one person do these verbs with one thing."""
         refuse_unknown(request, ())
         sent = valid(ShareRequest, self.body(), self.actor)
-        try:
-            target = policies.find(self.actor, sent["kind"], sent["id"])
-        except NotFound:
-            raise Invalid(fields={"id": ["Not found."]}, code="not_found") from None
+        target = self._shared(sent["kind"], sent["id"])
         if sent["kind"] in ("org", "member", "team", "token", "job", "event", "view", "invitation"):
             raise Conflict(f"A {sent['kind']} is not shared.", code="not_shareable")
         rights = [right.removeprefix(f"{sent['kind']}.") for right in sent["rights"]]

@@ -266,6 +266,8 @@ def test_one_thing_is_shared_with_one_person(me: Client, org: Organization, rows
     data(send(me, "POST", "/shares", body))
     assert [one["name"] for one in data(send(theirs, "GET", "/machines"))] == [machine.name]
     data(send(theirs, "POST", f"/machines/{machine.pk.hex}/actions/tag", {"tags": {"a": "b"}}))
+    assert data(send(me, "GET", f"/shares?id={machine.pk.hex}")) == [{**body, "rights": ["read", "tag"]}]
+    assert send(theirs, "GET", f"/shares?id={machine.pk.hex}").status_code == 403
     assert send(theirs, "POST", f"/machines/{machine.pk.hex}/actions/stop").status_code == 403
     data(send(me, "POST", "/shares", {**body, "rights": []}))
     assert data(send(theirs, "GET", "/machines")) == []
