@@ -459,7 +459,7 @@ class ShareViewSet(BaseViewSet):
     """One thing shared with one person."""
 
     serializer_class = ShareRequest
-    operation_ids = {"list": "list_shares", "create": "share"}
+    operation_ids = {"shared": "list_shares", "create": "share"}
 
     def _shared(self, kind: str, name: str) -> Any:
         try:
@@ -471,7 +471,7 @@ class ShareViewSet(BaseViewSet):
         responses=SharedSerializer(many=True),
         parameters=[ID, OpenApiParameter("kind", {"type": "string", "maxLength": 40, "default": "machine"})],
     )
-    def list(self, request: Request) -> Response:
+    def shared(self, request: Request) -> Response:
         """With whom one thing is shared, and for what. For owners alone."""
         refuse_unknown(request, ("id", "kind"))
         kind = request.query_params.get("kind", "machine")

@@ -49,7 +49,7 @@ def api_routes() -> list[URLPattern]:
         path("invitations/accept", InvitationViewSet.as_view({"post": "accept"})),
         *routes("invitations", InvitationViewSet),
         *routes("views", ViewViewSet),
-        path("shares", ShareViewSet.as_view({"get": "list", "post": "create"})),
+        path("shares", ShareViewSet.as_view({"get": "shared", "post": "create"})),
     ]
 
 
