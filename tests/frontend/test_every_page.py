@@ -24,6 +24,7 @@ WIDEST = """[...document.querySelectorAll('main *')].filter(one => one.getBoundi
 TOO_WIDE = {
     "machines/*/snapshots",
     "machines/*/do/destroy",
+    "scripts/*",
     "scripts/pick",
     "runs/*",
     "teams/*",
