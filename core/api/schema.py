@@ -263,7 +263,7 @@ def takes(**schemas: dict[str, Any]) -> Callable[[F], F]:
 
 
 def _query(name: str, text: str, schema: dict[str, Any]) -> OpenApiParameter:
-    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=text, required=False)
+    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=text, required="minLength" in schema)
 
 
 __all__ = ["ERRORS", "LIST_PARAMETERS", "OF_EVERY_ACT", "READ_PARAMETERS", "SECURITY_SCHEMES", "TEXT", "Schema", "takes"]

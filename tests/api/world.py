@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.apps import apps
+from django.core import signing
 from django.test import Client
 
 from accounts.credentials import TOKEN_PREFIX, digest_of, new_secret
@@ -18,12 +19,13 @@ from core.actor import Actor
 from keys.models import HostKey, Key
 from machines.models import Machine, Preset, Session, Snapshot
 from machines.shell.recorder import Recorder, path_of
-from scripts.models import Chunk, Run, RunHost, Script
+from scripts.api import SALT
+from scripts.models import Chunk, Run, RunHost, Script, ScriptVersion
 from tests.core.test_doors import make_org
 
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKTcb9k0mXPx3kL7JpGzr7mCqJ0Hc9UYw0k0cO2v9m1Z test"
 
-OF_NO_ORG = {"provider": "demo", "sign_in": "0" * 32, "signature": "x"}  # kinds that are code or a person's: no organization owns them
+OF_NO_ORG = {"provider": "demo", "sign_in": "0" * 32, "signature": ""}  # kinds that are code or a person's: no organization owns them
 
 
 @dataclass(kw_only=True)
@@ -46,6 +48,8 @@ class World:
 
     def name_of(self, kind: str) -> str:
         """What a path calls a row of that kind. A kind that is not here has to be added to `make_world`."""
+        if kind == "signature":
+            return signing.dumps(ScriptVersion.objects.get(script=self.rows["script"]).pk.hex, salt=SALT)
         return OF_NO_ORG[kind] if kind in OF_NO_ORG else str(self.rows[kind].pk.hex)
 
 

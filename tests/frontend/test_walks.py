@@ -159,7 +159,7 @@ def test_a_bulk_destroy_takes_its_words_and_is_undone_from_its_note(fleet: User,
 
 
 def test_at_most_three_notes_success_leaves_and_failure_stays(fleet: User, person: Open) -> None:
-    one, machine = person(fleet), a_machine(state="stopped")
+    one, machine = person(fleet), a_machine()
     page = one.page
     page.goto(f"/o/here/machines/{machine.pk.hex}")
     for number in range(4):

@@ -49,7 +49,7 @@ def test_the_parts_make_a_whole_and_another_scheduler_takes_over(launch: Launch)
     standby = launch("scheduler")
     wait_for(lambda: "mist-scheduler" in standby.pids(), 60)
     assert set(web.pids()) == {"mist-web"}
-    assert set(workers.pids()) == {"mist-worker-int", "mist-worker-pol", "mist-worker-bul", "mist-worker-sys"}
+    assert set(workers.pids()) == {"mist-worker-int", "mist-worker-pol", "mist-worker-bul", "mist-worker-run", "mist-worker-sys"}
     family = leader.family()
     assert leader.process
     os.kill(leader.process.pid, signal.SIGKILL)

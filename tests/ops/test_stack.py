@@ -19,8 +19,8 @@ from tests.ops.stack import PATIENCE, ROOT, Stack, children, is_alive, wait_for
 pytestmark = pytest.mark.slow
 
 PARTS = (
-    *("postgres", "valkey-server", "mist-web", "mist-scheduler"),
-    *("mist-worker-int", "mist-worker-pol", "mist-worker-bul", "mist-worker-sys"),  # the kernel keeps 15 characters
+    *("postgres", "valkey-server", "mist-web", "mist-shell", "mist-scheduler"),
+    *("mist-worker-int", "mist-worker-pol", "mist-worker-bul", "mist-worker-run", "mist-worker-sys"),  # the kernel keeps 15 characters
 )
 
 
@@ -46,7 +46,7 @@ def test_it_says_where_it_is_and_that_it_is_well(stack: Stack) -> None:
     assert state["ready"] is True
     assert set(state["parts"]) == {
         *("database", "broker", "scheduler"),
-        *("queue:interactive", "queue:poll", "queue:bulk", "queue:system"),
+        *("queue:interactive", "queue:poll", "queue:bulk", "queue:runs", "queue:system"),
     }
     assert stack.get("/healthz") == (200, b"ok\n")
 
@@ -200,4 +200,4 @@ def test_told_to_stop_it_leaves_nothing_running(stack: Stack, number: int) -> No
 
 def test_commands_reach_the_running_installation(stack: Stack) -> None:
     words = stack.manage("shell", "-v0", "-c", "from core.models import Worker; print(set(Worker.objects.values_list('queue', flat=True)))")
-    assert ast.literal_eval(words) == {"bulk", "interactive", "poll", "system"}
+    assert ast.literal_eval(words) == {"bulk", "interactive", "poll", "runs", "system"}
