@@ -42,6 +42,7 @@ def open_provider(name: str, credentials: Mapping[str, Any], *, cloud: Cloud, ac
         private_key=lambda wanted: private_key(cloud.org_id, wanted),
         host_keys=lambda host, port: hostkeys.pinned(cloud.org_id, host, port),
         trust=lambda host, port, line: hostkeys.trust_first(actor, cloud, host, port, line),
+        changed=lambda host, port, line: hostkeys.changed(actor, cloud.org_id, host, port, line),
     )
     made = cls(credentials, context)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils import timezone
 from rest_framework import serializers
 
 from core import vault
@@ -11,7 +12,7 @@ from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import Conflict, Invalid
 from core.params import NameField, TagsField
-from keys import pairs
+from keys import hostkeys, pairs
 from keys.models import HostKey, Key
 
 
@@ -228,6 +229,45 @@ class Trust(Action):
 
     def run(self, call: Call) -> dict[str, Any]:
         return {"id": call.target.pk.hex, "fingerprint": call.target.fingerprint, "forgotten": call.params["forgotten"]}
+
+    def snapshot(self, target: Any) -> dict[str, Any] | None:
+        return {"host": target.host, "port": target.port, "fingerprint": target.fingerprint}
+
+
+class RetrustParams(serializers.Serializer[Any]):
+    """`fingerprint`: of the key the host shows now, as who confirms saw it; another one that it shows by then is not trusted."""
+
+    fingerprint = serializers.CharField(max_length=80)
+
+
+@register
+class Retrust(Action):
+    """Trust the other key a host shows, in place of what it was known by. Compare its fingerprint with the host's own first."""
+
+    model = HostKey
+    name = "retrust"
+    tier = 1
+    bulk = False
+    params = RetrustParams
+
+    def offered(self, row: HostKey) -> bool:
+        return bool(row.offered)
+
+    def check(self, call: Call) -> None:
+        row = call.target
+        if not row.offered:
+            raise Conflict(f"{row} shows the key it is known by.", code="host_key_unchanged")
+        if call.params["fingerprint"] != (shown := hostkeys.fingerprint(row.offered)):
+            raise Conflict(f"{row} shows {shown} by now. Compare that one with the host's own.", code="host_key_other", offered=shown)
+
+    def run(self, call: Call) -> dict[str, Any]:
+        row = call.target
+        HostKey.objects.filter(org_id=row.org_id, host=row.host, port=row.port).exclude(pk=row.pk).delete()
+        forgotten = row.fingerprint
+        row.public, row.fingerprint, row.source = row.offered, hostkeys.fingerprint(row.offered), "operator"
+        row.trusted_at, row.offered, row.offered_at = timezone.now(), "", None
+        row.save()
+        return {"fingerprint": row.fingerprint, "forgotten": [forgotten]}
 
     def snapshot(self, target: Any) -> dict[str, Any] | None:
         return {"host": target.host, "port": target.port, "fingerprint": target.fingerprint}

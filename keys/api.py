@@ -6,7 +6,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,9 +14,10 @@ from rest_framework.response import Response
 from core import vault
 from core.actions import allowed, perform
 from core.api import HexField, RefField, ResourceViewSet, routes
+from core.api.fields import ACTIONS
 from core.api.lists import keep_only, refuse_unknown
 from core.errors import BadRequest
-from keys import pairs
+from keys import hostkeys, pairs
 from keys.actions import CreateKeyParams, TrustHostParams
 from keys.models import HostKey, Key
 
@@ -141,6 +142,17 @@ class HostKeySerializer(serializers.Serializer[Any]):
     source = serializers.CharField(read_only=True)
     cloud = RefField()
     trusted_at = serializers.DateTimeField(read_only=True)
+    offered = serializers.CharField(read_only=True)
+    offered_fingerprint = serializers.SerializerMethodField()
+    offered_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    actions = serializers.SerializerMethodField()
+
+    def get_offered_fingerprint(self, row: HostKey) -> str:
+        return hostkeys.fingerprint(row.offered) if row.offered else ""
+
+    @extend_schema_field(ACTIONS)
+    def get_actions(self, row: HostKey) -> dict[str, Any]:
+        return allowed(self.context["actor"], row)
 
 
 class HostKeyViewSet(ResourceViewSet):

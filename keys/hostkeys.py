@@ -7,8 +7,9 @@ from uuid import UUID
 
 import asyncssh
 from django.db import transaction
+from django.utils import timezone
 
-from core import events, vault
+from core import events, live, vault
 from core.actor import Actor
 from core.errors import HostKeyChanged, HostKeyUnknown, Rejected
 from keys.models import HostKey, Key
@@ -66,6 +67,19 @@ def trust_first(actor: Actor, cloud: Any, host: str, port: int, line: str) -> No
                 target_name=f"{host}:{port}",
                 detail=detail,
             )
+
+
+def changed(actor: Actor, org_id: UUID, host: str, port: int, line: str) -> None:
+    """A host shows another key than the one pinned: told once for each key it shows, and kept for who is to decide."""
+    with transaction.atomic():
+        known = list(HostKey.objects.select_for_update().filter(org_id=org_id, host=host, port=port).order_by("trusted_at"))
+        if not known or known[-1].offered == line:
+            return
+        row = known[-1]
+        HostKey.objects.filter(pk=row.pk).update(offered=line, offered_at=timezone.now())
+        detail = {"host": host, "port": port, "known": [one.fingerprint for one in known], "offered": fingerprint(line)}
+        events.record("host_key.changed.observed", actor, org_id=org_id, target=row, detail=detail)
+        live.changed(org_id, "host_key", [row.pk])
 
 
 def private_part(key: Key | None, wanted: str) -> str:

@@ -10,7 +10,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from core.models import Resource, ResourceQuerySet, new_id
-from core.search import RESOURCE_ALIASES, RESOURCE_FIELDS, Bool, Date, Ref, SearchSpec, Text
+from core.search import RESOURCE_ALIASES, RESOURCE_FIELDS, Bool, Date, Present, Ref, SearchSpec, Text
 
 
 class Key(Resource):
@@ -75,6 +75,8 @@ class HostKey(Resource):
     fingerprint = models.CharField(max_length=80)
     source = models.CharField(max_length=30, default="first-use")  # first-use, console, cloud-init, operator
     trusted_at = models.DateTimeField(default=timezone.now)
+    offered = models.TextField(blank=True)  # the other key it shows since `offered_at`: it is blocked until somebody decides
+    offered_at = models.DateTimeField(null=True)
 
     search = SearchSpec(
         kind="host_key",
@@ -85,6 +87,7 @@ class HostKey(Resource):
             "source": Text("source", closed=True),
             "cloud": Ref("cloud", "clouds.Cloud", closed=True),
             "trusted": Date("trusted_at"),
+            "changed": Present("offered_at"),
         },
         aliases=RESOURCE_ALIASES,
         bare=("name", "id", "fingerprint"),

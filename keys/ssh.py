@@ -21,11 +21,12 @@ import os
 import shlex
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 import asyncssh
 
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
 T = TypeVar("T")
+ClientKey = asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
 
 MAX_OUTPUT = 1 << 20  # bytes kept of each of stdout and stderr
 FLOOD = 64 << 20  # bytes after which a command that does not stop writing is cut off
@@ -75,8 +77,9 @@ class Host:
     """One host over SSH, connected at the first command. Belongs to one thread; close it, or use it as a context manager.
 
     `resolve(host, port)`: the address literals to dial, SSRF rules applied. `host_keys(host, port)`: pinned OpenSSH
-    lines. `trust(host, port, line)`: records a first trust or raises HostKeyUnknown. `remaining()`: seconds left of the
-    deadline, raising Unavailable when none are.
+    lines. `trust(host, port, line)`: records a first trust or raises HostKeyUnknown. `changed(host, port, line)`: told of another
+    key than the one pinned. `remaining()`: seconds left of the deadline, raising Unavailable when none are. The key is
+    `private_key`, or what `client_keys()` gives at each connection.
     """
 
     def __init__(
@@ -85,14 +88,16 @@ class Host:
         host: str,
         port: int = 22,
         user: str = "root",
-        private_key: str,
+        private_key: str = "",
+        client_keys: Callable[[], Sequence[ClientKey]] | None = None,
         resolve: Callable[[str, int], Sequence[str]],
         host_keys: Callable[[str, int], Sequence[str]],
         trust: Callable[[str, int, str], None],
+        changed: Callable[[str, int, str], None] = lambda host, port, line: None,
         remaining: Callable[[], float],
     ) -> None:
         self.host, self.port, self.user = host, port, user
-        self._private_key = private_key
+        self._private_key, self._client_keys, self._changed = private_key, client_keys, changed
         self._resolve, self._host_keys, self._trust, self._remaining = resolve, host_keys, trust, remaining
         self._connection: asyncssh.SSHClientConnection | None = None
 
@@ -109,15 +114,19 @@ class Host:
         """
         if self._connection is not None:
             return
-        key = load_key(self._private_key)
-        addresses = [_literal(address) for address in self._resolve(self.host, self.port)]
+        keys = self._client_keys() if self._client_keys is not None else [load_key(self._private_key)]
+        addresses = self._resolve(self.host, self.port)
         pinned = list(self._host_keys(self.host, self.port))
         if not pinned:
             # The key exchange proves that the host holds the key; only then is somebody asked to trust it.
-            offered = self._call(self._offered_key(addresses))
+            offered = self._call(offered_key(self.host, self.port, addresses))
             self._trust(self.host, self.port, offered)
             pinned = [offered]
-        self._connection = self._call(self._login(addresses, pinned, key))
+        try:
+            self._connection = self._call(log_in(self.host, self.port, self.user, addresses, pinned=pinned, keys=keys))
+        except HostKeyChanged as error:
+            self._changed(self.host, self.port, error.offered)
+            raise
 
     def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float | None = None, max_output: int = MAX_OUTPUT) -> Result:
         """Run one command; its exit status is the caller's to judge.
@@ -151,7 +160,7 @@ class Host:
         """Hang up. Never raises, never waits for the other side."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            _loop().call_soon_threadsafe(connection.abort)
+            loop().call_soon_threadsafe(connection.abort)
 
     # -- this side: threads
 
@@ -160,7 +169,7 @@ class Host:
         try:
             left = self._remaining()
             left = left if timeout_s is None else min(left, timeout_s)
-            future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop())
         except BaseException:
             coroutine.close()
             raise
@@ -168,118 +177,18 @@ class Host:
             return future.result(left)
         except TimeoutError as error:
             future.cancel()
-            raise Unavailable(f"{doing} on {self._where()} did not end within {left:.0f} s.", code="command_timeout") from error
+            raise Unavailable(
+                f"{doing} on {where(self.host, self.port)} did not end within {left:.0f} s.", code="command_timeout"
+            ) from error
         except ProviderError:
             raise
         except (OSError, asyncssh.Error, ValueError) as error:
-            raise self._translate(error) from error
+            raise translate(error, self.host, self.port, self.user) from error
         except BaseException:  # the worker's own end: leave nothing running for a caller who is gone
             future.cancel()
             raise
 
-    def _where(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def _translate(self, error: Exception) -> ProviderError:
-        words = str(error)[:300]
-        match error:
-            case asyncssh.PermissionDenied():
-                return AuthFailed(f"{self._where()} does not let {self.user} in with this key.", words=words)
-            case ConnectionRefusedError():
-                return Unavailable(f"Nothing answers SSH on {self._where()}: connection refused.", words=words)
-            case asyncssh.KeyExchangeFailed():
-                return Rejected(f"{self._where()} offers no algorithm that we accept: its SSH server is too old.", words=words)
-            case asyncssh.ChannelOpenError():
-                return Rejected(f"{self._where()} lets {self.user} in but runs no commands for them.", words=words)
-            case asyncssh.Error():
-                return Unavailable(f"{self._where()} broke off, or does not speak SSH: {words}", words=words)
-        return Unavailable(f"{self._where()} cannot be reached: {words}", words=words)
-
     # -- the other side: the loop
-
-    async def _dial(self, addresses: Sequence[str]) -> socket.socket:
-        """A connected socket to the first address that takes it."""
-        last: Exception = OSError("its name has no address")
-        for address in addresses:
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            try:
-                async with asyncio.timeout(DIAL_S):
-                    await asyncio.get_running_loop().sock_connect(sock, (address, self.port))
-            except TimeoutError:
-                sock.close()
-                last = OSError(f"{address} does not answer")
-            except OSError as error:
-                sock.close()
-                last = error
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock
-        raise last
-
-    async def _offered_key(self, addresses: Sequence[str]) -> str:
-        async with _slots():
-            sock = await self._dial(addresses)
-            try:
-                async with asyncio.timeout(LOGIN_S):
-                    key = await asyncssh.get_server_host_key(
-                        self.host, self.port, sock=sock, config=None, server_host_key_algs=_HOST_KEY_ALGORITHMS
-                    )
-            except TimeoutError:
-                raise OSError("it takes connections and says nothing") from None
-        if key is None:
-            raise asyncssh.HostKeyNotVerifiable("it shows no host key")
-        return _line(key)
-
-    async def _login(self, addresses: Sequence[str], pinned: Sequence[str], key: asyncssh.SSHKey) -> asyncssh.SSHClientConnection:
-        known = [parsed for line in pinned if (parsed := _public(line))]
-        # Pinned kinds first, the others after: a host that lost its old key shows its new one, and that is what we tell.
-        first = [name for one in known for name in _algorithms(one)]
-        shown: list[asyncssh.SSHKey] = []
-
-        class Verifier(asyncssh.SSHClient):
-            def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-                shown.append(key)  # asked only about a key that is not among the known
-                return False
-
-        async with _slots():
-            sock = await self._dial(addresses)
-            try:
-                return await asyncssh.connect(
-                    self.host,
-                    self.port,
-                    sock=sock,
-                    config=None,
-                    client_factory=Verifier,
-                    known_hosts=(known, [], []),
-                    server_host_key_algs=list(dict.fromkeys([*first, *_HOST_KEY_ALGORITHMS])),
-                    x509_trusted_certs=None,
-                    username=self.user,
-                    client_keys=[key],
-                    preferred_auth=["publickey"],
-                    agent_path=None,
-                    agent_forwarding=False,
-                    x11_forwarding=False,
-                    gss_host=None,
-                    send_env=None,
-                    compression_algs=None,
-                    login_timeout=LOGIN_S,
-                    keepalive_interval=15,
-                    keepalive_count_max=3,
-                )
-            except asyncssh.HostKeyNotVerifiable as error:
-                if not shown:
-                    raise
-                raise HostKeyChanged(
-                    f"{self._where()} shows another host key ({shown[0].get_fingerprint()}) than the one trusted before. Nothing was run. "
-                    "If it was reinstalled, trust its new key; if not, somebody may be answering in its place.",
-                    host=self.host,
-                    port=self.port,
-                    offered=_line(shown[0]),
-                ) from error
 
     async def _run(self, command: str, data: bytes, max_output: int) -> Result:
         assert self._connection is not None
@@ -328,6 +237,129 @@ class Host:
 
 class _Flood(Exception):
     """A command wrote more than FLOOD bytes."""
+
+
+# --- one connection, for whoever has a loop of their own -----------------------------------------------------------------
+
+
+async def offered_key(host: str, port: int, addresses: Sequence[str]) -> str:
+    """The key the host shows and holds, as an OpenSSH line. Nobody is logged in."""
+    async with _slots():
+        sock = await _dial([_literal(address) for address in addresses], port)
+        try:
+            async with asyncio.timeout(LOGIN_S):
+                key = await asyncssh.get_server_host_key(host, port, sock=sock, config=None, server_host_key_algs=_HOST_KEY_ALGORITHMS)
+        except TimeoutError:
+            raise OSError("it takes connections and says nothing") from None
+    if key is None:
+        raise asyncssh.HostKeyNotVerifiable("it shows no host key")
+    return _line(key)
+
+
+async def log_in(
+    host: str, port: int, user: str, addresses: Sequence[str], *, pinned: Sequence[str], keys: Sequence[ClientKey]
+) -> asyncssh.SSHClientConnection:
+    """A connection to the host that holds a pinned key.  Raises: HostKeyChanged; else what `translate` makes words of."""
+    known = [parsed for line in pinned if (parsed := _public(line))]
+    # Pinned kinds first, the others after: a host that lost its old key shows its new one, and that is what we tell.
+    first = [name for one in known for name in _algorithms(one)]
+    shown: list[asyncssh.SSHKey] = []
+
+    class Verifier(asyncssh.SSHClient):
+        def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+            shown.append(key)  # asked only about a key that is not among the known
+            return False
+
+    async with _slots():
+        sock = await _dial([_literal(address) for address in addresses], port)
+        try:
+            return await asyncssh.connect(
+                host,
+                port,
+                sock=sock,
+                config=None,
+                client_factory=Verifier,
+                known_hosts=(known, [], []),
+                server_host_key_algs=list(dict.fromkeys([*first, *_HOST_KEY_ALGORITHMS])),
+                x509_trusted_certs=None,
+                username=user,
+                client_keys=list(keys),
+                preferred_auth=["publickey"],
+                agent_path=None,
+                agent_forwarding=False,
+                x11_forwarding=False,
+                gss_host=None,
+                send_env=None,
+                compression_algs=None,
+                login_timeout=LOGIN_S,
+                keepalive_interval=15,
+                keepalive_count_max=3,
+            )
+        except asyncssh.HostKeyNotVerifiable as error:
+            if not shown:
+                raise
+            raise HostKeyChanged(
+                f"{where(host, port)} shows another host key ({shown[0].get_fingerprint()}) than the one trusted before. Nothing was run. "
+                "If it was reinstalled, trust its new key; if not, somebody may be answering in its place.",
+                host=host,
+                port=port,
+                offered=_line(shown[0]),
+            ) from error
+
+
+async def _dial(addresses: Sequence[str], port: int) -> socket.socket:
+    """A connected socket to the first address that takes it."""
+    last: Exception = OSError("its name has no address")
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(DIAL_S):
+                await asyncio.get_running_loop().sock_connect(sock, (address, port))
+        except TimeoutError:
+            sock.close()
+            last = OSError(f"{address} does not answer")
+        except OSError as error:
+            sock.close()
+            last = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise last
+
+
+@contextlib.contextmanager
+def translated(host: str, port: int, user: str) -> Iterator[None]:
+    """Around what dials or logs in: asyncssh's errors in, ours out."""
+    try:
+        yield
+    except (OSError, asyncssh.Error, ValueError) as error:
+        raise translate(error, host, port, user) from error
+
+
+def where(host: str, port: int) -> str:
+    """`host:port`, as people write it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def translate(error: Exception, host: str, port: int, user: str) -> ProviderError:
+    """What went wrong on the way to a host, in our words."""
+    words, place = str(error)[:300], where(host, port)
+    match error:
+        case asyncssh.PermissionDenied():
+            return AuthFailed(f"{place} does not let {user} in with this key.", words=words)
+        case ConnectionRefusedError():
+            return Unavailable(f"Nothing answers SSH on {place}: connection refused.", words=words)
+        case asyncssh.KeyExchangeFailed():
+            return Rejected(f"{place} offers no algorithm that we accept: its SSH server is too old.", words=words)
+        case asyncssh.ChannelOpenError():
+            return Rejected(f"{place} lets {user} in but runs no commands for them.", words=words)
+        case asyncssh.Error():
+            return Unavailable(f"{place} broke off, or does not speak SSH: {words}", words=words)
+    return Unavailable(f"{place} cannot be reached: {words}", words=words)
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
@@ -393,32 +425,22 @@ def _literal(address: str) -> str:
 
 # --- the loop --------------------------------------------------------------------------------------------------------
 
-
-@dataclass(slots=True)
-class _Background:
-    pid: int
-    loop: asyncio.AbstractEventLoop
-    slots: asyncio.Semaphore
-
-
-_background: _Background | None = None
+_background: tuple[int, asyncio.AbstractEventLoop] | None = None  # whose process, and its loop
 _starting = threading.Lock()
+_semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
-def _current() -> _Background:
-    """The process's loop, started at first use; a forked child, which lost the thread, gets its own."""
+def loop() -> asyncio.AbstractEventLoop:
+    """The process's loop for SSH, started at first use; a forked child, which lost the thread, gets its own."""
     global _background
     with _starting:
-        if _background is None or _background.pid != os.getpid():
-            loop = asyncio.new_event_loop()
-            _background = _Background(os.getpid(), loop, asyncio.Semaphore(HANDSHAKES))
-            threading.Thread(target=loop.run_forever, name="ssh", daemon=True).start()
-        return _background
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    return _current().loop
+        if _background is None or _background[0] != os.getpid():
+            made = asyncio.new_event_loop()
+            _background = (os.getpid(), made)
+            threading.Thread(target=made.run_forever, name="ssh", daemon=True).start()
+        return _background[1]
 
 
 def _slots() -> asyncio.Semaphore:
-    return _current().slots
+    """Of the loop that runs: its handshakes."""
+    return _semaphores.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(HANDSHAKES))

@@ -26,6 +26,7 @@ from core.models import Job
 from keys.models import KeyAssociation
 from machines.actions.create import CreateParams, InCloudField, numbered, plan
 from machines.models import Machine, Preset, Snapshot
+from machines.reach import address_of
 
 
 class CostSerializer(serializers.Serializer[Any]):
@@ -228,11 +229,6 @@ class MachineViewSet(ResourceViewSet):
         response = HttpResponse(text, content_type="application/x-rdp")
         response["Content-Disposition"] = f'attachment; filename="{slug(machine.name) or machine.pk.hex}.rdp"'
         return response
-
-
-def address_of(machine: Machine) -> str:
-    """The address to dial: a person's word first, then public, then private."""
-    return next(iter(filter(None, (machine.address, *machine.public_ips, *machine.private_ips, machine.hostname))), "")
 
 
 def _quantity(value: Any) -> int:

@@ -20,17 +20,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import asyncssh
 import yaml
 from django.utils import timezone
 
 from core.errors import Failed, MistError
+from keys.ssh import translated
+from machines.reach import Login, Reach
 from scripts.content import Content
 from scripts.desk import Desk, ended, failed
 from scripts.models import Run, RunHost
 from scripts.output import STDERR, STDOUT, Output, masked
 from scripts.parameters import Handed
-from scripts.reach import Reach
 
 FORKS = 50
 LINE = 4 << 20  # of the callback's JSON
@@ -91,9 +91,10 @@ class Play:
         for number, (host, way) in enumerate(zip(hosts, ways, strict=True)):
             host.started_at = timezone.now()
             try:
-                if way.error is not None:
-                    raise way.error
-                address = await self._address(way)
+                if way.error is not None or way.login is None:
+                    raise way.error or Failed("There is no way to it.", code="no_key")
+                login = way.login
+                address = await self._address(way, login)
             except MistError as error:
                 failed(host, error)
                 self._done(host, way)
@@ -104,13 +105,13 @@ class Play:
             said = Output(host.pk, began=time.monotonic(), cap=self.cap, secrets=self.given.secrets, names=names)
             able[name] = _Host(host, way, said)
             key.touch(0o600)
-            key.write_text(way.pem if way.pem.endswith("\n") else way.pem + "\n")
-            where = address if way.port == 22 else f"[{address}]:{way.port}"
-            known += [f"{where} {line}" for line in way.pinned]
+            key.write_text(f"{login.pem.strip()}\n")
+            where = address if login.port == 22 else f"[{address}]:{login.port}"
+            known += [f"{where} {line}" for line in way.pinned[login.port]]
             inventory[name] = {
                 "ansible_host": address,
-                "ansible_port": way.port,
-                "ansible_user": way.user,
+                "ansible_port": login.port,
+                "ansible_user": login.user,
                 "ansible_ssh_private_key_file": str(key),
                 "mist_name": host.name,
                 "mist_tags": json.dumps(way.machine.tags),
@@ -121,18 +122,10 @@ class Play:
             await asyncio.to_thread(self._prepare, folder, inventory, known)
             await self._play(folder, able)
 
-    async def _address(self, way: Reach) -> str:
+    async def _address(self, way: Reach, login: Login) -> str:
         """The address to dial, with a key we know it by: a host never met is asked for it, and trusted or refused."""
-        ssh = way.ssh(self.desk.actor)
-        try:
-            targets = await asyncio.get_running_loop().run_in_executor(None, ssh._resolve, way.host, way.port)
-            if not way.pinned:
-                offered = await ssh._offered_key(list(targets))
-                await self.desk.ask(ssh._trust, way.host, way.port, offered)
-                way.pinned = [offered]
-        except (OSError, asyncssh.Error, ValueError) as error:
-            raise ssh._translate(error) from error
-        return str(targets[0])
+        with translated(way.host, login.port, login.user):
+            return (await way.pin(login, self.desk.actor, self.desk.ask))[0]
 
     def _prepare(self, folder: Path, inventory: dict[str, Any], known: list[str]) -> None:
         for path, file in self.content.files.items():

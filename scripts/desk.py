@@ -21,10 +21,10 @@ from core import events, live
 from core.actor import Actor
 from core.errors import MistError
 from core.models import Job
-from keys.models import KeyAssociation
+from machines import reach
+from machines.reach import Reach
 from scripts import output
 from scripts.models import Chunk, Run, RunHost
-from scripts.reach import Reach
 
 T = TypeVar("T")
 
@@ -53,9 +53,9 @@ class Desk:
         self._inbox.put((function, args, answer))
         return await answer
 
-    def tell(self, host: RunHost, reach: Reach | None = None) -> None:
-        """A host changed; once it is done, `reach` says by which login."""
-        self._inbox.put((copy(host), reach))  # as it is now: the loop goes on with its own
+    def tell(self, host: RunHost, way: Reach | None = None) -> None:
+        """A host changed; once it is done, `way` says by which login."""
+        self._inbox.put((copy(host), way))  # as it is now: the loop goes on with its own
 
     def write(self, piece: output.Piece) -> None:
         """A chunk. The caller waits for `room` before it reads more."""
@@ -135,19 +135,17 @@ class Desk:
                 ],
                 batch_size=BATCH,
             )
-            self._record([(host, reach) for host, reach in changed if host.state in RunHost.DONE])
+            self._record([(host, way) for host, way in changed if host.state in RunHost.DONE])
             counts(self.run)
             live.changed(self.run.org_id, "run", [self.run.pk])
         self.loop.call_soon_threadsafe(self._written, sum(len(piece.data) for piece in pieces))
 
     def _record(self, done: list[tuple[RunHost, Reach | None]]) -> None:
         """A job and an event for each host that came to its end; where it was the run's one target, the run's own are enough."""
-        used = [reach.association_id for _, reach in done if reach is not None and reach.association_id]
-        if used:
-            KeyAssociation.objects.filter(pk__in=used).update(last_used_at=timezone.now())
+        reach.used(way.login for _, way in done if way is not None and way.login is not None)
         if self.run.job.target_kind == "machine":
             return
-        records(self.run, self.actor, [host for host, _ in done], {host.pk: reach for host, reach in done})
+        records(self.run, self.actor, [host for host, _ in done], {host.pk: way for host, way in done})
 
 
 def _answer(future: asyncio.Future[Any], found: Any) -> None:
@@ -207,8 +205,8 @@ def records(run: Run, actor: Actor, hosts: list[RunHost], ways: dict[Any, Reach 
         detail = {**result, "script": run.name, "version": run.version_number}
         if host.code:
             detail |= {"code": host.code, "error": host.detail}
-        if way is not None and way.user:
-            detail |= {"login": way.user, "key": way.key_name, "sudo": run.su and way.needs_sudo}
+        if way is not None and way.login is not None:
+            detail |= {"login": way.login.user, "credential": way.login.what, "sudo": run.su and way.needs_sudo}
         facts.append(events.build(f"machine.run.{outcome}", actor, target=machine, job_id=job.pk, detail=detail))
     Job.objects.bulk_create(jobs, batch_size=BATCH)
     events.record_all(facts)

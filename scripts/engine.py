@@ -18,11 +18,10 @@ from django.utils import timezone
 
 from core.errors import MistError, Rejected
 from keys import ssh
-from keys.ssh import Host, load_key
+from machines.reach import Reach
 from scripts.desk import Desk, ended, failed
 from scripts.models import Run, RunHost
 from scripts.output import STDERR, STDOUT, Output, masked
-from scripts.reach import Reach, is_literal
 from scripts.shellside import Order
 
 log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ class Conductor:
         self.desk.tell(host)
         names = [n for n in {host.name, way.host, *way.machine.public_ips, *way.machine.private_ips, way.machine.hostname} if len(n) > 2]
         said = Output(host.pk, began=time.monotonic(), cap=self.cap, secrets=self.secrets, names=names)
-        session = Session(self, way, said, self.order, sudo=self.run.su and way.needs_sudo)
+        session = Session(self, way, said, self.order)
         self.at_work.add(session)
         try:
             await session.run(host)
@@ -133,31 +132,12 @@ class Conductor:
                 session.pass_on()
 
 
-async def connect(way: Reach, host: Host, desk: Desk) -> asyncssh.SSHClientConnection:
-    """Dial, verify the host's key (a first one is trusted and recorded, or refused), log in.
-
-    Raises: Unavailable, AuthFailed, Rejected, HostKeyChanged, HostKeyUnknown.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        if is_literal(way.host):
-            targets = host._resolve(way.host, way.port)
-        else:  # name servers take their time, in a thread of their own
-            targets = await loop.run_in_executor(None, host._resolve, way.host, way.port)
-        if not way.pinned:
-            offered = await host._offered_key(list(targets))
-            await desk.ask(host._trust, way.host, way.port, offered)
-            way.pinned = [offered]
-        return await host._login(list(targets), way.pinned, load_key(way.pem))
-    except (OSError, asyncssh.Error, ValueError) as error:
-        raise host._translate(error) from error
-
-
 class Session(asyncssh.SSHClientSession[bytes]):
     """One script on one host: input fed as it is taken, output taken as there is room for it."""
 
-    def __init__(self, conductor: Conductor, way: Reach, said: Output, order: Order, *, sudo: bool) -> None:
-        self.conductor, self.way, self.said, self.order, self.sudo = conductor, way, said, order, sudo
+    def __init__(self, conductor: Conductor, way: Reach, said: Output, order: Order) -> None:
+        self.conductor, self.way, self.said, self.order = conductor, way, said, order
+        self.sudo = False  # once we know as whom we are let in
         self.began = ""  # pid, parent, what it left: told by the host's first line
         self._noise = bytearray()
         self._channel: Any = None
@@ -240,8 +220,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
     async def run(self, host: RunHost) -> None:
         """From dialling to its end, which is written into `host`."""
         limit = self.conductor.run.timeout_s
-        ssh_host = self.way.ssh(self.conductor.desk.actor)
-        connecting = asyncio.ensure_future(connect(self.way, ssh_host, self.conductor.desk))
+        way, desk = self.way, self.conductor.desk
+        connecting = asyncio.ensure_future(way.connect(desk.actor, desk.ask))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -253,10 +233,10 @@ class Session(asyncssh.SSHClientSession[bytes]):
         finally:
             stopping.cancel()
         try:
-            try:
+            assert way.login is not None
+            self.sudo = self.conductor.run.su and way.needs_sudo
+            with ssh.translated(way.host, way.login.port, way.login.user):
                 await connection.create_session(lambda: self, self.order.command(sudo=self.sudo), encoding=None, window=WINDOW)
-            except (OSError, asyncssh.Error) as error:
-                raise ssh_host._translate(error) from error
             feeding = asyncio.create_task(self._feed())
             try:
                 await self._until_over(connection, limit)
@@ -315,7 +295,12 @@ class Session(asyncssh.SSHClientSession[bytes]):
             host.exit = self._exit
             ended(host, RunHost.State.SUCCEEDED if self._exit == 0 else RunHost.State.FAILED)
             if self._exit and not self.began.strip() and self.sudo:
-                ended(host, RunHost.State.FAILED, "no_sudo", f"{self.way.user} may not become root here without a password.")
+                ended(
+                    host,
+                    RunHost.State.FAILED,
+                    "no_sudo",
+                    f"{self.way.login and self.way.login.user} may not become root here without a password.",
+                )
         elif self._signal:
             ended(host, RunHost.State.FAILED, "signalled", f"It was ended by SIG{self._signal}.")
         else:
@@ -359,4 +344,4 @@ def wave_size(wave: str, total: int) -> int:
 
 def loop() -> asyncio.AbstractEventLoop:
     """The process's loop for SSH."""
-    return ssh._loop()
+    return ssh.loop()

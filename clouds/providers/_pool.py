@@ -55,6 +55,7 @@ def each(items: Sequence[T], work: Callable[[T, Context], R], context: Context, 
         private_key=at_the_desk(context.private_key),
         host_keys=at_the_desk(context.host_keys),
         trust=at_the_desk(context.trust),
+        changed=at_the_desk(context.changed),
     )
     pool = ThreadPoolExecutor(max_workers=max(1, min(width, len(items))), thread_name_prefix="hosts")
     waiting = dict(enumerate(items))

@@ -273,6 +273,8 @@ class Context:
     host_keys: Callable[[str, int], list[str]] = _no_host_keys
     # A host shows a key and none is pinned: records the first trust (audited) and returns, or raises HostKeyUnknown.
     trust: Callable[[str, int, str], None] = _refuse_trust
+    # A host shows another key than the one pinned, so that nothing is run on it: whom to tell.
+    changed: Callable[[str, int, str], None] = lambda host, port, line: None
 
 
 # --- the class ------------------------------------------------------------------------------------------------------

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncssh
-from django.db.models import F
-from django.utils import timezone
+from functools import partial
 
-from clouds import addresses
-from core.errors import Rejected
+import asyncssh
+
 from core.hub import hop
-from keys import hostkeys
-from keys.models import KeyAssociation
-from keys.ssh import Host, load_key
-from machines.api import address_of
+from keys.ssh import translate
+from machines import reach
 from machines.models import Machine
+from machines.reach import Reach
 from machines.shell.lines import WINDOW, Asked, Line, Sink, Way, add
 
 
@@ -83,17 +80,10 @@ async def open_ssh(asked: Asked, sink: Sink) -> SshLine:
 
     Raises: Unavailable, AuthFailed, Rejected, HostKeyChanged, HostKeyUnknown.
     """
-    host, pem, association = await hop(_reach, asked)
-    targets = list(await hop(host._resolve, host.host, host.port))
-    pinned = list(await hop(host._host_keys, host.host, host.port))
-    try:
-        if not pinned:
-            offered = await host._offered_key(targets)
-            await hop(host._trust, host.host, host.port, offered)
-            pinned = [offered]
-        connection = await host._login(targets, pinned, load_key(pem))
-    except (OSError, asyncssh.Error, ValueError) as error:
-        raise host._translate(error) from error
+    way: Reach = await hop(partial(reach.reach, asked.machine, user=asked.login))
+    connection = await way.connect(asked.actor, hop)
+    login = way.login
+    assert login is not None
     shell = _Shell(sink)
     try:
         channel, _ = await connection.create_session(
@@ -106,39 +96,12 @@ async def open_ssh(asked: Asked, sink: Sink) -> SshLine:
     except BaseException as error:  # out of time, or given up: leave no connection behind
         connection.abort()
         if isinstance(error, asyncssh.Error):
-            raise host._translate(error) from error
+            raise translate(error, way.host, login.port, login.user) from error
         raise
-    await hop(_used, association)
+    await hop(reach.used, [login])
     line = SshLine(connection, channel, shell)
-    line.login, line.address, line.credential = host.user, f"{host.host}:{host.port}", f"key {association.key.name}"
+    line.login, line.address, line.credential = login.user, f"{way.host}:{login.port}", login.what
     return line
-
-
-def _reach(asked: Asked) -> tuple[Host, str, KeyAssociation]:
-    """By the login that was used last."""
-    machine = asked.machine
-    found = machine.key_associations.select_related("key").order_by(F("last_used_at").desc(nulls_last=True), "created_at")
-    association = (found.filter(user=asked.login) if asked.login else found).first()
-    if association is None:
-        raise Rejected(f"No key opens {machine}: associate one with it.", code="no_key")
-    pem = hostkeys.private_part(association.key, association.key.name)
-    host = Host(
-        host=address_of(machine),
-        port=association.port,
-        user=association.user,
-        private_key=pem,
-        resolve=lambda name, port: addresses.resolve(
-            name, port, loopback=asked.actor.is_admin or bool(machine.cloud.extra.get("loopback"))
-        ),
-        host_keys=lambda name, port: hostkeys.pinned(machine.org_id, name, port),
-        trust=lambda name, port, line: hostkeys.trust_first(asked.actor, machine.cloud, name, port, line),
-        remaining=lambda: 30.0,
-    )
-    return host, pem, association
-
-
-def _used(association: KeyAssociation) -> None:
-    KeyAssociation.objects.filter(pk=association.pk).update(last_used_at=timezone.now())
 
 
 def leads_to(machine: Machine) -> bool:

@@ -23,12 +23,12 @@ from core.jobs import BULK_CAP
 from core.models import Job
 from core.params import KindField, ResourceField
 from machines.models import Machine
+from machines.reach import Reach, reaches
 from scripts import ansible, engine, output, secret_values
 from scripts.actions.library import newest, read
 from scripts.desk import Desk, counts, ended, records
 from scripts.models import Run, RunHost, Script, ScriptVersion
 from scripts.parameters import FORBIDDEN, MOST_VALUE, NAME, Handed, handed, references, values
-from scripts.reach import Reach, reaches
 from scripts.shellside import order
 
 LONGEST_S = 24 * 3600

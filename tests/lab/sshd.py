@@ -134,6 +134,15 @@ def fake_ssh() -> Iterator[Fake]:
     server.stop()
 
 
+@pytest.fixture
+def silent_ssh() -> Iterator[int]:
+    """The port of something that takes connections and says nothing."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(8)
+        yield sock.getsockname()[1]
+
+
 @dataclass
 class Trust:
     """The host keys Mist would have pinned, for a Context."""

@@ -117,6 +117,7 @@ class Hypervisor:
             resolve=context.resolve,
             host_keys=context.host_keys,
             trust=context.trust,
+            changed=context.changed,
             remaining=context.deadline.remaining if grace_s is None else lambda: grace_s,
         )
 

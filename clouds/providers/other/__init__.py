@@ -144,6 +144,7 @@ class Other(Provider):
             resolve=context.resolve if addresses is None else lambda host, port: addresses,
             host_keys=context.host_keys,
             trust=context.trust,
+            changed=context.changed,
             remaining=context.deadline.remaining,
         )
 
