@@ -160,6 +160,30 @@ def _tag_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
     return (Field(name="tags", label=_("Tags"), kind="textarea", help=_("One key=value a line."), default=forms.tags_text(machine.tags)),)
 
 
+_RECORD_ONLY = Field(
+    name="record_only",
+    label=_("Write it down here only"),
+    kind="toggle",
+    help=_("Nothing is changed on the machine: its authorized_keys is as you say already, or will be."),
+)
+
+
+def _distrust_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
+    return (
+        Field(name="user", label=_("User"), help=_("Empty: all who are let in so.")),
+        Field(name="confirm", label=_("Also when it is the last login that works"), kind="toggle"),
+        _RECORD_ONLY,
+    )
+
+
+def _disassociate_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
+    keys = Key.objects.visible_to(actor)
+    if machine:
+        keys = keys.filter(associations__machine=machine).distinct()
+    listed = [(key.pk.hex, key.name) for key in keys.order_by("name")[:500]]
+    return (forms.with_choices(Field(name="key", label=_("Key"), required=True), listed), *_distrust_fields(actor, machine))
+
+
 def _key_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
     keys = [(key.pk.hex, key.name) for key in Key.objects.visible_to(actor).order_by("-is_default", "name")[:500]]
     return (
@@ -167,6 +191,15 @@ def _key_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
         Field(name="user", label=_("User"), default="root"),
         Field(name="port", label=_("Port"), kind="integer", minimum=1, maximum=65535, default=22),
         Field(name="sudo", label=_("It may use sudo"), kind="toggle"),
+        _RECORD_ONLY,
+    )
+
+
+def _trust_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
+    return (
+        Field(name="user", label=_("User"), help=_("Empty: who is let in now.")),
+        Field(name="port", label=_("Port"), kind="integer", minimum=1, maximum=65535),
+        _RECORD_ONLY,
     )
 
 
@@ -226,6 +259,9 @@ _FIELDS = {
     "set_expiration": _expiration_fields,
     "edit": _address_fields,
     "associate_key": _key_fields,
+    "trust_ca": _trust_fields,
+    "distrust_ca": _distrust_fields,
+    "disassociate_key": _disassociate_fields,
 }
 
 
@@ -244,6 +280,8 @@ def params(name: str, values: Mapping[str, Any], machine: Machine | None) -> dic
             [key for key in machine.tags if key not in tags] if machine else [k.strip() for k in str(given.get("remove", "")).split(",")]
         )
         return {"tags": tags, "remove": [key for key in removed if key]}
+    if name in ("associate_key", "disassociate_key", "trust_ca", "distrust_ca"):
+        return {key: value for key, value in given.items() if value not in ("", None)}
     if name == "set_owner":
         return {"owner": given.get("owner") or None}
     if name == "set_expiration":

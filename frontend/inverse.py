@@ -77,12 +77,14 @@ def _address(job: Job) -> Inverse | None:
 
 def _associate(job: Job) -> Inverse | None:
     made = job.result or {}
-    return Inverse(name="disassociate_key", params={"key": made["key"], "user": made["user"]}) if "key" in made else None
+    sent = {"key": made["key"], "user": made["user"], "record_only": made.get("recorded", False)} if "key" in made else None
+    return Inverse(name="disassociate_key", params=sent) if sent else None
 
 
 def _disassociate(job: Job) -> Inverse | None:
-    gone = (job.result or {}).get("removed") or []
-    return Inverse(name="associate_key", params=gone[0]) if len(gone) == 1 else None
+    was = job.result or {}
+    gone = was.get("removed") or []
+    return Inverse(name="associate_key", params={**gone[0], "record_only": was.get("recorded", False)}) if len(gone) == 1 else None
 
 
 _KNOWN = {

@@ -74,6 +74,7 @@ org: list[URLPattern | URLResolver] = [
     path("keys", keys.KeysView.as_view()),
     path("keys/new", keys.NewKeyView.as_view()),
     path("keys/hosts", keys.HostKeysView.as_view()),
+    path("keys/authority", keys.AuthorityView.as_view()),
     path("keys/<str:identity>", keys.KeyView.as_view()),
     path("teams", teams.TeamsView.as_view()),
     path("teams/<str:identity>", teams.TeamView.as_view()),

@@ -145,6 +145,22 @@ ACTS: dict[str, Act] = {
         label=_("Associate key"), doing=_("Associating a key with {}"), done=_("{} has another key"), icon="key-round"
     ),
     "machine.disassociate_key": Act(label=_("Disassociate"), doing=_("Taking a key from {}"), done=_("{} has a key less"), icon="x"),
+    "machine.trust_ca": Act(
+        label=_("Trust the certificate authority"),
+        doing=_("Having {} trust the certificate authority"),
+        done=_("{} trusts the certificate authority"),
+        icon="shield-check",
+    ),
+    "machine.distrust_ca": Act(
+        label=_("Trust it no more"),
+        doing=_("Taking the certificate authority from {}"),
+        done=_("{} trusts the certificate authority no more"),
+        icon="x",
+        effect=_("Nobody is let in by a certificate of the organization any more."),
+    ),
+    "authority.create": Act(label=_("Make an authority"), doing=_("Making {}"), done=_("{} made"), icon="plus"),
+    "authority.rotate": Act(label=_("Rotate"), doing=_("Rotating {}"), done=_("{} rotated"), icon="refresh-cw"),
+    "authority.delete": Act(label=_("Delete"), doing=_("Deleting {}"), done=_("{} deleted"), icon="trash-2", critical=True),
     "machine.create": Act(label=_("Create"), doing=_("Creating {}"), done=_("{} created"), icon="plus"),
     "cloud.create": Act(label=_("Add cloud"), doing=_("Adding {}"), done=_("{} added"), icon="plus"),
     "cloud.edit": Act(label=_("Edit"), doing=_("Editing {}"), done=_("{} edited"), icon="pencil"),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.utils import timezone
 from rest_framework import serializers
 
-from core import vault
+from core import live, vault
 from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import Conflict, Invalid
 from core.params import NameField, TagsField
 from keys import hostkeys, pairs
-from keys.models import HostKey, Key
+from keys.models import Authority, HostKey, Key
 
 
 class CreateKeyParams(serializers.Serializer[Any]):
@@ -173,6 +174,100 @@ class Delete(Action):
         call.target.delete()
         vault.delete(vault_id)
         return {"associations": used}
+
+
+# --- the organization's certificate authority ----------------------------------------------------------------------------
+
+
+class CreateAuthorityParams(serializers.Serializer[Any]):
+    """What to call it."""
+
+    name = NameField(required=False, default="ssh-ca")
+
+
+def _new_authority(actor: Actor, org_id: Any, name: str) -> Authority:
+    pair = pairs.generate()
+    return Authority(
+        org_id=org_id,
+        name=name,
+        public=pair.public,
+        fingerprint=pair.fingerprint,
+        vault=vault.put(org_id, "authority", {"private": pair.private}),
+        owner_id=actor.user_id,
+        created_by_id=actor.user_id,
+    )
+
+
+@register
+class CreateAuthority(Action):
+    """Make the organization's SSH certificate authority. Its private part goes into the vault and never comes out."""
+
+    model = Authority
+    name = "create"
+    creates = True
+    tier = 1
+    params = CreateAuthorityParams
+
+    def check(self, call: Call) -> None:
+        if Authority.objects.filter(org_id=call.actor.org_id, is_current=True).exists():
+            raise Conflict("The organization has a certificate authority. Rotate it for a new one.", code="authority_exists")
+
+    def build(self, actor: Actor, params: dict[str, Any]) -> Authority:
+        return _new_authority(actor, actor.org_id, params["name"])
+
+    def run(self, call: Call) -> dict[str, Any]:
+        return {"id": call.target.pk.hex, "fingerprint": call.target.fingerprint, "line": call.target.line}
+
+
+@register
+class RotateAuthority(Action):
+    """Make a new authority. Machines trust the old one, which signs for them alone, until they are told to trust the new."""
+
+    model = Authority
+    name = "rotate"
+    tier = 1
+    bulk = False
+
+    def reason(self, target: Authority) -> str | None:
+        return None if target.is_current else "It was rotated already."
+
+    def check(self, call: Call) -> None:
+        if not call.target.is_current:
+            raise Conflict(f"{call.target} was rotated already.", code="authority_retired")
+
+    def run(self, call: Call) -> dict[str, Any]:
+        old: Authority = call.target
+        old.is_current, old.retired_at = False, timezone.now()
+        old.save(update_fields=["is_current", "retired_at", "updated_at"])
+        base, number = re.sub(r"-\d+$", "", old.name)[:240], Authority.objects.filter(org_id=old.org_id).count() + 1
+        while Authority.objects.filter(org_id=old.org_id, name__iexact=f"{base}-{number}").exists():
+            number += 1
+        new = _new_authority(call.actor, old.org_id, f"{base}-{number}")
+        new.save(force_insert=True)
+        live.changed(old.org_id, "authority", [new.pk])
+        return {"id": new.pk.hex, "fingerprint": new.fingerprint, "line": new.line, "machines": old.trusts.count()}
+
+
+@register
+class DeleteAuthority(Action):
+    """Delete an authority that no machine trusts any more, with its private part."""
+
+    model = Authority
+    name = "delete"
+    deletes = True
+    tier = 2
+
+    def reason(self, target: Authority) -> str | None:
+        return "Machines trust it: have them trust the new one first." if target.trusts.exists() else None
+
+    def check(self, call: Call) -> None:
+        if count := call.target.trusts.count():
+            raise Conflict(f"{count} logins trust {call.target}. Have those machines trust another first.", code="authority_trusted")
+
+    def run(self, call: Call) -> None:
+        vault_id = call.target.vault_id
+        call.target.delete()
+        vault.delete(vault_id)
 
 
 # --- hosts ------------------------------------------------------------------------------------------------------------

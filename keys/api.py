@@ -19,7 +19,7 @@ from core.api.lists import keep_only, refuse_unknown
 from core.errors import BadRequest
 from keys import hostkeys, pairs
 from keys.actions import CreateKeyParams, TrustHostParams
-from keys.models import HostKey, Key
+from keys.models import Authority, HostKey, Key
 
 TRUE = ("1", "true", "yes")
 
@@ -174,10 +174,43 @@ class HostKeyViewSet(ResourceViewSet):
         return self.made(perform(self.actor, HostKey, "trust", self.body()))
 
 
+class AuthoritySerializer(serializers.Serializer[Any]):
+    """A certificate authority. `line` goes into a user's authorized_keys, `public` into a file for sshd's TrustedUserCAKeys."""
+
+    id = HexField()
+    name = serializers.CharField(read_only=True)
+    public = serializers.CharField(read_only=True)
+    line = serializers.CharField(read_only=True)
+    fingerprint = serializers.CharField(read_only=True)
+    current = serializers.BooleanField(source="is_current", read_only=True)
+    retired_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    logins = serializers.SerializerMethodField(help_text="As how many users machines let in whom it signed for.")
+    tags = serializers.DictField(child=serializers.CharField(), read_only=True)
+    owned_by = RefField(source="owner")
+    created_by = RefField()
+    created = serializers.DateTimeField(source="created_at", read_only=True)
+    actions = serializers.SerializerMethodField()
+
+    def get_logins(self, row: Authority) -> int:
+        return row.trusts.count()
+
+    @extend_schema_field(ACTIONS)
+    def get_actions(self, row: Authority) -> dict[str, Any]:
+        return allowed(self.context["actor"], row)
+
+
+class AuthorityViewSet(ResourceViewSet):
+    """The organization's SSH certificate authorities."""
+
+    queryset = Authority.objects.select_related("owner", "created_by")
+    serializer_class = AuthoritySerializer
+
+
 def api_routes() -> list[URLPattern]:
     """Below /api/v2."""
     return [
         *routes("keys", KeyViewSet),
         path("host-keys", HostKeyViewSet.as_view({"get": "list", "post": "trust"})),
         *routes("host-keys", HostKeyViewSet),
+        *routes("authorities", AuthorityViewSet),
     ]

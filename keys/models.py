@@ -61,6 +61,62 @@ class KeyAssociation(models.Model):
         constraints = [models.UniqueConstraint(fields=["key", "machine", "user", "port"], name="one_association")]
 
 
+class Authority(Resource):
+    """An SSH certificate authority of the organization. At each login it signs a key made for it, for five minutes.
+
+    One is current; those before it sign for the machines that still trust them alone. The private part, in the vault, never leaves.
+    """
+
+    has_history: ClassVar[bool] = False
+    plural: ClassVar[str] = "authorities"
+
+    public = models.TextField()  # OpenSSH line
+    fingerprint = models.CharField(max_length=80)
+    is_current = models.BooleanField(default=True)
+    retired_at = models.DateTimeField(null=True)
+    vault = models.ForeignKey("core.VaultEntry", on_delete=models.PROTECT, related_name="+")
+
+    search = SearchSpec(
+        kind="authority",
+        fields={**RESOURCE_FIELDS, "fingerprint": Text("fingerprint"), "current": Bool("is_current")},
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "fingerprint", "tag"),
+    )
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("org", Lower("name"), name="authority_unique_name"),
+            models.UniqueConstraint(fields=["org"], condition=Q(is_current=True), name="one_current_authority"),
+        ]
+
+    @property
+    def line(self) -> str:
+        """What a machine needs in the authorized_keys of a user: whoever holds a certificate for that user is let in."""
+        return f"cert-authority {self.public} {self.comment}"
+
+    @property
+    def comment(self) -> str:
+        return f"mist-{self.pk.hex[:12]}"
+
+
+class AuthorityTrust(models.Model):
+    """That a machine lets in, as `user`, whom an authority has signed for."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    org = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+")
+    authority = models.ForeignKey(Authority, on_delete=models.PROTECT, related_name="trusts")
+    machine = models.ForeignKey("machines.Machine", on_delete=models.CASCADE, related_name="authority_trusts")
+    user = models.CharField(max_length=64, default="root")
+    port = models.PositiveIntegerField(default=22)
+    last_used_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["machine", "user", "port"], name="one_trust")]
+
+
 class HostKey(Resource):
     """The public key a host is known by; its name is `host:port`. Another one from the same address is refused."""
 

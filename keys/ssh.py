@@ -21,6 +21,7 @@ import os
 import shlex
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,6 +46,8 @@ WINDOW = 256 << 10  # bytes in flight: the library's own 2 MiB are held in memor
 HANDSHAKES = 64  # at once in a process: they are CPU, 2–3 ms each, and must not starve each other into timeouts
 DIAL_S = 10.0  # for TCP to one address
 LOGIN_S = 20.0  # for the handshake after that
+CERTIFICATE_S = 300.0  # how long what an authority of ours signs is good for
+SKEW_S = 60.0  # a host's clock may be behind ours by so much
 
 # Plain keys only: a certificate would have to be checked against a CA we do not know.
 _HOST_KEY_ALGORITHMS = (
@@ -141,13 +144,14 @@ class Host:
         self.connect()
         return self._call(self._run(shlex.join(argv), input, max_output), timeout_s, doing=f"“{argv[0][:40]}”")
 
-    def script(self, text: str, *args: str, timeout_s: float | None = None, max_output: int = MAX_OUTPUT) -> Result:
+    def script(self, text: str, *args: str, sudo: bool = False, timeout_s: float | None = None, max_output: int = MAX_OUTPUT) -> Result:
         """Run a POSIX sh script of ours with `args` as "$1" …; user's values go there, never into `text`.
 
         It travels by stdin, so that any login shell and a small command-line limit (dropbear: 9,000) will do.
         """
         body = f'main() {{\n{text}\n}}\nmain "$@" </dev/null\n'
-        return self.run(["sh", "-s", "--", *args], input=body.encode(), timeout_s=timeout_s, max_output=max_output)
+        shell = ["sudo", "-n", "sh"] if sudo else ["sh"]
+        return self.run([*shell, "-s", "--", *args], input=body.encode(), timeout_s=timeout_s, max_output=max_output)
 
     def upload(self, data: bytes, path: str, mode: int = 0o600) -> None:
         """Write a file on the host, whole or not at all.  Raises: Rejected with the host's words."""
@@ -421,6 +425,27 @@ def _literal(address: str) -> str:
         return str(ipaddress.ip_address(address))
     except ValueError:
         raise Rejected(f"“{address[:100]}” is not an IP address.") from None
+
+
+def mint(authority_pem: str, *, user: str, key_id: str, seconds: float = CERTIFICATE_S) -> tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]:
+    """A key made now, and the authority's certificate that it is good for `user` on a terminal or for commands, for `seconds`.
+
+    `key_id` is what the host's own log says of the login.  Raises: Rejected.
+    """
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    now = time.time()
+    certificate = load_key(authority_pem).generate_user_certificate(
+        key,
+        key_id[:200],
+        principals=[user],
+        valid_after=int(now - SKEW_S),
+        valid_before=int(now - SKEW_S + max(seconds, CERTIFICATE_S)),
+        permit_x11_forwarding=False,
+        permit_agent_forwarding=False,
+        permit_port_forwarding=False,
+        permit_user_rc=False,
+    )
+    return key, certificate
 
 
 # --- the loop --------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from core.api.viewset import JobAnswer, job_answer
 from core.errors import Conflict, Denied, Invalid, NotFound
 from core.jobs import CREATE_CAP
 from core.models import Job
-from keys.models import KeyAssociation
+from keys.models import AuthorityTrust, KeyAssociation
 from machines.actions.create import CreateParams, InCloudField, numbered, plan
 from machines.models import Machine, Preset, Snapshot
 from machines.reach import address_of
@@ -62,6 +62,17 @@ class AssociationSerializer(serializers.Serializer[Any]):
         return int(row.last_used_at.timestamp()) if row.last_used_at else None
 
 
+class TrustSerializer(serializers.Serializer[Any]):
+    """A certificate authority of the organization that the machine trusts, and for which login."""
+
+    authority = RefField()
+    user = serializers.CharField(read_only=True)
+    port = serializers.IntegerField(read_only=True)
+    last_used = serializers.SerializerMethodField()
+
+    get_last_used = AssociationSerializer.get_last_used
+
+
 class MachineSerializer(InventorySerializer):
     """A machine, in the contract's fields and some of ours."""
 
@@ -91,6 +102,7 @@ class MachineSerializer(InventorySerializer):
     created = serializers.SerializerMethodField()
     expiration = serializers.SerializerMethodField()
     key_associations = AssociationSerializer(many=True, read_only=True)
+    authority_trusts = TrustSerializer(many=True, read_only=True)
     monitoring = serializers.SerializerMethodField()
     ports = serializers.SerializerMethodField()
     probe = serializers.SerializerMethodField()
@@ -188,7 +200,10 @@ class MachineViewSet(ResourceViewSet):
             "owner__email",
             "created_by__email",
         )
-        .prefetch_related(Prefetch("key_associations", queryset=KeyAssociation.objects.select_related("key")))
+        .prefetch_related(
+            Prefetch("key_associations", queryset=KeyAssociation.objects.select_related("key")),
+            Prefetch("authority_trusts", queryset=AuthorityTrust.objects.select_related("authority")),
+        )
     )
     serializer_class = MachineSerializer
     create_params = CreateMachineRequest

@@ -10,10 +10,12 @@ import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import asyncssh
+from django.db.models import F
 from django.utils import timezone
 
 from clouds import addresses
@@ -22,7 +24,7 @@ from core.actor import Actor
 from core.errors import AuthFailed, HostKeyChanged, MistError, Rejected, Unavailable
 from core.models import VaultEntry
 from keys import hostkeys, ssh
-from keys.models import HostKey, Key, KeyAssociation
+from keys.models import Authority, AuthorityTrust, HostKey, Key, KeyAssociation
 from machines.models import Machine
 
 MOST_TRIED = 4  # sshd hangs up on who tries more, and each costs a connection
@@ -39,15 +41,18 @@ class Login:
     port: int
     what: str  # in words: "key deploy"
     association_id: UUID | None = None
-    key_id: UUID | None = None
+    trust_id: UUID | None = None  # then `pem` is the authority's, which signs a key for this once
     pem: str = field(default="", repr=False)
     error: MistError | None = None
 
-    def client_keys(self) -> list[ssh.ClientKey]:
+    def client_keys(self, actor: Actor, *, seconds: float = ssh.CERTIFICATE_S) -> list[ssh.ClientKey]:
         """What is shown to the host.  Raises: Rejected."""
         if self.error is not None:
             raise self.error
-        return [ssh.load_key(self.pem)]
+        if self.trust_id is None:
+            return [ssh.load_key(self.pem)]
+        key_id = f"mist {actor.email or actor.user_id or actor.via} {actor.request_id}"
+        return [ssh.mint(self.pem, user=self.user, key_id=key_id, seconds=seconds)]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -74,7 +79,7 @@ class Reach:
         for login in tries:
             try:
                 with ssh.translated(self.host, login.port, login.user):
-                    keys = login.client_keys()
+                    keys = login.client_keys(actor)
                     targets = await self.pin(login, actor, ask)
                     made = await ssh.log_in(self.host, login.port, login.user, targets, pinned=self.pinned[login.port], keys=keys)
             except HostKeyChanged as error:
@@ -108,7 +113,7 @@ class Reach:
                 host=self.host,
                 port=login.port,
                 user=login.user,
-                client_keys=login.client_keys,
+                client_keys=partial(login.client_keys, actor),
                 resolve=lambda name, port: self._resolve(actor, port),
                 host_keys=lambda name, port: self.pinned.get(port, []),
                 trust=lambda name, port, line: hostkeys.trust_first(actor, self.machine.cloud, name, port, line),
@@ -162,29 +167,16 @@ def reaches(machines: Iterable[Machine], *, user: str = "") -> list[Reach]:
     machines = list(machines)
     ways = [Reach(machine=machine, host=address_of(machine)) for machine in machines]
     logins: dict[UUID, list[Login]] = {}
-    found = KeyAssociation.objects.filter(machine__in=machines).select_related("key").order_by("-last_used_at", "created_at")
-    rows = list(found.filter(user=user) if user else found)
-    pems = _private_parts({one.key for one in rows})
-    for one in sorted(rows, key=lambda one: one.last_used_at is None):  # never used: after those that were
-        pem = pems[one.key_id]
-        logins.setdefault(one.machine_id, []).append(
-            Login(
-                user=one.user,
-                port=one.port,
-                what=f"key {one.key.name}",
-                association_id=one.pk,
-                key_id=one.key_id,
-                pem=pem if isinstance(pem, str) else "",
-                error=None if isinstance(pem, str) else pem,
-            )
-        )
+    for login, machine_id in sorted(_logins(machines, user), key=lambda found: found[0].error is not None):
+        logins.setdefault(machine_id, []).append(login)
     known: dict[tuple[UUID, str], dict[int, list[str]]] = {}
     for org_id, host, port, line in HostKey.objects.filter(
         org_id__in={m.org_id for m in machines}, host__in={way.host for way in ways}
     ).values_list("org_id", "host", "port", "public"):
         known.setdefault((org_id, host), {}).setdefault(port, []).append(line)
     for way in ways:
-        way.logins = sorted(logins.get(way.machine.pk, ()), key=lambda login: login.error is not None)
+        way.logins = logins.get(way.machine.pk, ())
+        way.pinned = known.get((way.machine.org_id, way.host), {})
         if not way.host:
             way.error = Rejected(f"{way.machine} has no address.", code="no_address")
         elif not way.logins:
@@ -193,18 +185,30 @@ def reaches(machines: Iterable[Machine], *, user: str = "") -> list[Reach]:
         else:
             way.login = way.logins[0]
             way.error = way.login.error
-            way.pinned = known.get((way.machine.org_id, way.host), {})
     return ways
 
 
-def reach(machine: Machine, *, user: str = "") -> Reach:
-    """The way to one."""
-    return reaches([machine], user=user)[0]
+def reach(machine: Machine, *, user: str = "", by: Sequence[Login] | None = None) -> Reach:
+    """The way to one. `by`: these logins and no others."""
+    way = reaches([machine], user=user)[0]
+    if by is not None:
+        way.logins, way.login = by, by[0] if by else None
+        if by and way.host:
+            way.error = by[0].error if all(login.error for login in by) else None
+    return way
 
 
 def used(logins: Iterable[Login]) -> None:
     """Remember that these let us in: they are tried first the next time."""
-    KeyAssociation.objects.filter(pk__in=[one.association_id for one in logins if one.association_id]).update(last_used_at=timezone.now())
+    logins, now = list(logins), timezone.now()
+    KeyAssociation.objects.filter(pk__in=[one.association_id for one in logins if one.association_id]).update(last_used_at=now)
+    if trusts := [one.trust_id for one in logins if one.trust_id]:
+        AuthorityTrust.objects.filter(pk__in=trusts).update(last_used_at=now)
+
+
+def speaks_ssh(machine: Machine) -> bool:
+    """May it be reached so, as far as its row tells?"""
+    return machine.os_type != "windows" and machine.type not in (Machine.Type.POD,)
 
 
 def address_of(machine: Machine) -> str:
@@ -221,16 +225,45 @@ def _is_literal(host: str) -> bool:
     return True
 
 
-def _private_parts(keys: set[Key]) -> dict[UUID, str | MistError]:
-    entries = VaultEntry.objects.in_bulk([key.vault_id for key in keys if key.vault_id])
-    parts: dict[UUID, str | MistError] = {}
-    for key in keys:
+def _logins(machines: Sequence[Machine], user: str) -> Iterator[tuple[Login, UUID]]:
+    """Certificates first, then keys; of each, the one used last."""
+    trusts = AuthorityTrust.objects.filter(machine__in=machines).select_related("authority")
+    associations = KeyAssociation.objects.filter(machine__in=machines).select_related("key")
+    if user:
+        trusts, associations = trusts.filter(user=user), associations.filter(user=user)
+    last = F("last_used_at").desc(nulls_last=True)
+    by_ca, by_key = list(trusts.order_by(last, "created_at")), list(associations.order_by(last, "created_at"))
+    pems = _private_parts({*(one.authority for one in by_ca), *(one.key for one in by_key)})
+    for trust in by_ca:
+        what = f"certificate of {trust.authority.name}"
+        yield Login(user=trust.user, port=trust.port, what=what, trust_id=trust.pk, **pems[trust.authority_id]), trust.machine_id
+    for one in by_key:
+        yield Login(user=one.user, port=one.port, what=f"key {one.key.name}", association_id=one.pk, **pems[one.key_id]), one.machine_id
+
+
+def with_key(key: Key, user: str, port: int) -> Login:
+    """By a key that need not be associated."""
+    return Login(user=user, port=port, what=f"key {key.name}", **_private_parts({key})[key.pk])
+
+
+def with_certificate(authority: Authority, user: str, port: int) -> Login:
+    """By a certificate of an authority that need not be trusted yet."""
+    what = f"certificate of {authority.name}"
+    return Login(user=user, port=port, what=what, trust_id=authority.pk, **_private_parts({authority})[authority.pk])
+
+
+def _private_parts(owners: set[Key | Authority]) -> dict[UUID, dict[str, Any]]:
+    """For each its `pem`, or the `error`: why there is none."""
+    entries = VaultEntry.objects.in_bulk([one.vault_id for one in owners if one.vault_id])
+    parts: dict[UUID, dict[str, Any]] = {}
+    for one in owners:
+        entry = entries.get(one.vault_id) if one.vault_id else None
         try:
-            parts[key.pk] = str(vault.open_entry(entries[key.vault_id])["private"]) if key.vault_id else _without(key)
-        except (MistError, KeyError) as error:
-            parts[key.pk] = error if isinstance(error, MistError) else _without(key)
+            parts[one.pk] = {"pem": str(vault.open_entry(entry)["private"])} if entry else {"error": _without(one)}
+        except MistError as error:
+            parts[one.pk] = {"error": error}
     return parts
 
 
-def _without(key: Key) -> Rejected:
-    return Rejected(f"Key {key} has no private part here. Upload it, or choose another.", code="key_without_private")
+def _without(owner: Key | Authority) -> Rejected:
+    return Rejected(f"{owner} has no private part here. Upload it, or choose another key.", code="key_without_private")

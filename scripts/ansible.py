@@ -105,7 +105,11 @@ class Play:
             said = Output(host.pk, began=time.monotonic(), cap=self.cap, secrets=self.given.secrets, names=names)
             able[name] = _Host(host, way, said)
             key.touch(0o600)
-            key.write_text(f"{login.pem.strip()}\n")
+            shown = login.client_keys(self.desk.actor, seconds=self.run.timeout_s + 60)[0]  # ssh may log in again as long as it plays
+            private, certificate = shown if isinstance(shown, tuple) else (shown, None)
+            key.write_bytes(private.export_private_key("openssh"))
+            if certificate is not None:
+                (folder / f"{key.name}-cert.pub").write_bytes(certificate.export_certificate("openssh"))
             where = address if login.port == 22 else f"[{address}]:{login.port}"
             known += [f"{where} {line}" for line in way.pinned[login.port]]
             inventory[name] = {

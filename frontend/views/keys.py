@@ -10,14 +10,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from clouds.providers.base import Field
-from core import vault
+from core import guard, vault
 from core.actions import allowed, perform
 from core.errors import Invalid, MistError
 from core.models import Event
 from frontend import forms, listing, toasts
 from frontend.rows import event_rows
 from frontend.views.base import ConsoleView, problem
-from keys.models import HostKey, Key
+from keys import hostkeys
+from keys.models import Authority, HostKey, Key
 from machines.models import Machine
 
 GENERATE = (
@@ -167,9 +168,13 @@ class HostKeysView(ConsoleView):
     def show(self, *, typed: dict[str, Any] | None = None, error: MistError | None = None) -> HttpResponse:
         page = listing.page(HostKey.objects.select_related("cloud"), self.request.GET, self.actor, default="name")
         wrong = error.fields if isinstance(error, Invalid) else {}
+        blocked = list(HostKey.objects.visible_to(self.actor).exclude(offered="").order_by("offered_at")[:20])
+        for row in blocked:
+            row.shown, row.can = hostkeys.fingerprint(row.offered), allowed(self.actor, row)  # type: ignore[attr-defined]
         context = {
             "page": page,
             "tab": "hosts",
+            "blocked": blocked,
             "fields": forms.bind(TRUST, typed, wrong),
             "problem": problem(_("Nothing was changed."), error, TRUST) if error else None,
         }
@@ -181,9 +186,52 @@ class HostKeysView(ConsoleView):
             if "forget" in request.POST:
                 perform(self.actor, self.find(HostKey, request.POST["forget"]), "delete")
                 said = _("Host key forgotten")
+            elif "retrust" in request.POST:
+                row = self.find(HostKey, request.POST["retrust"])
+                perform(self.actor, row, "retrust", {"fingerprint": request.POST.get("fingerprint", "")})
+                said = _("%(host)s is trusted") % {"host": row.name}
             else:
                 perform(self.actor, HostKey, "trust", typed)
                 said = _("%(host)s is trusted") % {"host": typed.get("host", "")}
         except MistError as error:
             return self.show(typed=typed, error=error)
         return self.done(toasts.note(said), f"{self.frame.base}/keys/hosts")
+
+
+class AuthorityView(ConsoleView):
+    """The organization's certificate authority: its line, rotation, and those before it."""
+
+    section = "keys"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self.show()
+
+    def show(self, *, error: MistError | None = None) -> HttpResponse:
+        rows = list(Authority.objects.visible_to(self.actor).order_by("-is_current", "-created_at")[:50])
+        for row in rows:
+            row.logins, row.can = row.trusts.count(), allowed(self.actor, row)  # type: ignore[attr-defined]
+        context = {
+            "tab": "authority",
+            "authorities": rows,
+            "may_create": guard.permits(self.actor, Authority(org_id=self.actor.org_id), "create"),
+            "problem": problem(_("Nothing was changed."), error, ()) if error else None,
+        }
+        return self.page("keys/authority.html", context, status=error.status if error else 200)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        data = request.POST
+        try:
+            if "create" in data:
+                perform(self.actor, Authority, "create")
+                said = _("The certificate authority is made")
+            elif "rotate" in data:
+                perform(self.actor, self.find(Authority, data["rotate"]), "rotate")
+                said = _("There is a new certificate authority")
+            elif "delete" in data:
+                perform(self.actor, self.find(Authority, data["delete"]), "delete")
+                said = _("The old authority is deleted")
+            else:
+                raise Http404
+        except MistError as error:
+            return self.show(error=error)
+        return self.done(toasts.note(said), f"{self.frame.base}/keys/authority")

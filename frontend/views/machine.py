@@ -15,11 +15,12 @@ from core.models import Event, Job
 from frontend import acts, dialogs, forms, listing, tabs, words
 from frontend.rows import event_rows, job_rows, machine_queryset, with_jobs
 from frontend.views.base import ConsoleView, problem
+from keys.models import Authority
 from machines.models import Machine
 from networks.models import SecurityGroup
 
 # Done at once and ours alone to say: the head shows it with the answer, before any socket does.
-METADATA = frozenset({"tag", "set_owner", "set_expiration", "extend", "edit", "associate_key", "disassociate_key"})
+METADATA = frozenset({"tag", "set_owner", "set_expiration", "extend", "edit"})
 
 
 class OneMachine(ConsoleView):
@@ -118,8 +119,11 @@ class MachineKeysView(OneMachine):
     def get(self, request: HttpRequest, identity: str) -> HttpResponse:
         machine = self.machine(identity)
         associations = machine.key_associations.select_related("key").order_by("key__name", "user")
-        offers = self.offered(machine, "associate_key", "disassociate_key")
-        return self.show(machine, "keys", {"associations": associations, "offers": offers})
+        trusts = machine.authority_trusts.select_related("authority").order_by("user", "port")
+        authority = Authority.objects.visible_to(self.actor).filter(is_current=True).first()
+        offers = self.offered(machine, "associate_key", "disassociate_key", "trust_ca", "distrust_ca")
+        context = {"associations": associations, "trusts": trusts, "authority": authority, "offers": offers}
+        return self.show(machine, "keys", context)
 
 
 class MachineMenuView(OneMachine):
@@ -147,8 +151,6 @@ class MachineActView(OneMachine):
     def post(self, request: HttpRequest, identity: str, verb: str) -> HttpResponse:
         machine, action = self.machine(identity), self.action(verb)
         typed = forms.read(acts.fields(self.actor, verb, machine), request.POST)
-        if verb == "disassociate_key":
-            typed = {key: request.POST[key] for key in ("key", "user") if request.POST.get(key)}
         if verb == "extend":
             typed = {"hours": request.POST.get("hours", "24")}
         if action.tier >= 2 and "confirm" in request.POST and request.POST["confirm"].strip() != machine.name:

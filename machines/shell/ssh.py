@@ -9,7 +9,6 @@ import asyncssh
 from core.hub import hop
 from keys.ssh import translate
 from machines import reach
-from machines.models import Machine
 from machines.reach import Reach
 from machines.shell.lines import WINDOW, Asked, Line, Sink, Way, add
 
@@ -104,8 +103,4 @@ async def open_ssh(asked: Asked, sink: Sink) -> SshLine:
     return line
 
 
-def leads_to(machine: Machine) -> bool:
-    return machine.os_type != "windows" and machine.type not in (Machine.Type.POD,)
-
-
-add(Way(name="ssh", leads_to=leads_to, open=open_ssh))
+add(Way(name="ssh", leads_to=reach.speaks_ssh, open=open_ssh))

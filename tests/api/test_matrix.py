@@ -39,6 +39,8 @@ PLACES = {
     "AssociateKeyMachineRequest",
     "DisassociateKeyMachineRequest",
     "ShellMachineRequest",
+    "TrustCaMachineRequest",
+    "DistrustCaMachineRequest",
     "CreateMachineRequest",
     "TagRequest",
     "AcceptRequest",

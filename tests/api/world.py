@@ -16,7 +16,7 @@ from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
 from core.actions import perform
 from core.actor import Actor
-from keys.models import HostKey, Key
+from keys.models import Authority, AuthorityTrust, HostKey, Key, KeyAssociation
 from machines.models import Machine, Preset, Session, Snapshot
 from machines.shell.recorder import Recorder, path_of
 from scripts.api import SALT
@@ -73,7 +73,9 @@ def make_world(name: str, *, machines: int = 12) -> World:
         poll_once(poll.pk)
     key = Key.objects.create(org=org, name=f"{name}-key", public=PUBLIC)
     running = Machine.objects.filter(org=org, state="running", type="vm").order_by("pk")
-    perform(actor, running[0], "associate_key", {"key": key.pk.hex})
+    KeyAssociation.objects.create(org=org, machine=running[0], key=key)
+    perform(actor, Authority, "create", {"name": f"{name}-authority"})
+    AuthorityTrust.objects.create(org=org, machine=running[0], authority=Authority.objects.get(org=org), user=f"{name}-user")
     Snapshot.objects.create(org=org, cloud=cloud, machine=running[0], name=f"{name}-snapshot", external_id=f"{name}-snap")
     perform(actor, running[1], "stop")
     perform(actor, running[2], "tag", {"tags": {f"{name}-tag": f"{name}-value"}})

@@ -33,7 +33,7 @@ from accounts.models import User
 from clouds.models import Cloud
 from core.actions import perform
 from core.actor import Actor
-from keys.models import HostKey, Key
+from keys.models import HostKey, Key, KeyAssociation
 from machines.models import Machine
 user = User.objects.get()
 actor = Actor(org_id=user.orgs.get().pk, user_id=user.pk, is_admin=True, email=user.email)
@@ -41,7 +41,7 @@ cloud = Cloud.objects.create(org_id=actor.org_id, name="lab", provider="other", 
 for name, port, login, private, public in json.loads({hosts!r}):
     perform(actor, Key, "create", {{"name": name, "private": private}})
     machine = Machine.objects.create(org_id=actor.org_id, cloud=cloud, name=name, external_id=name, state="running", address="127.0.0.1")
-    perform(actor, machine, "associate_key", {{"key": Key.objects.get(name=name).pk.hex, "user": login, "port": port}})
+    KeyAssociation.objects.create(org_id=actor.org_id, machine=machine, key=Key.objects.get(name=name), user=login, port=port)
     perform(actor, HostKey, "trust", {{"host": "127.0.0.1", "port": port, "public": public}})
 """
 

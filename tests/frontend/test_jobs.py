@@ -122,12 +122,14 @@ def test_metadata_is_taken_back_by_its_opposite(place: Place, verb: str) -> None
         "set_owner": {"owner": place.owner.pk.hex},
         "set_expiration": {"date": (timezone.now() + timedelta(days=3)).isoformat(), "action": "stop"},
         "edit": {"address": "10.9.9.9"},
-        "associate_key": {"key": key.pk.hex},
+        "associate_key": {"key": key.pk.hex, "record_only": True},
     }[verb]
     job = perform(place.actor, one, verb, asked)
+    run_jobs()
     shown = place.admin.get(f"{place.base}/jobs/{job.pk.hex}").content.decode()
     assert f"/jobs/{job.pk.hex}/back" in shown
     assert place.admin.post(f"{place.base}/jobs/{job.pk.hex}/back").status_code == 302
+    run_jobs()
     one.refresh_from_db()
     assert (dict(one.tags), one.owner_id, one.expires_at, one.address, one.key_associations.count()) == before
 
@@ -135,11 +137,16 @@ def test_metadata_is_taken_back_by_its_opposite(place: Place, verb: str) -> None
 def test_a_key_taken_away_is_given_back_with_its_user_and_port(place: Place) -> None:
     one = machine(state="running")
     key = Key.objects.create(org=place.org, name="k", public="ssh-ed25519 AAAA", fingerprint="SHA256:x", algorithm="ssh-ed25519")
-    perform(place.actor, one, "associate_key", {"key": key.pk.hex, "user": "deploy", "port": 2222, "sudo": True})
-    job = perform(place.actor, one, "disassociate_key", {"key": key.pk.hex})
+    how = {"user": "deploy", "port": 2222, "sudo": True, "record_only": True}
+    perform(place.actor, one, "associate_key", {"key": key.pk.hex, **how})
+    run_jobs()
+    job = perform(place.actor, one, "disassociate_key", {"key": key.pk.hex, "record_only": True})
+    run_jobs()
+    job.refresh_from_db()
     opposite = inverse(job)
     assert opposite is not None
     perform(place.actor, one, opposite.name, opposite.params)
+    run_jobs()
     found = one.key_associations.get()
     assert (found.user, found.port, found.sudo) == ("deploy", 2222, True)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
 from clouds.models import Cloud
 from core.models import Event
 from frontend import toasts
 from keys import pairs
-from keys.models import HostKey, Key
-from tests.frontend.conftest import Place
+from keys.models import Authority, AuthorityTrust, HostKey, Key
+from machines.models import Machine
+from tests.frontend.conftest import Place, run_jobs
 
 pytestmark = pytest.mark.django_db
 
@@ -99,3 +101,56 @@ def test_removing_a_cloud_says_that_it_begins_in_a_moment(place: Place) -> None:
     assert "Undo" in page
     assert Cloud.objects.filter(pk=place.cloud.pk).exists()
     assert toasts.MARKS["waiting"] in page
+
+
+def test_the_authority_is_made_shown_rotated_and_deleted(place: Place) -> None:
+    url = f"{place.base}/keys/authority"
+    assert b"No certificate authority yet" in place.admin.get(url).content
+    assert place.nobody.post(url, {"create": "1"}).status_code == 403
+    assert place.admin.post(url, {"create": "1"}).status_code == 302
+    old = Authority.objects.get()
+    assert old.line in place.admin.get(url).content.decode()
+    assert place.admin.post(url, {"rotate": old.pk.hex}).status_code == 302
+    new = Authority.objects.get(is_current=True)
+    page = place.admin.get(url).content.decode()
+    assert new.line in page and old.line not in page and old.fingerprint in page
+    assert place.nobody.post(url, {"rotate": new.pk.hex}).status_code == 404
+    assert place.admin.post(url, {"delete": old.pk.hex}).status_code == 302
+    assert Authority.objects.get() == new
+
+
+def test_a_host_that_shows_another_key_is_shown_with_both_and_trusted_again(place: Place) -> None:
+    known, shown = pairs.generate(), pairs.generate()
+    row = HostKey.objects.create(
+        org=place.org,
+        name="h:22",
+        host="h",
+        public=known.public,
+        fingerprint=known.fingerprint,
+        offered=shown.public,
+        offered_at=timezone.now(),
+    )
+    url = f"{place.base}/keys/hosts"
+    page = place.admin.get(url).content.decode()
+    assert known.fingerprint in page and shown.fingerprint in page and "Nothing is run on it" in page
+    assert place.admin.post(url, {"retrust": row.pk.hex, "fingerprint": known.fingerprint}).status_code == 409
+    assert place.admin.post(url, {"retrust": row.pk.hex, "fingerprint": shown.fingerprint}).status_code == 302
+    row.refresh_from_db()
+    assert (row.fingerprint, row.offered) == (shown.fingerprint, "")
+    assert "Nothing is run on it" not in place.admin.get(url).content.decode()
+
+
+def test_a_machine_says_what_it_trusts(place: Place) -> None:
+    one = Machine.objects.filter(org=place.org).first()
+    url = f"{place.base}/machines/{one.pk.hex}/keys"
+    assert "has no certificate authority" in place.admin.get(url).content.decode()
+    place.admin.post(f"{place.base}/keys/authority", {"create": "1"})
+    ca = Authority.objects.get()
+    assert ca.line in place.admin.get(url).content.decode()
+    AuthorityTrust.objects.create(org=place.org, machine=one, authority=ca, user="deploy")
+    assert "deploy" in place.admin.get(url).content.decode()
+    form = place.admin.get(f"{place.base}/machines/{one.pk.hex}/do/distrust_ca").content.decode()
+    assert "record_only" in form and "confirm" in form
+    place.admin.post(f"{place.base}/machines/{one.pk.hex}/do/distrust_ca", {"user": "", "record_only": "on"})
+    run_jobs()
+    assert not AuthorityTrust.objects.exists()

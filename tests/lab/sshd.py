@@ -44,13 +44,14 @@ class Sshd:
         self.private_key, self.host_key = new_key(), host_key or new_key()
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "home").mkdir(exist_ok=True)
-        for name, text in {"hostkey": self.host_key, "authorized_keys": public_line(self.private_key) + "\n"}.items():
-            path = directory / name
+        (directory / "home" / ".ssh").mkdir(mode=0o700, exist_ok=True)
+        self.authorized_keys = directory / "home" / ".ssh" / "authorized_keys"  # of the home a session sees
+        for path, text in {directory / "hostkey": self.host_key, self.authorized_keys: public_line(self.private_key) + "\n"}.items():
             path.write_text(text)
             path.chmod(0o600)
         # SetEnv HOME: a login shell would read the developer's own start files.
         (directory / "sshd_config").write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {directory}/hostkey\nAuthorizedKeysFile {directory}/authorized_keys\n"
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {directory}/hostkey\nAuthorizedKeysFile {self.authorized_keys}\n"
             f"PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\n"
             f"MaxStartups 200\nMaxSessions 100\nSetEnv HOME={directory}/home PATH={os.environ['PATH']}:/usr/sbin:/sbin\n{settings}"
         )

@@ -17,7 +17,7 @@ from core.actions import actions_of, perform
 from core.actor import Actor
 from core.errors import Conflict, Denied, Invalid, MistError, NotFound
 from core.models import Event, Job
-from keys.models import Key
+from keys.models import Authority, Key, KeyAssociation
 from machines.models import Machine, Snapshot
 from machines.tasks import expire, remind
 from tests.core.test_doors import make_org
@@ -87,8 +87,19 @@ def gone(machine: Machine) -> dict[str, Any]:
 
 def associated(machine: Machine) -> dict[str, Any]:
     key = a_key(machine)
-    perform(Actor.system(machine.org_id), machine, "associate_key", {"key": key.pk.hex})
-    return {"key": key.pk.hex}
+    KeyAssociation.objects.create(org_id=machine.org_id, machine=machine, key=key)
+    return {"key": key.pk.hex, "record_only": True}
+
+
+def with_authority(machine: Machine) -> dict[str, Any]:
+    perform(Actor.system(machine.org_id), Authority, "create")
+    return {"user": "root", "record_only": True}
+
+
+def trusting(machine: Machine) -> dict[str, Any]:
+    sent = with_authority(machine)
+    done(perform(Actor.system(machine.org_id), machine, "trust_ca", sent))
+    return sent
 
 
 def expiring(machine: Machine) -> dict[str, Any]:
@@ -128,8 +139,10 @@ VERBS: dict[str, tuple[str, Params | dict[str, Any], Callable[[Machine], bool]]]
     "extend": ("running", expiring, lambda m: m.expires_at is not None and m.expires_at > timezone.now() + timedelta(hours=2)),
     "edit": ("running", {"address": "10.0.0.1"}, lambda m: m.address == "10.0.0.1"),
     "remove": ("running", gone, lambda m: not Machine.objects.filter(pk=m.pk).exists()),
-    "associate_key": ("running", lambda m: {"key": a_key(m).pk.hex}, lambda m: m.key_associations.count() == 1),
+    "associate_key": ("running", lambda m: {"key": a_key(m).pk.hex, "record_only": True}, lambda m: m.key_associations.count() == 1),
     "disassociate_key": ("running", associated, lambda m: m.key_associations.count() == 0),
+    "trust_ca": ("running", with_authority, lambda m: m.authority_trusts.get().user == "root"),
+    "distrust_ca": ("running", trusting, lambda m: not m.authority_trusts.exists()),
     "create_snapshot": ("running", {"name": "s"}, lambda m: m.snapshots.get().name == "s"),
     "remove_snapshot": ("running", lambda m: {"snapshot": a_snapshot(m).pk.hex}, lambda m: not m.snapshots.exists()),
     "revert_to_snapshot": ("running", lambda m: {"snapshot": a_snapshot(m).pk.hex}, lambda m: m.snapshots.get().active),

@@ -27,7 +27,7 @@ from accounts.models import Membership, Organization, Team, Token, User
 from clouds.models import Cloud
 from core.actions import perform
 from core.actor import Actor
-from keys.models import HostKey, Key
+from keys.models import HostKey, Key, KeyAssociation
 from machines.models import Machine, Session, ShellHolder
 from tests.core.test_doors import make_org
 from tests.lab.sshd import Fake, Sshd, fake_ssh, free_port, sshd
@@ -168,7 +168,7 @@ def make_place(host: Sshd | Fake, *, port: int, user: str = "root", name: str = 
     machine = Machine.objects.create(
         org=org, cloud=cloud, name="web-eu-04", external_id=f"127.0.0.1:{port}", state="running", type="machine", address="127.0.0.1"
     )
-    perform(actor, machine, "associate_key", {"key": key.pk.hex, "user": user, "port": port})
+    KeyAssociation.objects.create(org=org, machine=machine, key=key, user=user, port=port)
     perform(actor, HostKey, "trust", {"host": "127.0.0.1", "port": port, "public": pinned or host.public_host_key})
     return Place(org=org, user=person, actor=actor, cloud=cloud, machine=machine, key=key, token=token_of(org, person))
 
