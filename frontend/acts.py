@@ -155,7 +155,7 @@ def _tag_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
     if machine is None:
         return (
             Field(name="tags", label=_("Set"), kind="textarea", help=_("One key=value a line.")),
-            Field(name="remove", label=_("Take away"), help=_("Keys, with commas.")),
+            Field(name="untag", label=_("Take away"), help=_("Keys, with commas.")),
         )
     return (Field(name="tags", label=_("Tags"), kind="textarea", help=_("One key=value a line."), default=forms.tags_text(machine.tags)),)
 
@@ -277,7 +277,7 @@ def params(name: str, values: Mapping[str, Any], machine: Machine | None) -> dic
     if name == "tag":
         tags = forms.read_tags(str(given.get("tags", "")))
         removed = (
-            [key for key in machine.tags if key not in tags] if machine else [k.strip() for k in str(given.get("remove", "")).split(",")]
+            [key for key in machine.tags if key not in tags] if machine else [k.strip() for k in str(given.get("untag", "")).split(",")]
         )
         return {"tags": tags, "remove": [key for key in removed if key]}
     if name in ("associate_key", "disassociate_key", "trust_ca", "distrust_ca"):

@@ -177,10 +177,10 @@ class MachineActView(OneMachine):
         return found
 
     def params(self, request: HttpRequest, machine: Machine, verb: str, typed: dict[str, Any]) -> dict[str, Any]:
-        """Of what was typed; one tag added (`key`, `value`) or taken away (`remove`) in place is not the whole list."""
+        """Of what was typed; one tag added (`key`, `value`) or taken away (`untag`) in place is not the whole list."""
         data = request.POST
-        if verb == "tag" and "remove" in data:
-            return {"tags": {}, "remove": [data["remove"]]}
+        if verb == "tag" and "untag" in data:
+            return {"tags": {}, "remove": [data["untag"]]}
         if verb == "tag" and "key" in data:
             key, sep, value = data["key"].partition("=")
             return {"tags": {key.strip(): value.strip() if sep else data.get("value", "").strip()}, "remove": []}

@@ -58,8 +58,8 @@ class TeamsView(ConsoleView):
             if "withdraw" in data:
                 perform(self.actor, self.find(Invitation, data["withdraw"]), "delete")
                 return self.saved(_("Invitation withdrawn"))
-            if "remove" in data:
-                perform(self.actor, self.find(Membership, data["remove"]), "remove")
+            if "leaves" in data:
+                perform(self.actor, self.find(Membership, data["leaves"]), "remove")
                 return self.saved(_("Member removed"))
             return self.invite()
         except MistError as error:

@@ -204,11 +204,11 @@ class Holder:
         if shell.over:
             line.close()
             return
-        shell.line = line
         row.state, row.opened_at = Session.State.OPEN, timezone.now()
         row.transport, row.login, row.address, row.credential = line.transport, line.login, line.address[:300], line.credential[:200]
         if (asked.cols, asked.rows) != (row.cols, row.rows):
             line.resize(row.cols, row.rows)
+        shell.opened(line)
         shell.dirty = True
         shell.tell_all(shell.facts())
         shell.news.append(("opened", {"transport": line.transport, "login": line.login, "address": line.address, "by": line.credential}))

@@ -26,6 +26,7 @@ from machines.shell.terminal import Terminal
 AHEAD = 256 << 10  # bytes sent and not drawn yet
 SCROLLBACK = 256 << 10  # bytes kept for who comes back
 UNSENT = 4 << 20  # bytes typed that the machine does not take
+TYPED_AHEAD = 64 << 10  # bytes typed before it is open
 BURST = 128 << 20  # of output at full speed
 TRICKLE = 1 << 20  # bytes a second after that
 KEY_CREDIT = 8 << 20  # at full speed again, after a key
@@ -95,6 +96,7 @@ class LiveShell:
         self.terminal = Terminal(self.row.cols)
         self.chunks: list[Chunk] = []  # closed, not sealed yet
         self._came: list[bytes] = []  # output that is not recorded yet
+        self._typed_ahead = bytearray()  # before the line is there
         self._screen = bytearray()  # the last bytes of output
         self._paused = False
         self._credit, self._credit_at = float(BURST), self.began
@@ -105,6 +107,14 @@ class LiveShell:
         return self.row.pk
 
     # -- from the machine
+
+    def opened(self, line: Line) -> None:
+        """The line is there: what was typed meanwhile goes first."""
+        self.line = line
+        ahead = bytes(self._typed_ahead)
+        self._typed_ahead.clear()
+        if ahead:
+            self._typed(ahead)
 
     def received(self, data: bytes) -> None:
         """Output. What comes at once is recorded and shown at once."""
@@ -226,8 +236,10 @@ class LiveShell:
                     viewer.lags = False
                     self._redraw(viewer)
                 self._flow()
-        elif not viewer.types or self.line is None:
+        elif not viewer.types:
             return
+        elif kind == b"0" and self.line is None:
+            self._typed_ahead += data[: TYPED_AHEAD - len(self._typed_ahead)]
         elif kind == b"0":
             self._typed(data)
         elif kind == b"1":

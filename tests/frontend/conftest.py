@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -14,6 +15,7 @@ from core import actions, jobs
 from core.actions import perform
 from core.actor import Actor
 from core.models import Job
+from machines.models import Machine
 
 PASSWORD = "correct horse battery"
 
@@ -48,6 +50,18 @@ def run_jobs() -> None:
 def read_clouds() -> None:
     for poll in Poll.objects.order_by("pk"):
         poll_once(poll.pk)
+
+
+def machine(**wanted: Any) -> Machine:
+    """One that is so, and runs if nothing else is said; the fleet of a demo cloud is another each time, so that none may be."""
+    wanted = {"state": "running"} | wanted
+    found = Machine.objects.filter(type="vm", **wanted).order_by("name").first()
+    if found is None:
+        found = Machine.objects.filter(type="vm").order_by("name").last()
+        assert found is not None
+        Machine.objects.filter(pk=found.pk).update(**wanted)
+        found.refresh_from_db()
+    return found
 
 
 @dataclass

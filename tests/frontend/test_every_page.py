@@ -20,6 +20,9 @@ from tests.frontend.every_page import addresses, poison
 WIDEST = """[...document.querySelectorAll('main *')].filter(one => one.getBoundingClientRect().right > 391
   && ![...one.children].some(child => child.getBoundingClientRect().right > 391)
   && !one.closest('pre, .tabs')).slice(0, 3).map(one => one.outerHTML.slice(0, 120))"""
+# Fields that hide what scripts call of their form: `<input name="remove">` and form.remove() is no function any more.
+CLOBBERED = """[...document.querySelectorAll('form [name]')].filter(one => one.form && one.name in HTMLElement.prototype
+  && !['id', 'name', 'title', 'hidden', 'lang', 'dir', 'style'].includes(one.name)).map(one => one.name)"""
 # Pages that a name of 255 letters without a space still makes wider than a telephone: to be mended, and taken from here.
 TOO_WIDE = {
     "machines/*/snapshots",
@@ -89,6 +92,7 @@ class TestInABrowser:
         for path in whole_pages(world):
             one.page.goto(path)
             found += [f"{path}: {text}" for text in violations(one.page)]
+            found += [f"{path}: a field named {name}" for name in one.page.evaluate(CLOBBERED)]
             one.page.set_viewport_size({"width": 390, "height": 844})
             wide = one.page.evaluate("Math.max(document.documentElement.scrollWidth, document.querySelector('main').scrollWidth)")
             if wide > 390:

@@ -18,13 +18,7 @@ from frontend.inverse import inverse
 from frontend.progress import with_progress
 from keys.models import Key
 from machines.models import Machine
-from tests.frontend.conftest import Place, add_user, run_jobs, signed_in
-
-
-def machine(**wanted: object) -> Machine:
-    found = Machine.objects.filter(type="vm", **wanted).order_by("name").first()
-    assert found is not None
-    return found
+from tests.frontend.conftest import Place, add_user, machine, run_jobs, signed_in
 
 
 def colleague(place: Place, *verbs: str) -> tuple[User, Client]:

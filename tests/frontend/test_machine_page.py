@@ -14,18 +14,12 @@ from core.actions import perform
 from core.models import Event, Job
 from frontend import acts
 from machines.models import Machine
-from tests.frontend.conftest import Place, run_jobs
+from tests.frontend.conftest import Place, machine, run_jobs
 from volumes.models import Volume
 
 TABS = ("", "/log", "/volumes", "/networks", "/keys", "/snapshots", "/menu")
 MARKUP = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>']
 BAD = [*MARKUP, "\u202eevil", "x" * 5000, "🦄" * 200, "{{ 7|add:7 }}", "../../etc"]
-
-
-def machine(**wanted: object) -> Machine:
-    found = Machine.objects.filter(**{"type": "vm", "state": "running", **wanted}).order_by("name").first()
-    assert found is not None
-    return found
 
 
 def member(place: Place, *verbs: str, **what: Any) -> Client:
@@ -97,7 +91,7 @@ def test_bad_input_is_refused_in_words_and_never_markup(place: Place, bad: str) 
     for verb, sent in (
         ("tag", {"key": bad}),
         ("tag", {"tags": bad}),
-        ("tag", {"remove": bad}),
+        ("tag", {"untag": bad}),
         ("rename", {"name": bad}),
         ("edit", {"address": bad}),
         ("set_owner", {"owner": bad}),

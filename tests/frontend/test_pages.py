@@ -13,7 +13,7 @@ from core.actions import perform
 from core.models import Event, Job
 from frontend import listing
 from machines.models import Machine
-from tests.frontend.conftest import PASSWORD, Place, run_jobs
+from tests.frontend.conftest import PASSWORD, Place, machine, run_jobs
 
 PAGES = [
     "",
@@ -28,12 +28,6 @@ PAGES = [
     "machines/new",
 ]
 PERSONAL = ["teams", "settings/profile", "settings/password", "settings/sessions", "settings/tokens"]
-
-
-def machine(**wanted: object) -> Machine:
-    found = Machine.objects.filter(type="vm", **wanted).first()
-    assert found is not None
-    return found
 
 
 def pages(place: Place) -> list[str]:

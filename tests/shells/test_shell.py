@@ -169,3 +169,10 @@ def test_the_list_says_who_where_and_why(place: Place, opened: Open) -> None:
     cast = b"".join(fetch(place, f"sessions/{session.pk.hex}/cast").streaming_content)
     assert cast.startswith(b'{"version": 2')
     assert Event.objects.filter(type="session.replay.succeeded", target_id=session.pk).count() == 2
+
+
+def test_what_is_typed_before_it_is_open_is_not_lost(place: Place, opened: Open) -> None:
+    """A script that pastes at once, and a person who is fast."""
+    terminal = opened(place)
+    terminal.type("echo early-$((40+2))\r")
+    terminal.expect("early-42")

@@ -41,7 +41,6 @@ const acts = {
   x: (event) => here()?.querySelector("input[type=checkbox][value]")?.dispatchEvent(new window.MouseEvent("click", { bubbles: true, cancelable: true, shiftKey: event.shiftKey })),
   ".": () => press(here()?.querySelector("[data-menu], [popovertarget]")),
   o: () => press(here()?.querySelector("a.nm")),
-  z: () => press([...document.querySelectorAll(".toast form[action$='/undo'] button, .toast [data-undo]")].pop()),
   l: () => press(document.querySelector("mist-live")),
   "?": () => window.mistOpenDialog(document.body.dataset.shortcuts, document.activeElement),
 };
