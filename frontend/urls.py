@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 from frontend.views import (
     bulk,
     clouds,
+    complete,
     create,
     dashboard,
     drafts,
@@ -85,6 +86,7 @@ org: list[URLPattern | URLResolver] = [
     path("settings/organization", settings.OrganizationView.as_view()),
     path("drafts/<str:form>", drafts.DraftView.as_view()),
     path("palette", palette.PaletteView.as_view()),
+    path("complete", complete.CompleteView.as_view()),
     path("shortcuts", palette.ShortcutsView.as_view()),
     path("jobs", jobs.JobsView.as_view()),
     path("jobs/<str:identity>", jobs.JobView.as_view()),

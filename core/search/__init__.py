@@ -8,12 +8,13 @@
 `searched`: as whom; `Model.search_q(text, actor)` is what lists, selectors and sockets call.
 """
 
+from core.search.counted import lookup_in
 from core.search.fields import Addresses, Bool, Choice, Date, GiB, Haystack, Id, MiB, Number, Present, Size, Tags, Text, Words
 from core.search.grammar import All, And, Node, Not, Or, Term, Token, Value, all_of, any_of, parse, terms, tokens, uses_regex
 from core.search.predicates import Field, SearchContext
 from core.search.references import Either, Many, Ref, Refs, Through
 from core.search.searched import RESOURCE_ALIASES, RESOURCE_FIELDS, Searched, context_of, person, time_limited
-from core.search.spec import Completion, Lookup, SearchSpec, compile, complete
+from core.search.spec import Completion, Counted, Lookup, SearchSpec, compile, complete
 
 __all__ = [
     "RESOURCE_ALIASES",
@@ -24,6 +25,7 @@ __all__ = [
     "Bool",
     "Choice",
     "Completion",
+    "Counted",
     "Date",
     "Either",
     "Field",
@@ -56,6 +58,7 @@ __all__ = [
     "compile",
     "complete",
     "context_of",
+    "lookup_in",
     "parse",
     "person",
     "terms",

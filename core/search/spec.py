@@ -109,18 +109,30 @@ def _unknown(term: Term, spec: SearchSpec) -> BadSearch:
 # --- completions ----------------------------------------------------------------------------------------------------
 
 MAX_COMPLETIONS = 30
-Lookup = Callable[[str, str], Iterable[tuple[str, int]]]  # (key, what is typed) → (value, how many rows have it)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A value, and how many rows have it; `at_least`: not all rows were looked at."""
+
+    value: str
+    count: int
+    at_least: bool = False
+
+
+Lookup = Callable[[str, str], Iterable[Counted]]  # (key, what is typed in lower case)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """Put `insert` in the place of text[start:end]. `detail`: what kind of key; `count`: how many rows, when known."""
+    """Put `insert` in the place of text[start:end]. `detail`: what kind of key; `count`: how many rows, when known (see Counted)."""
 
     insert: str
     start: int
     end: int
     detail: str = ""
     count: int | None = None
+    at_least: bool = False
 
 
 def complete(text: str, cursor: int, spec: SearchSpec, context: SearchContext, lookup: Lookup | None = None) -> list[Completion]:
@@ -166,11 +178,13 @@ def _keys(typed: str, start: int, end: int, spec: SearchSpec) -> list[Completion
 
 def _values(key: str, place: Field, typed: str, start: int, end: int, lookup: Lookup | None) -> list[Completion]:
     typed = typed.strip('"').lower()
-    counted: dict[str, int | None] = {choice: None for choice in place.choices() if choice.startswith(typed)}
-    if lookup is not None and (len(typed) >= 2 or counted):
-        counted.update(dict(lookup(key, typed)))
+    counted: dict[str, Counted | None] = {choice: None for choice in place.choices() if choice.startswith(typed)}
+    if lookup is not None and (len(typed) >= 2 or counted or getattr(place, "closed", False)):
+        counted.update({one.value: one for one in lookup(key, typed)})
     found = []
-    for value, count in list(counted.items())[:MAX_COMPLETIONS]:
+    ranked = sorted(counted.items(), key=lambda item: item[1] is None)  # what there is first
+    for value, one in ranked[:MAX_COMPLETIONS]:
         written = str(Term("k", ":", (Value((value,), literal=value not in place.choices()),)))[2:]  # quoted where it must be
-        found.append(Completion(insert=written, start=start, end=end, detail=place.describe(), count=count))
+        count, at_least = (one.count, one.at_least) if one else (None, False)
+        found.append(Completion(insert=written, start=start, end=end, detail=place.describe(), count=count, at_least=at_least))
     return found

@@ -40,7 +40,7 @@ def test_a_stop_in_one_browser_changes_the_row_in_another_and_keeps_its_focus(fl
     row = watcher.page.locator(f"#machine-{machine.pk.hex}")
     expect(row.locator(".mark.running")).to_be_visible()
     row.get_by_role("checkbox").check()
-    watcher.page.get_by_role("searchbox").focus()
+    watcher.page.get_by_role("combobox", name="Search machines").focus()
     watcher.page.keyboard.type("half a que")
     watcher.be_live()
     actor.page.goto(f"/o/here/machines/{machine.pk.hex}")
@@ -53,7 +53,7 @@ def test_a_stop_in_one_browser_changes_the_row_in_another_and_keeps_its_focus(fl
     expect(row.locator(".mark.stopped")).to_be_visible(timeout=5000)
     expect(row.get_by_role("checkbox")).to_be_checked()
     assert watcher.page.evaluate("document.activeElement.name") == "q"
-    assert watcher.page.get_by_role("searchbox").input_value() == "half a que"
+    assert watcher.page.get_by_role("combobox", name="Search machines").input_value() == "half a que"
     expect(actor.page.locator(".toast").first).to_contain_text(words.say(words.act("machine.stop").done, machine.name), timeout=10_000)
     expect(actor.page.locator("#acts").get_by_role("button", name="Start")).to_be_visible(timeout=20_000)
 

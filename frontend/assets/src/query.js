@@ -1,4 +1,5 @@
 /* <mist-query>: the query bar. Terms are painted under the text while it is not being scrolled; "/" comes here, Esc leaves. */
+import { Completion } from "./complete.js";
 import { writing } from "./dom.js";
 
 const TERM = /"[^"]*"?|[^\s"()]+(?:"[^"]*"?)?|[()]|\s+/g;
@@ -9,6 +10,8 @@ class MistQuery extends HTMLElement {
     this.input = this.querySelector("input");
     this.paint = this.querySelector(".qbar-paint");
     const draw = () => this.draw();
+    const list = this.querySelector("[role=listbox]");
+    if (list) new Completion(this.input, list, list.dataset.url); /* first: Esc closes its list before it empties the field */
     this.input.addEventListener("input", draw);
     this.input.addEventListener("scroll", () => (this.paint.scrollLeft = this.input.scrollLeft));
     this.input.addEventListener("keydown", (event) => {

@@ -10,7 +10,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.search import SearchContext, complete
+from core.search import Counted, SearchContext, complete
 from machines.models import Machine
 
 
@@ -21,9 +21,9 @@ def nothing(model: type[Model]) -> QuerySet[Model]:
 CONTEXT = SearchContext(now=timezone.now(), org_id=None, user_id=None, visible=nothing)
 
 
-def in_data(key: str, typed: str) -> Iterable[tuple[str, int]]:
+def in_data(key: str, typed: str) -> Iterable[Counted]:
     data = {"tag": {"env=prod": 12, "env=dev": 3}, "name": {"web 1": 1, "none": 2}}
-    return [(value, count) for value, count in data.get(key, {}).items() if value.startswith(typed)]
+    return [Counted(value, count) for value, count in data.get(key, {}).items() if value.startswith(typed)]
 
 
 def offered(text: str) -> list[str]:
