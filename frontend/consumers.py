@@ -27,12 +27,17 @@ class ConsoleConsumer(ActorConsumer):
 
     shown: dict[str, set[UUID]]
 
+    async def connect(self) -> None:
+        self.sent: dict[str, float] = {}  # {fragment that is sent so often at most: when it was}
+        self.late: dict[str, set[UUID]] = {}  # what waits for its turn
+        await super().connect()
+
     async def on_message(self, message: dict[str, Any]) -> None:
         if "show" not in message:
             return
         before = getattr(self, "shown", {})
         self.shown = fragments.parse(message["show"])
-        for kind in {fragments.kind_of(name) for name in self.shown} - self.reader.subscriptions.keys():
+        for kind in {kind for name in self.shown for kind in fragments.kinds_of(name)} - self.reader.subscriptions.keys():
             try:
                 await self.reader.subscribe(kind, kind=kind)
             except MistError as error:
@@ -45,14 +50,36 @@ class ConsoleConsumer(ActorConsumer):
         for note in notes:
             touched = note.ids | note.gone
             for name, ids in getattr(self, "shown", {}).items():
-                if fragments.kind_of(name) != note.kind:
+                if note.kind not in fragments.kinds_of(name):
                     continue
                 wanted = ids if note.resync or (fragments.is_whole(name) and touched) else ids & touched
                 if wanted:
                     changed.setdefault(name, set()).update(wanted)
+        for name in [name for name in changed if fragments.every_s(name)]:
+            self._in_turn(name, changed)
         if changed:
             await self._send(changed)
             await asyncio.sleep(BATCH_S)  # later notes are merged meanwhile
+
+    def _in_turn(self, name: str, changed: dict[str, set[UUID]]) -> None:
+        """Too early since it was last sent: it is taken out and sent when its time has come, as it is then."""
+        loop = asyncio.get_running_loop()
+        wait_s = self.sent.get(name, float("-inf")) + fragments.every_s(name) - loop.time()
+        if wait_s <= 0:
+            self.sent[name] = loop.time()
+            return
+        waiting = self.late.setdefault(name, set())
+        if not waiting:
+            self._tasks.append(asyncio.create_task(self._send_late(name, wait_s)))
+        waiting.update(changed.pop(name))
+
+    async def _send_late(self, name: str, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        ids = self.late.pop(name) & self.shown.get(name, set())
+        self.sent[name] = asyncio.get_running_loop().time()
+        self._tasks = [task for task in self._tasks if not task.done()]
+        if ids:
+            await self._send({name: ids})
 
     async def _send(self, wanted: Mapping[str, set[UUID]]) -> None:
         pieces, gone = await hop(_render, self.reader.actor, wanted)

@@ -16,7 +16,7 @@ from accounts.models import Organization, User
 from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
-from frontend import acts, toasts
+from frontend import acts, overview, toasts
 from frontend.listing import PAGE
 from frontend.progress import with_detail
 from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows
@@ -42,30 +42,36 @@ class Viewer:
 
 @dataclass(frozen=True, kw_only=True)
 class Fragment:
-    """`kind`: whose changes it follows. `whole`: it stands for the organization, not for one row."""
+    """`kinds`: whose changes it follows. `whole`: it stands for the organization, not for one row. `every_s`: at most so often."""
 
     name: str
-    kind: str
+    kinds: frozenset[str]
     render: Render
     whole: bool = False
+    every_s: float = 0.0
 
 
 _fragments: dict[str, Fragment] = {}
 
 
-def fragment(name: str, kind: str, *, whole: bool = False) -> Callable[[Render], Render]:
+def fragment(name: str, *kinds: str, whole: bool = False, every_s: float = 0.0) -> Callable[[Render], Render]:
     """Register a renderer: (viewer, ids) → {id: html} of those that may be seen."""
 
     def keep(function: Render) -> Render:
-        _fragments[name] = Fragment(name=name, kind=kind, render=function, whole=whole)
+        _fragments[name] = Fragment(name=name, kinds=frozenset(kinds), render=function, whole=whole, every_s=every_s)
         return function
 
     return keep
 
 
-def kind_of(name: str) -> str:
+def kinds_of(name: str) -> frozenset[str]:
     """Whose changes this fragment follows."""
-    return _fragments[name].kind
+    return _fragments[name].kinds
+
+
+def every_s(name: str) -> float:
+    """How long it stays as it was sent, whatever changes meanwhile."""
+    return _fragments[name].every_s
 
 
 def is_whole(name: str) -> bool:
@@ -173,3 +179,21 @@ def _jobs_button(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     running = Job.objects.visible_to(viewer.actor).filter(state__in=Job.ACTIVE, parent=None).count()
     html = render_to_string("components/jobs_button.html", {"frame": {"org": viewer.org, "running": running}, "live": True})
     return dict.fromkeys(ids, html)
+
+
+def _dashboard(name: str, template: str, read: Callable[[Viewer], Any], *kinds: str) -> None:
+    """A part of the dashboard: it counts the whole organization, so that it is sent every few seconds at most."""
+
+    @fragment(f"dash.{name}", *kinds, whole=True, every_s=3.0)
+    def _render(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+        context = {"part": overview.part(name, lambda: read(viewer)), "org_id": viewer.org.pk.hex, "base": viewer.base, "live": True}
+        return dict.fromkeys((pk for pk in ids if pk == viewer.org.pk), render_to_string(template, context))
+
+
+_dashboard("figures", "dashboard/_figures.html", lambda viewer: overview.figures(viewer.actor), "machine", "job", "cloud")
+_dashboard(
+    "attention", "dashboard/_attention.html", lambda viewer: overview.attention(viewer.actor, viewer.base), "machine", "job", "cloud"
+)
+_dashboard("ending", "dashboard/_ending.html", lambda viewer: overview.ending(viewer.actor), "machine")
+_dashboard("clouds", "dashboard/_clouds.html", lambda viewer: overview.clouds(viewer.actor), "machine", "cloud")
+_dashboard("activity", "dashboard/_activity.html", lambda viewer: overview.activity(viewer.actor), "event")

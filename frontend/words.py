@@ -243,3 +243,14 @@ def event_label(type_: str) -> str:
     if outcome == "observed":
         return str(SEEN.get(name) or capfirst(name.replace("_", " ")))
     return capfirst(verb.replace(".", " ").replace("_", " "))
+
+
+def event_words(type_: str) -> tuple[str, str]:
+    """What goes before and after the thing's name in a line of activity: “Stopping web-1”, “web-1 stopped”, “Lost sight of web-1”."""
+    verb, _dot, outcome = type_.rpartition(".")
+    words = act(verb)
+    pattern = {"requested": words.doing, "succeeded": words.done}.get(outcome)
+    if pattern is None:
+        return event_label(type_), ""
+    before, _sep, after = str(pattern).partition("{}")
+    return before.strip(), after.strip()

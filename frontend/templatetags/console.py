@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zlib import crc32
@@ -219,6 +219,16 @@ def clock(at: datetime) -> SafeString:
     )
 
 
+@register.simple_tag
+def clock_time(at: datetime) -> SafeString:
+    """Hour and minute of a day that goes on, else the day: what fits a narrow column."""
+    utc = at.astimezone(UTC)
+    text = utc.strftime("%H:%M") if (timezone.now() - at).total_seconds() < 86400 else utc.strftime("%-d %b")
+    return format_html(
+        '<time datetime="{}" data-rel data-clock-only title="{}">{}</time>', _iso(utc), utc.strftime("%-d %b %Y %H:%M:%S UTC"), text
+    )
+
+
 JOB_STATES = {
     "waiting": gettext_lazy("Waiting"),
     "queued": gettext_lazy("In the queue"),
@@ -330,6 +340,22 @@ def bar(parts: Iterable[tuple[str, float]], css: str = "", label: str = "") -> S
     body = format_html_join("", '<rect class="{}" x="{}" width="{}" height="100%"/>', pieces)
     described = format_html('role="img" aria-label="{}"', label) if label else mark_safe('aria-hidden="true"')
     return format_html('<svg class="bar {}" {}>{}</svg>', css, described, body)
+
+
+@register.simple_tag
+def columns(hours: Sequence[tuple[int, int]], label: str = "") -> SafeString:
+    """Small columns, oldest first. hours: (how many, how many of them bad); the bad part stands on the ground."""
+    most = max((count for count, _bad in hours), default=0) or 1
+    pieces = []
+    for n, (count, bad) in enumerate(hours):
+        x, width = f"{100 * n / len(hours):.2f}%", f"{70 / len(hours):.2f}%"
+        high, low = 24 * count / most, 24 * bad / most
+        pieces.append(("b-c1" if count else "b-off", x, f"{24 - max(high, 1.5):.1f}", width, f"{max(high - low, 1.5):.1f}"))
+        if bad:
+            pieces.append(("b-crit", x, f"{24 - low:.1f}", width, f"{low:.1f}"))
+    body = format_html_join("", '<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="1"/>', pieces)
+    described = format_html('role="img" aria-label="{}"', label) if label else mark_safe('aria-hidden="true"')
+    return format_html('<svg class="columns" {}>{}</svg>', described, body)
 
 
 @register.simple_tag(takes_context=True)

@@ -26,6 +26,12 @@ def money(value: Decimal | float | None, currency: str = "USD") -> str:
 
 
 @register.filter
+def round_money(value: Decimal | float, currency: str = "USD") -> str:
+    """18422.4 → $18,422; below ten with its cents."""
+    return money(value, currency) if abs(value) < 10 else money(value, currency).replace(f"{value:,.2f}", f"{value:,.0f}")
+
+
+@register.filter
 def plain(value: float | None) -> str:
     """4.0 → 4, 0.5 → 0.5"""
     return "" if value is None else f"{value:g}"

@@ -11,6 +11,7 @@ function words(at, element) {
   const s = Math.round((now - at.getTime()) / 1000);
   if (element.hasAttribute("data-until")) return `${Math.max(0, -s)} s`;
   if (element.hasAttribute("data-elapsed")) return s < 120 ? `${Math.max(0, s)} s` : s < 7200 ? `${Math.floor(s / 60)} min` : `${Math.floor(s / 3600)} h`;
+  if (element.hasAttribute("data-clock-only")) return s < 86400 ? clock.format(at) : day.format(at);
   const form = element.dataset.ago || "{} ago";
   if (s >= 0 && s < 60) return form.replace("{}", `${s} s`);
   if (s >= 0 && s < 3600) return form.replace("{}", `${Math.floor(s / 60)} min`);
