@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -16,12 +17,14 @@ from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import AuthFailed, Denied, Invalid, NotFound, NotSupported, Rejected
 from core.params import NameField, TagsField
+from keys import references
+from keys.models import Secret
 
 CHECK_S = 30
 
 
 class CreateParams(serializers.Serializer[Any]):
-    """`credentials`: the provider's fields, see /providers."""
+    """`credentials`: the provider's fields, see /providers. A secret one takes a reference too: `secret:name/key`."""
 
     name = NameField()
     provider = serializers.CharField(max_length=40)
@@ -36,10 +39,24 @@ class CreateParams(serializers.Serializer[Any]):
             raise serializers.ValidationError(error.detail) from error
 
 
-def check_credentials(cloud: Cloud, name: str, sent: dict[str, Any], actor: Actor) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """Credentials that have just worked. `values` refer to secrets where they were sent so; `account`: what the budget counts by."""
+
+    values: dict[str, Any]
+    account: str
+    uses: dict[str, Secret]
+
+
+def check_credentials(cloud: Cloud, name: str, sent: dict[str, Any], actor: Actor) -> Checked:
     """Validated credentials that have just worked.  Raises: Invalid, Denied, AuthFailed, Unavailable …"""
     cls = provider(name)
-    values = credentials.validate(cls, sent)
+    public, secret = credentials.split(cls, credentials.validate(cls, sent))
+    try:
+        kept, opened, uses = references.fixed(actor, secret, why=f"cloud {cloud.name}")
+    except Invalid as error:
+        raise Invalid(error.detail, fields={"credentials": error.fields}, code=error.code) from error
+    values = {**public, **opened}
     why = cls.needs_admin(values)
     if why and not actor.is_admin:
         raise Denied(why, code="admin_only", reason="only an installation admin may")
@@ -55,7 +72,7 @@ def check_credentials(cloud: Cloud, name: str, sent: dict[str, Any], actor: Acto
                 fields={"credentials": [error.detail]},
                 **{k: v for k, v in error.extra.items() if k == "words"},
             ) from error
-    return values
+    return Checked(values={**public, **kept}, account=account_of(cls, values, cloud), uses=uses)
 
 
 @register
@@ -75,7 +92,7 @@ class Create(Action):
 
     def build(self, actor: Actor, params: dict[str, Any]) -> Cloud:
         cls = provider(params["provider"])
-        public, secret = credentials.split(cls, params["checked"])
+        public, secret = credentials.split(cls, params["checked"].values)
         cloud = Cloud(
             org_id=actor.org_id,
             name=params["name"],
@@ -87,13 +104,14 @@ class Create(Action):
             owner_id=actor.user_id,
             created_by_id=actor.user_id,
         )
-        cloud.account = account_of(cls, params["checked"], cloud)
+        cloud.account = params["checked"].account
         if secret:
             cloud.vault = vault.put(actor.org_id, "cloud", secret)
         return cloud
 
     def run(self, call: Call) -> dict[str, Any]:
         polling.schedule(call.target)
+        references.note_uses("cloud", call.target.pk, call.params["checked"].uses)
         return {"id": call.target.pk.hex}
 
 
@@ -148,9 +166,10 @@ class Rotate(Action):
 
     def run(self, call: Call) -> None:
         cloud, cls = call.target, provider(call.target.provider)
-        public, secret = credentials.split(cls, call.params["checked"])
+        checked: Checked = call.params["checked"]
+        public, secret = credentials.split(cls, checked.values)
         cloud.config = public
-        cloud.account = account_of(cls, call.params["checked"], cloud)
+        cloud.account = checked.account
         cloud.credentials_version += 1
         cloud.extra = {**cloud.extra, "loopback": call.actor.is_admin}
         if secret and cloud.vault_id:
@@ -158,6 +177,7 @@ class Rotate(Action):
         elif secret:
             cloud.vault = vault.put(cloud.org_id, "cloud", secret)
         cloud.save()
+        references.note_uses("cloud", cloud.pk, checked.uses)
         polling.schedule(cloud)
 
 
@@ -220,6 +240,7 @@ class Remove(Action):
             call.step(kind.kind)
         with transaction.atomic():
             vault_id = cloud.vault_id
+            references.note_uses("cloud", cloud.pk, {})
             cloud.delete()
             vault.delete(vault_id)
         return {"removed": {name: count for name, count in removed.items() if count}}

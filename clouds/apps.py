@@ -7,4 +7,4 @@ class CloudsConfig(AppConfig):
     name = "clouds"
 
     def ready(self) -> None:
-        from clouds import actions, inventory, tasks  # noqa: F401, PLC0415 - they register themselves
+        from clouds import actions, inventory, tasks, vault_kv  # noqa: F401, PLC0415 - they register themselves

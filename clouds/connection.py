@@ -14,14 +14,17 @@ from clouds.providers import provider
 from clouds.providers.base import Context, Deadline, Provider
 from core import vault
 from core.actor import Actor
-from keys import hostkeys
+from keys import hostkeys, references
 from keys.models import Key
 
 
 @contextmanager
 def connect(cloud: Cloud, actor: Actor, *, deadline_s: float = 60) -> Iterator[Provider]:
-    """The cloud's provider, closed afterwards. For one thread and one job.  Raises: Failed when the vault does not open."""
-    secret = vault.read(cloud.vault_id) if cloud.vault_id else {}
+    """The cloud's provider, closed afterwards. For one thread and one job.
+
+    What its credentials refer to is read now.  Raises: Failed when that, or the vault, does not open.
+    """
+    secret = references.opened(cloud.org_id, vault.read(cloud.vault_id)) if cloud.vault_id else {}
     with open_provider(cloud.provider, {**cloud.config, **secret}, cloud=cloud, actor=actor, deadline_s=deadline_s) as found:
         yield found
 

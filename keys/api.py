@@ -18,8 +18,9 @@ from core.api.fields import ACTIONS
 from core.api.lists import keep_only, refuse_unknown
 from core.errors import BadRequest
 from keys import hostkeys, pairs
-from keys.actions import CreateKeyParams, TrustHostParams
+from keys.actions.ssh import CreateKeyParams, TrustHostParams
 from keys.models import Authority, HostKey, Key
+from keys.secret_api import api_routes as secret_routes
 
 TRUE = ("1", "true", "yes")
 
@@ -213,4 +214,5 @@ def api_routes() -> list[URLPattern]:
         path("host-keys", HostKeyViewSet.as_view({"get": "list", "post": "trust"})),
         *routes("host-keys", HostKeyViewSet),
         *routes("authorities", AuthorityViewSet),
+        *secret_routes(),
     ]

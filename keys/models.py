@@ -1,11 +1,13 @@
-"""SSH keys, where they are associated, and the host keys we know."""
+"""SSH keys, where they are associated, the host keys we know; secrets, and the stores outside that may keep them."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Lower
 from django.utils import timezone
 
@@ -153,3 +155,101 @@ class HostKey(Resource):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["org", "host", "port", "public"], name="one_pin")]
+
+
+class SecretStore(Resource):
+    """Where values of secrets are kept outside: a HashiCorp Vault or OpenBao, its key-value engine of version 2.
+
+    Who Mist is there, by a token or an AppRole, is in our own vault.
+    """
+
+    has_history: ClassVar[bool] = False
+    plural: ClassVar[str] = "secret-stores"
+
+    address = models.CharField(max_length=500)  # https://vault.example.org:8200
+    mount = models.CharField(max_length=200, default="secret")
+    namespace = models.CharField(max_length=200, blank=True)
+    role_id = models.CharField(max_length=200, blank=True)  # of an AppRole; "": a token is used
+    ca = models.TextField(blank=True)  # PEM; "": the system's
+    is_default = models.BooleanField(default=False)  # new secrets go there
+    loopback = models.BooleanField(default=False)  # an installation admin set it up: it may be this very machine
+    vault = models.ForeignKey("core.VaultEntry", on_delete=models.PROTECT, related_name="+")  # {"token"} or {"secret_id"}
+
+    search = SearchSpec(
+        kind="secret_store",
+        fields={**RESOURCE_FIELDS, "address": Text("address"), "default": Bool("is_default")},
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "address", "tag"),
+    )
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("org", Lower("name"), name="secret_store_unique_name"),
+            models.UniqueConstraint(fields=["org"], condition=Q(is_default=True), name="one_default_secret_store"),
+        ]
+
+
+class Secret(Resource):
+    """A named set of values, each under a key. The values are in the vault, or in a store outside under `path`; never in this row."""
+
+    has_history: ClassVar[bool] = False
+
+    keys = ArrayField(models.CharField(max_length=128), default=list)  # sorted; of the version last seen
+    latest = models.PositiveIntegerField(default=0)  # the number of that version
+    store = models.ForeignKey(SecretStore, null=True, on_delete=models.PROTECT, related_name="secrets")  # none: our own vault
+    path = models.CharField(max_length=512, blank=True)  # in the store, below its mount
+    is_adopted = models.BooleanField(default=False)  # it was in the store before us, and stays there when it is deleted here
+    changed_at = models.DateTimeField(default=timezone.now)
+    used_at = models.DateTimeField(null=True)  # its values were last read, or handed to a script or a cloud
+
+    search = SearchSpec(
+        kind="secret",
+        fields={
+            **RESOURCE_FIELDS,
+            "key": Text(Func(F("keys"), Value(" "), function="array_to_string", output_field=models.TextField())),
+            "store": Ref("store", "keys.SecretStore", closed=True),
+            "path": Text("path"),
+            "changed": Date("changed_at"),
+            "used": Date("used_at"),
+        },
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id", "key", "tag"),
+    )
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint("org", Lower("name"), name="secret_unique_name")]
+
+
+class SecretVersion(models.Model):
+    """One version of a secret in our own vault. A store outside keeps its own."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    secret = models.ForeignKey(Secret, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()  # from 1
+    keys = ArrayField(models.CharField(max_length=128), default=list)
+    vault = models.ForeignKey("core.VaultEntry", on_delete=models.PROTECT, related_name="+")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["secret", "number"], name="one_secret_version")]
+
+    def __str__(self) -> str:
+        return f"v{self.number}"
+
+
+class SecretUse(models.Model):
+    """That a row of a kind above refers to a secret for as long as it is there: a cloud by its credentials."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    secret = models.ForeignKey(Secret, on_delete=models.PROTECT, related_name="uses")
+    kind = models.CharField(max_length=50)
+    target_id = models.UUIDField(db_index=True)
+    field = models.CharField(max_length=120)  # and the key it takes: apisecret → token
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["secret", "kind", "target_id", "field"], name="one_secret_use")]

@@ -6,7 +6,9 @@ size is one look in an index. Beyond the cap bytes are counted and not kept, but
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import re
 import time
 import zlib
@@ -14,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from scripts.models import Chunk, RunHost
@@ -25,6 +28,8 @@ TAIL = 64 << 10  # the last bytes of what was not kept
 ALIKE_MOST = 1 << 20  # bytes looked at for likeness
 MASK = b"********"
 SHORTEST_SECRET = 3  # what is shorter would mask everything
+SHORTEST_ENCODED = 6  # likewise of its base64
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Masker:
@@ -33,7 +38,7 @@ class Masker:
     def __init__(self, secrets: Sequence[str]) -> None:
         words = set()
         for secret in secrets:
-            words.add(secret.encode())
+            words.update(_guises(secret))
             words.update(line.strip().encode() for line in secret.splitlines() if len(line.strip()) >= 8)  # a key, line by line
         self._words = sorted((w for w in words if len(w) >= SHORTEST_SECRET), key=len, reverse=True)
         self._pattern = re.compile(b"|".join(re.escape(w) for w in self._words)) if self._words else None
@@ -73,6 +78,22 @@ class Masker:
                     break
                 at += 1
         return first
+
+
+def _guises(secret: str) -> Iterator[bytes]:
+    """A secret as programs write it: as it is, in JSON, in an address, in base64 on its own and within something longer."""
+    data = secret.encode()
+    yield data
+    yield json.dumps(secret)[1:-1].encode()
+    yield json.dumps(secret, ensure_ascii=False)[1:-1].encode()
+    yield quote(secret, safe="").encode()
+    if len(data) < SHORTEST_ENCODED:
+        return
+    for before in range(3):  # bytes of something else in the first group of three
+        encoded = base64.b64encode(b"\0" * before + data)
+        whole = encoded[(0, 2, 3)[before] : len(encoded) - (0, 3, 2)[(before + len(data)) % 3]]  # what others have no part in
+        yield whole
+        yield whole.translate(_URL_SAFE)
 
 
 def masked(text: str, secrets: Sequence[str]) -> str:

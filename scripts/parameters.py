@@ -1,7 +1,7 @@
 """Typed parameters of a script: what it takes, checked once here, and how a value reaches the script.
 
 A value goes as an environment variable, as `--name value`, or as a word of the command line; never through a shell's eyes, so
-that quotes, newlines and `$(…)` arrive as they are. A secret is a reference (`name` or `name:key`), read when the run
+that quotes, newlines and `$(…)` arrive as they are. A secret is a reference (`name/key`), read when the run
 begins, and goes as a variable alone: command lines are shown to everybody on a host.
 """
 
@@ -17,6 +17,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.errors import Invalid
+from keys.references import parse
 
 TYPES = ("text", "number", "boolean", "choice", "secret")
 VIAS = ("environment", "option", "argument")
@@ -106,8 +107,8 @@ def checked(parameter: Mapping[str, Any], value: Any) -> Any:
         raise ValueError(f"At most {MOST_VALUE:,} characters.")
     if kind == "choice" and text not in parameter["choices"]:
         raise ValueError(f"One of: {', '.join(parameter['choices'][:20])}.")
-    if kind == "secret" and not text.strip():
-        raise ValueError("The name of a secret.")
+    if kind == "secret":
+        parse(text)
     if kind == "text" and parameter.get("pattern") and not re.fullmatch(parameter["pattern"], text[:2000]):
         raise ValueError(f"It does not match {parameter['pattern']}.")
     return text

@@ -48,7 +48,7 @@ class Call:
 class Action:
     """One thing that can be done to one kind of resource. Its verb is `<kind>.<name>`.
 
-    `prepare` may use the network with a deadline and writes nothing. `run` does it: an inline action's `run` is our database
+    `prepare` may use the network with a deadline and writes nothing of ours. `run` does it: an inline action's `run` is our database
     only and shares the transaction of its record; a background action's runs in a worker, outside any transaction.
     """
 

@@ -34,7 +34,7 @@ TYPE_WORDS = {
     "number": gettext_lazy("Number"),
     "boolean": gettext_lazy("Yes or no"),
     "choice": gettext_lazy("Choice"),
-    "secret": gettext_lazy("Secret, by its name"),
+    "secret": gettext_lazy("Secret, as name/key"),
 }
 VIA_WORDS = {
     "environment": gettext_lazy("Variable"),
@@ -275,7 +275,12 @@ HOW = (
     Field(name="wave", label=gettext_lazy("Order"), kind="choice", choices=WAVES, required=True, default=""),  # type: ignore[arg-type]
     Field(name="stop_after", label=gettext_lazy("Stop after so many failures"), kind="integer", minimum=1),  # type: ignore[arg-type]
     Field(name="timeout", label=gettext_lazy("Seconds a host may take"), kind="integer", default=3600, minimum=1),  # type: ignore[arg-type]
-    Field(name="env", label=gettext_lazy("More variables"), kind="textarea", help=gettext_lazy("NAME=value, one a line.")),  # type: ignore[arg-type]
+    Field(
+        name="env",
+        label=gettext_lazy("More variables"),
+        kind="textarea",
+        help=gettext_lazy("NAME=value, one a line; of a secret NAME=secret:name/key."),
+    ),  # type: ignore[arg-type]
     Field(name="su", label=gettext_lazy("As root, by sudo"), kind="toggle"),  # type: ignore[arg-type]
     Field(name="dry", label=gettext_lazy("Dry run"), kind="toggle", help=gettext_lazy("It is checked on the hosts and not run.")),  # type: ignore[arg-type]
 )
@@ -370,7 +375,7 @@ def _asked(version: ScriptVersion) -> tuple[Field, ...]:
             kind=kinds.get(p["type"], "text"),  # type: ignore[arg-type]
             required=p["required"],
             default=p["default"],
-            help=p.get("help") or (_("The name of a secret; its value is read when the run begins.") if p["type"] == "secret" else ""),
+            help=p.get("help") or (_("name/key of a secret; its value is read when the run begins.") if p["type"] == "secret" else ""),
             choices=tuple((c, c) for c in p["choices"]) if p["required"] else (("", "–"), *((c, c) for c in p["choices"])),
             minimum=p.get("minimum"),
             maximum=p.get("maximum"),

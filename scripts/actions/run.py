@@ -22,6 +22,7 @@ from core.errors import Conflict, Denied, Failed, Invalid, MistError, NotFound, 
 from core.jobs import BULK_CAP
 from core.models import Job
 from core.params import KindField, ResourceField
+from keys.references import is_reference, parse
 from machines.models import Machine
 from machines.reach import Reach, reaches
 from scripts import ansible, engine, output, secret_values
@@ -64,7 +65,7 @@ class ValuesField(serializers.Field[Any, Any, Any, Any]):
 
 @extend_schema_field(TEXT_OR_OBJECT)
 class EnvironmentField(serializers.Field[Any, Any, Any, Any]):
-    """`{NAME: value}`, or lines NAME=value. A value may be `{"secret": reference}`."""
+    """`{NAME: value}`, or lines NAME=value. A value may be a reference: `secret:name/key`, or `{"secret": "name/key"}`."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if isinstance(data, str):
@@ -80,8 +81,14 @@ class EnvironmentField(serializers.Field[Any, Any, Any, Any]):
         for name, value in data.items():
             if not isinstance(name, str) or not re.match(NAME, name) or FORBIDDEN.match(name):
                 raise serializers.ValidationError(f"“{str(name)[:60]}” is no name of a variable that may be set.")
+            if is_reference(value):
+                value = {"secret": value}
             if isinstance(value, dict) and set(value) == {"secret"} and isinstance(value["secret"], str):
-                found[name] = {"secret": value["secret"][:255]}
+                try:
+                    parse(value["secret"])
+                except ValueError as error:
+                    raise serializers.ValidationError(f"{name}: {error}") from error
+                found[name] = {"secret": value["secret"]}
                 continue
             if isinstance(value, bool) or not isinstance(value, str | int | float) or "\0" in str(value) or len(str(value)) > MOST_VALUE:
                 raise serializers.ValidationError(f"{name}: text of at most {MOST_VALUE:,} characters.")
@@ -162,7 +169,7 @@ class Running(Action):
         p["pinned"] = _version(script, p.get("version"))
         given = p.get("params", {})
         p["values"] = values(p["pinned"].parameters, given if isinstance(given, dict) else {})
-        secret_values.read(call.actor, references(p["pinned"].parameters, p["values"], p["env"]))
+        secret_values.check(call.actor, references(p["pinned"].parameters, p["values"], p["env"]))
         if script.exec_type == Script.Exec.ANSIBLE and (why := ansible.missing()):
             raise Conflict(why, code="no_ssh_client")
         p["selector"] = self.selector_of(call)
@@ -378,7 +385,7 @@ def carry_out(run: Run, call: Call) -> None:
     actor = call.actor
     content = read(run.version)
     found = references(run.version.parameters, run.parameters, run.environment)
-    values_of = secret_values.read(actor, found)
+    values_of = secret_values.read(actor, found, why=f"{run.name}, run {run.pk.hex}")
     given = handed(run.version.parameters, run.parameters, words=run.arguments, environment=run.environment, secrets=values_of)
     given = Handed(environment=given.environment, words=given.words, secrets=tuple(values_of.values()))
     hosts = choose(run, actor)

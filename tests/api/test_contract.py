@@ -24,6 +24,7 @@ FIELDS = {
     "/locations/{location}": "id external_id name cloud extra parent location_type country available_sizes available_images "
     "owned_by created_by",
     "/keys/{key}": "id name config tags created_by owned_by default type",
+    "/secrets/{secret}": "id name tags created_by owned_by",
     "/orgs/{org}": "id name description avatar created billing last_active resources",
     "/orgs/{org}/members/{member}": "email id first_name last_name last_login username registration_date pending",
     "/teams/{team}": "id name members members_count description policy",
@@ -56,6 +57,8 @@ QUERY = {
     "GET /orgs/{org}/members": UNDATED,
     "GET /orgs/{org}/members/{member}": "only",
     "GET /orgs/{org}/teams": UNDATED,
+    "GET /secrets": UNDATED,
+    "GET /secrets/{secret}": "value",
     "GET /sizes": f"{LIST} cloud",
     "GET /sizes/{size}": "only deref",
     "POST /machines/{machine}/snapshots": "name",

@@ -32,9 +32,15 @@ NOT_A_ROW = {
     "size": "of a volume, in GiB",
     "token": "the secret of a link",
     "script": "what it says",
+    "secret": "what it holds",
+    "secret_id": "of an AppRole",
 }
 PLACES = {
     "AddScriptRequest",
+    "CreateSecretRequest",
+    "EditSecretRequest",
+    "CreateSecretStoreRequest",
+    "EditSecretStoreRequest",
     "EditScriptRequest",
     "AssociateKeyMachineRequest",
     "DisassociateKeyMachineRequest",

@@ -14,9 +14,10 @@ from accounts.credentials import TOKEN_PREFIX, digest_of, new_secret
 from accounts.models import Invitation, Organization, Team, Token, User, View
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
+from core import vault
 from core.actions import perform
 from core.actor import Actor
-from keys.models import Authority, AuthorityTrust, HostKey, Key, KeyAssociation
+from keys.models import Authority, AuthorityTrust, HostKey, Key, KeyAssociation, Secret, SecretStore
 from machines.models import Machine, Preset, Session, Snapshot
 from machines.shell.recorder import Recorder, path_of
 from scripts.api import SALT
@@ -86,6 +87,9 @@ def make_world(name: str, *, machines: int = 12) -> World:
     perform(actor, View, "create", {"name": f"{name}-view", "kind": "machine", "query": "state:running"})
     perform(actor, running[3], "shell", {"reason": f"{name}-reason"})
     record(Session.objects.get(org=org), f"{name}-output")
+    perform(actor, Secret, "create", {"name": f"{name}-secret", "secret": {f"{name}-key": f"{name}-value-of-a-secret"}})
+    store = {"name": f"{name}-store", "address": "https://vault.invalid"}
+    SecretStore.objects.create(org=org, vault=vault.put(org.pk, "secret_store", {"token": "t"}), **store)
     perform(actor, HostKey, "trust", {"host": f"{name}.example.org", "public": PUBLIC})
     perform(actor, Preset, "create", {"name": f"{name}-preset", "cloud": cloud.pk.hex, "params": {"name": "web-{n:02}"}})
     script = Script.objects.get(pk=perform(actor, Script, "create", {"name": f"{name}-script", "script": "#!/bin/sh\nuptime\n"}).target_id)

@@ -1,4 +1,4 @@
-"""What can be done to keys and to the host keys we know. A private part goes into the vault and into nothing else."""
+"""What can be done to SSH keys, certificate authorities and the host keys we know. A private part goes into the vault and nowhere else."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import Conflict, Invalid
 from core.params import NameField, TagsField
-from keys import hostkeys, pairs
+from keys import hostkeys, pairs, references
 from keys.models import Authority, HostKey, Key
 
 
 class CreateKeyParams(serializers.Serializer[Any]):
-    """Either `generate`, or `private` with its `passphrase` where it is encrypted, or `public` alone. `default`: for new machines."""
+    """Either `generate`, or `private` with its `passphrase` where it is encrypted, or `public` alone. `default`: for new machines.
+
+    Private part and passphrase may be references to a secret: `secret:name/key`.
+    """
 
     name = NameField()
     generate = serializers.BooleanField(required=False, default=False)
@@ -51,6 +54,9 @@ class Create(Action):
 
     def prepare(self, call: Call) -> None:
         p = call.params
+        for name in ("private", "passphrase"):
+            if references.is_reference(p.get(name)):
+                p[name] = _referred(call, name)
         if p["generate"]:
             pair = pairs.generate(p["algorithm"])
         elif p.get("private"):
@@ -87,6 +93,15 @@ class Create(Action):
 
     def run(self, call: Call) -> dict[str, Any]:
         return {"id": call.target.pk.hex, "public": call.target.public}
+
+
+def _referred(call: Call, name: str) -> str:
+    """The value a field refers to; the key is a copy of it.  Raises: Invalid, in that field; Denied, Failed."""
+    text = call.params[name].strip()
+    try:
+        return references.read(call.actor, [text], why=f"key {call.params['name']}")[text]
+    except Invalid as error:
+        raise Invalid(fields={name: [error.detail]}, code=error.code) from error
 
 
 class EditKeyParams(serializers.Serializer[Any]):

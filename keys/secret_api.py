@@ -1,0 +1,169 @@
+"""Secrets and their stores over HTTP. Values are answered to who asks for them alone, and each time that is on record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import URLPattern, path
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from core.actions import allowed, perform
+from core.api import HexField, RefField, ResourceViewSet, routes
+from core.api.fields import ACTIONS
+from core.api.lists import keep_only, refuse_unknown, refuse_unknown_fields
+from core.api.schema import READ_PARAMETERS
+from keys import stores
+from keys.actions.secrets import AdoptSecretParams, EditSecretParams, ReasonParams
+from keys.models import Secret, SecretStore
+
+TRUE = ("1", "true", "yes")
+
+
+class SecretSerializer(serializers.Serializer[Any]):
+    """A secret, without its values. `keys`: of the version last seen."""
+
+    id = HexField()
+    name = serializers.CharField(read_only=True)
+    keys = serializers.ListField(child=serializers.CharField(), read_only=True)
+    version = serializers.IntegerField(source="latest", read_only=True)
+    store = RefField()
+    path = serializers.CharField(read_only=True)
+    adopted = serializers.BooleanField(source="is_adopted", read_only=True)
+    changed = serializers.DateTimeField(source="changed_at", read_only=True)
+    used = serializers.DateTimeField(source="used_at", read_only=True, allow_null=True)
+    tags = serializers.DictField(child=serializers.CharField(), read_only=True)
+    owned_by = RefField(source="owner")
+    created_by = RefField()
+    created = serializers.DateTimeField(source="created_at", read_only=True)
+    actions = serializers.SerializerMethodField()
+
+    @extend_schema_field(ACTIONS)
+    def get_actions(self, secret: Secret) -> dict[str, Any]:
+        return allowed(self.context["actor"], secret)
+
+
+class OneSecretSerializer(SecretSerializer):
+    """A secret; with `value` in the query, with its values."""
+
+    value = serializers.DictField(child=serializers.CharField(), required=False, read_only=True)
+
+
+class ValueSerializer(serializers.Serializer[Any]):
+    """The values of one version."""
+
+    id = HexField()
+    version = serializers.IntegerField()
+    value = serializers.DictField(child=serializers.CharField())
+
+
+class SecretVersionSerializer(serializers.Serializer[Any]):
+    """A version, without its values. `keys`: null where only the store knows them. `gone`: deleted there."""
+
+    number = serializers.IntegerField()
+    created = serializers.DateTimeField(source="created_at", allow_null=True)
+    created_by = serializers.CharField()
+    keys = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    gone = serializers.BooleanField(source="is_gone")
+
+
+class SecretViewSet(ResourceViewSet):
+    """Secrets: named sets of values."""
+
+    queryset = Secret.objects.select_related("owner", "created_by", "store")
+    serializer_class = SecretSerializer
+    edit_params = EditSecretParams
+    written = frozenset({"read_value"})
+    answers = {"retrieve": OneSecretSerializer, "read_value": ValueSerializer, "versions": SecretVersionSerializer(many=True)}
+    query_parameters = ("value", "reason")
+    operation_ids = {"read_value": "read_secret_value", "versions": "list_secret_versions", "adopt": "adopt_secret"}
+
+    def retrieve(self, request: Request, **kwargs: Any) -> Response:
+        """One secret; with `value`, its values: a right of its own (secret.read_value), and recorded."""
+        asked = request.query_params.get("value")
+        if asked is None or asked.lower() not in (*TRUE, ""):
+            refuse_unknown(request, (*READ_PARAMETERS, "value", "reason"))
+            return Response({"data": keep_only([self.answer(self.find())], request.query_params.get("only", ""))[0]})
+        refuse_unknown(request, (*READ_PARAMETERS, "value", "reason"))
+        secret = self.find()
+        found = read_value(self, secret, {"reason": request.query_params.get("reason", "")})
+        data = {**self.answer(secret), "value": found.texts}
+        return _untold(keep_only([data], request.query_params.get("only", ""))[0])
+
+    @extend_schema(request=ReasonParams, responses=ValueSerializer)
+    def read_value(self, request: Request, **kwargs: Any) -> Response:
+        """See its values, of the newest version or of `version`. Recorded, with the reason."""
+        refuse_unknown(request, ())
+        secret, body = self.find(), self.body()
+        refuse_unknown_fields(body, ReasonParams().fields)
+        found = read_value(self, secret, body)
+        return _untold({"id": secret.pk.hex, "version": found.number, "value": found.texts})
+
+    @extend_schema(responses=SecretVersionSerializer(many=True))
+    def versions(self, request: Request, **kwargs: Any) -> Response:
+        """Its versions, newest first. A store outside is asked."""
+        refuse_unknown(request, ())
+        secret = self.find()
+        return Response({"data": SecretVersionSerializer(stores.of(secret).versions(secret), many=True).data})
+
+    @extend_schema(request=AdoptSecretParams, responses=SecretSerializer)
+    def adopt(self, request: Request, **kwargs: Any) -> Response:
+        """Know a secret that a store outside holds already."""
+        refuse_unknown(request, ())
+        body = self.body()
+        refuse_unknown_fields(body, AdoptSecretParams().fields)
+        return self.made(perform(self.actor, Secret, "adopt", body))
+
+
+def read_value(view: SecretViewSet, secret: Secret, params: dict[str, Any]) -> stores.Contents:
+    """On record first, then read."""
+    job = perform(view.actor, secret, "read_value", params)
+    version = job.params.get("version")
+    return stores.of(secret).read(secret, int(version) if version is not None else None)
+
+
+def _untold(data: dict[str, Any]) -> Response:
+    return Response({"data": data}, headers={"Cache-Control": "no-store"})
+
+
+class SecretStoreSerializer(serializers.Serializer[Any]):
+    """Where secrets are kept outside, without what lets us in."""
+
+    id = HexField()
+    name = serializers.CharField(read_only=True)
+    address = serializers.CharField(read_only=True)
+    mount = serializers.CharField(read_only=True)
+    namespace = serializers.CharField(read_only=True)
+    role_id = serializers.CharField(read_only=True)
+    ca = serializers.CharField(read_only=True)
+    default = serializers.BooleanField(source="is_default", read_only=True)
+    tags = serializers.DictField(child=serializers.CharField(), read_only=True)
+    owned_by = RefField(source="owner")
+    created_by = RefField()
+    created = serializers.DateTimeField(source="created_at", read_only=True)
+    actions = serializers.SerializerMethodField()
+
+    @extend_schema_field(ACTIONS)
+    def get_actions(self, row: SecretStore) -> dict[str, Any]:
+        return allowed(self.context["actor"], row)
+
+
+class SecretStoreViewSet(ResourceViewSet):
+    """HashiCorp Vaults and OpenBaos that keep secrets."""
+
+    queryset = SecretStore.objects.select_related("owner", "created_by")
+    serializer_class = SecretStoreSerializer
+
+
+def api_routes() -> list[URLPattern]:
+    """Below /api/v2."""
+    one = {"lookup_url_kwarg": "secret"}
+    return [
+        path("secrets/adopt", SecretViewSet.as_view({"post": "adopt"})),
+        path("secrets/<str:secret>/versions", SecretViewSet.as_view({"get": "versions"}, **one)),
+        path("secrets/<str:secret>/actions/read-value", SecretViewSet.as_view({"post": "read_value"}, **one)),
+        *routes("secrets", SecretViewSet),
+        *routes("secret-stores", SecretStoreViewSet),
+    ]
