@@ -36,14 +36,17 @@ FACETS = {
 }
 
 
-def facets(actor: Actor, query: listing.Query) -> dict[str, Any]:
-    """{"counted", "is_partial", "facets": {name: [{"value", "label", "count"}, most frequent first]}} of what the query finds."""
+def facets(actor: Actor, query: listing.Query, most: int = FACET_VALUES) -> dict[str, Any]:
+    """{"counted", "is_partial", "facets": {name: [{"value", "label", "count"}, most frequent first]}} of what the query finds.
+
+    `most`: values of each.
+    """
     with search.time_limited(query.search):
         found = listing.rows(Event.objects.all(), actor, query).order_by("-at", "-id")
         columns = found.values("type", "target_kind", "via", "actor_id", "cloud_id")[: FACETED + 1]
         sql, params = columns.query.sql_with_params()
         counts = " UNION ALL ".join(
-            f"(SELECT '{name}', {value}, count(*) FROM found GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT {FACET_VALUES})"  # noqa: S608 - ours
+            f"(SELECT '{name}', {value}, count(*) FROM found GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT {int(most)})"  # noqa: S608 - ours
             for name, value in FACETS.items()
         )
         with connection.cursor() as cursor:

@@ -21,6 +21,7 @@ from frontend.listing import PAGE
 from frontend.progress import with_detail
 from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows
 from frontend.runs import run_rows, with_side
+from frontend.timeline import tail
 from machines.models import Session
 
 MOST = 500  # ids of one fragment that one page may show
@@ -172,6 +173,12 @@ def _shells_button(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     open_now = Session.objects.filter(org=viewer.org, owner=viewer.user).exclude(state=Session.State.ENDED).count()
     context = {"frame": {"org": viewer.org, "shells": open_now}, "base": viewer.base, "live": True}
     return dict.fromkeys(ids, render_to_string("components/shells_button.html", context))
+
+
+@fragment("log.tail", "event", whole=True)
+def _log_tail(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    context = {"org": viewer.org, "live": True, **tail(viewer.actor)}
+    return dict.fromkeys(ids, render_to_string("log/_tail.html", context))
 
 
 @fragment("jobs.button", "job", whole=True)

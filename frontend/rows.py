@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from clouds.models import Cloud, Poll
+from core import personal
 from core.actor import Actor
 from core.models import Event, Job
 from frontend import words
@@ -107,11 +108,47 @@ def event_rows(events: Sequence[Event]) -> list[Event]:
         extra.person = person
         extra.who = person.full_name if person else event.via.partition(":")[0]
         extra.verb, _dot, extra.outcome = event.type.rpartition(".")
+        extra.of, extra.did = (f"{extra.verb.partition('.')[0]}.", extra.verb.partition(".")[2]) if "." in extra.verb else ("", extra.verb)
         extra.label = words.event_label(event.type)
         extra.lines = diff(event)
         extra.via_short = event.via.partition(":")[0]
         extra.why = event.detail.get("reason") or event.detail.get("error") or ""
     return list(events)
+
+
+def with_story(actor: Actor, events: list[Event]) -> list[Event]:
+    """Each with `took_s` of its job, `address`, `su_by`, `cloud_name` of what polling saw, and `summary`: what it was about in a line."""
+    known = personal.read_all({event.pk: event.personal for event in events})
+    ended = {event.job_id for event in events if event.job_id and event.type.rpartition(".")[2] in ("succeeded", "failed")}
+    jobs = {job.pk: job for job in Job.objects.visible_to(actor).filter(pk__in=ended).only("started_at", "finished_at")}
+    seen = {event.cloud_id for event in events if event.cloud_id and event.via.startswith("poll")}
+    clouds = dict(Cloud.objects.visible_to(actor).filter(pk__in=seen).values_list("pk", "name")) if seen else {}
+    for event in events:
+        extra: Any = event
+        about = known[event.pk] or {}
+        job = jobs.get(event.job_id)
+        extra.took_s = (job.finished_at - job.started_at).total_seconds() if job and job.finished_at and job.started_at else None
+        extra.address, extra.su_by = about.get("address", ""), about.get("su_by", "")
+        extra.subject = about.get("subject", "")
+        extra.cloud_name = clouds.get(event.cloud_id, "") if event.via.startswith("poll") else ""
+        extra.summary = changes(event) or extra.why or _facts(event.detail)
+    return events
+
+
+def changes(event: Event) -> str:
+    """Before and after in a line: “size: small → large · env: dev”."""
+    before, after = event.before or {}, event.after or {}
+    found = []
+    for key in sorted({*before, *after}):
+        was, now = before.get(key), after.get(key)
+        if was != now and not isinstance(was, dict) and not isinstance(now, dict):
+            found.append(f"{key}: {_plain(was)} → {_plain(now)}" if key in before and was not in (None, "") else f"{key}: {_plain(now)}")
+    found += [text for _css, text in _differences(before, after) if "." in text.partition(":")[0]]
+    return " · ".join(found[:3])
+
+
+def _facts(detail: Mapping[str, Any]) -> str:
+    return " · ".join(f"{key}: {_plain(value)}" for key, value in list(detail.items())[:2] if value not in (None, "", [], {}))
 
 
 def diff(event: Event) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from core import listing as lists
 from core.api.events import events_file
 from core.api.lists import csv_answer
-from frontend import listing
+from frontend import listing, timeline
 from frontend.rows import machine_queryset
 from frontend.views.base import ConsoleView
 from machines.models import Machine
@@ -59,12 +59,13 @@ class MachinesCsvView(ConsoleView):
 
 
 class LogFileView(ConsoleView):
-    """The events of a query, oldest last: CSV, or JSON a line."""
+    """The events of a query in the page's span of time, oldest last: CSV, or JSON a line."""
 
     section = "log"
 
     def get(self, request: HttpRequest, form: str) -> HttpResponseBase:
-        return events_file(self.actor, listing.query(request.GET), form)
+        span = timeline.span(request.GET, self.actor.org_id)
+        return events_file(self.actor, span.narrowed(listing.query(request.GET)), form)
 
 
 def _machine(row: Machine) -> Mapping[str, Any]:

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
-from core.models import Event
-from frontend import listing
-from frontend.rows import event_rows
+from frontend import listing, timeline
+from frontend.facets import facets
+from frontend.rows import event_rows, with_story
 from frontend.views.base import ConsoleView
-
-OUTCOMES = ("succeeded", "failed", "refused", "requested", "observed")
-KINDS = ("machine", "cloud", "key", "team", "user", "token", "policy")
 
 
 class LogView(ConsoleView):
-    """Every act, refusal and change, newest first."""
+    """Every act, refusal and change, newest first: how many when, what of, by whom; new ones come in on top."""
 
     section = "log"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        page = listing.page(Event.objects.all(), request.GET, self.actor, default="-id")
-        page.rows = event_rows(page.rows)
-        facets = [
-            {"title": key, "items": [{"value": v, "on": f"{key}:{v}" in page.q.split()} for v in values]}
-            for key, values in (("outcome", OUTCOMES), ("kind", KINDS))
-        ]
-        for facet in facets:
-            for item in facet["items"]:
-                term = f"{facet['title']}:{item['value']}"
-                words = [word for word in page.q.split() if word != term and not (word.startswith(f"{facet['title']}:"))]
-                item["q"] = " ".join(words if item["on"] else [*words, term])
-        return self.page("log/list.html", {"page": page, "facets": facets}, status=400 if page.error else 200)
+        span = timeline.span(request.GET, self.actor.org_id)
+        page = listing.page(span.rows(), request.GET, self.actor, default="-id")
+        page.rows = with_story(self.actor, event_rows(page.rows))
+        query = listing.query(request.GET)
+        if page.error:
+            query = replace(query, search="")
+        context: dict[str, Any] = {
+            "page": page,
+            "span": span,
+            "presets": [(name, label) for name, (label, _words, _length) in timeline.PRESETS.items()],
+            "bars": timeline.bars(self.actor, query, span),
+            "facets": facets(self.actor, query, span),
+            "tails": span.last is None and not page.previous_url and not page.error,
+            "now": timezone.now(),
+        }
+        if context["tails"]:
+            context |= timeline.tail(self.actor)
+        return self.page("log/list.html", context, status=400 if page.error else 200)

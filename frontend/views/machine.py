@@ -13,7 +13,7 @@ from core.actions import Action, actions_of, perform
 from core.errors import Invalid, MistError
 from core.models import Event, Job
 from frontend import acts, dialogs, forms, listing, tabs, words
-from frontend.rows import event_rows, job_rows, machine_queryset, with_jobs
+from frontend.rows import event_rows, job_rows, machine_queryset, with_jobs, with_story
 from frontend.views.base import ConsoleView, problem
 from keys.models import Authority
 from machines.models import Machine
@@ -81,7 +81,7 @@ class MachineEventsView(OneMachine):
         machine = self.machine(identity)
         rows = Event.objects.filter(target_kind="machine", target_id=machine.pk)
         page = listing.page(rows, request.GET, self.actor, default="-id")
-        page.rows = event_rows(page.rows)
+        page.rows = with_story(self.actor, event_rows(page.rows))
         return self.show(machine, "log", {"page": page})
 
 

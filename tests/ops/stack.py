@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,8 @@ class Stack:
         supervisor = self.process.pid
         found = {}
         for pid in children(supervisor):
-            found[Path(f"/proc/{pid}/comm").read_text().strip()] = pid
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                found[Path(f"/proc/{pid}/comm").read_text().strip()] = pid
         return found
 
     def family(self) -> list[int]:

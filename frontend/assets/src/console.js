@@ -2,6 +2,7 @@
 import "htmx.org/dist/htmx.esm.js";
 import "htmx.org/dist/ext/hx-ws.js";
 import "htmx.org/dist/ext/hx-preload.js";
+import "./brush.js";
 import "./copy.js";
 import "./dialog.js";
 import "./draft.js";
@@ -14,5 +15,6 @@ import "./optimistic.js";
 import "./palette.js";
 import "./query.js";
 import "./rows.js";
+import "./tail.js";
 import "./times.js";
 import "./toast.js";
