@@ -1,6 +1,6 @@
 """`/ws/console`: the page says what it shows, and gets the markup of what of it changed.
 
-→ {"show": {"machine.row": ["0198…", …], "job.toast": […], "jobs.button": ["<organization>"]}}
+→ {"show": {"machine.row": ["0198…", …], "job.toast": […], "jobs.button": ["<organization>"]}, "how": {"cols": "location,size"}}
 ← <tr id=… hx-swap-oob="outerMorph">…</tr>…      what is on screen, as it is now: on every connect, then on every change
 ← {"gone": {"machine.row": ["0198…"]}}            deleted, or out of sight
 """
@@ -26,6 +26,7 @@ class ConsoleConsumer(ActorConsumer):
     """One page's socket."""
 
     shown: dict[str, set[UUID]]
+    how: dict[str, str]
 
     async def connect(self) -> None:
         self.sent: dict[str, float] = {}  # {fragment that is sent so often at most: when it was}
@@ -36,7 +37,7 @@ class ConsoleConsumer(ActorConsumer):
         if "show" not in message:
             return
         before = getattr(self, "shown", {})
-        self.shown = fragments.parse(message["show"])
+        self.shown, self.how = fragments.parse(message["show"]), fragments.parse_how(message.get("how"))
         for kind in {kind for name in self.shown for kind in fragments.kinds_of(name)} - self.reader.subscriptions.keys():
             try:
                 await self.reader.subscribe(kind, kind=kind)
@@ -82,7 +83,7 @@ class ConsoleConsumer(ActorConsumer):
             await self._send({name: ids})
 
     async def _send(self, wanted: Mapping[str, set[UUID]]) -> None:
-        pieces, gone = await hop(_render, self.reader.actor, wanted)
+        pieces, gone = await hop(_render, self.reader.actor, wanted, self.how)
         # Rows by themselves: a <tr> among other elements loses its tags when the browser reads it.
         for is_row in (True, False):
             html = "".join(piece for piece in pieces if piece.lstrip().startswith("<tr") is is_row)
@@ -92,13 +93,13 @@ class ConsoleConsumer(ActorConsumer):
             await self.send_json({"gone": gone})
 
 
-def _render(actor: Actor, wanted: Mapping[str, set[UUID]]) -> tuple[list[str], dict[str, list[str]]]:
+def _render(actor: Actor, wanted: Mapping[str, set[UUID]], how: Mapping[str, str]) -> tuple[list[str], dict[str, list[str]]]:
     """(the markup of what may be seen, what may not)."""
     user = User.objects.filter(pk=actor.user_id).first()
     org = Organization.objects.filter(pk=actor.org_id).first()
     if user is None or org is None:
         return [], {}
-    viewer = fragments.Viewer(org=org, user=user, actor=actor)
+    viewer = fragments.Viewer(org=org, user=user, actor=actor, how=how)
     pieces: list[str] = []
     gone: dict[str, list[str]] = {}
     for name, ids in wanted.items():

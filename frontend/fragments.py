@@ -6,7 +6,7 @@ An element says `data-live="machine.row:<id>"`; when a machine changes, the cons
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from accounts.models import Organization, User
 from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
-from frontend import acts, overview, toasts
+from frontend import acts, columns, overview, toasts
 from frontend.listing import PAGE
 from frontend.progress import with_detail
 from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows
@@ -30,11 +30,12 @@ Render = Callable[["Viewer", Iterable[UUID]], Mapping[UUID, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Viewer:
-    """Who gets the piece, and in which organization."""
+    """Who gets the piece, and in which organization. `how`: what the page says of how it shows its rows ({"cols": …})."""
 
     org: Organization
     user: User
     actor: Actor
+    how: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def base(self) -> str:
@@ -94,6 +95,12 @@ def parse(shown: Any) -> dict[str, set[UUID]]:
     return wanted
 
 
+def parse_how(how: Any) -> dict[str, str]:
+    """What a page says of how it shows its rows: texts of a bearable length."""
+    pairs = how.items() if isinstance(how, dict) else ()
+    return {str(key): value for key, value in list(pairs)[:10] if isinstance(value, str) and len(value) <= 4000}
+
+
 def render(viewer: Viewer, name: str, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     """The markup of these, as they are now; what is gone or not to be seen is left out."""
     return _fragments[name].render(viewer, ids)
@@ -106,7 +113,9 @@ def _each(template: str, variable: str, viewer: Viewer, rows: Iterable[Any], **m
 
 @fragment("machine.row", "machine")
 def _machine_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
-    return _each("machines/_row.html", "machine", viewer, machine_rows(viewer.actor, ids))
+    shown = columns.chosen(viewer.how.get("cols", ""))
+    rows = machine_rows(viewer.actor, ids, *columns.related(shown))
+    return _each("machines/_row.html", "machine", viewer, rows, columns=shown)
 
 
 @fragment("machine.head", "machine")

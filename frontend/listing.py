@@ -42,6 +42,11 @@ class Page:
         return self.start + 1 if self.rows else 0
 
     @property
+    def roughly(self) -> int:
+        """The total; a guess without the digits that mean nothing."""
+        return round(self.total, -2) if self.is_estimate else self.total
+
+    @property
     def last(self) -> int:
         return self.start + len(self.rows)
 

@@ -20,14 +20,14 @@ from frontend.progress import with_progress
 from machines.models import Machine, Session
 
 
-def machine_queryset() -> Any:
-    """What of machines a row shows, in one query; `visible_to` is still to be asked."""
-    return Machine.objects.select_related("cloud", "location", "size", "owner").defer("extra", "cloud_tags", "cloud__config")
+def machine_queryset(*more: str) -> Any:
+    """What of machines a row shows, in one query; `visible_to` is still to be asked. more: other relations it shows."""
+    return Machine.objects.select_related("cloud", "location", "size", "owner", *more).defer("extra", "cloud_tags", "cloud__config")
 
 
-def machine_rows(actor: Actor, ids: Iterable[UUID]) -> list[Machine]:
-    """These machines as they are now, with the verb at work on each as `doing`."""
-    return with_jobs(list(machine_queryset().visible_to(actor).filter(pk__in=list(ids))))
+def machine_rows(actor: Actor, ids: Iterable[UUID], *more: str) -> list[Machine]:
+    """These machines as they are now, with the verb at work on each as `active_job`."""
+    return with_jobs(list(machine_queryset(*more).visible_to(actor).filter(pk__in=list(ids))))
 
 
 def with_jobs(machines: list[Machine]) -> list[Machine]:

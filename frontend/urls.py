@@ -34,6 +34,8 @@ org: list[URLPattern | URLResolver] = [
     path("machines", machines.MachinesView.as_view()),
     path("machines.csv", export.MachinesCsvView.as_view()),
     path("machines/views", machines.SaveViewView.as_view()),
+    path("machines/views/<str:identity>", machines.OpenViewView.as_view()),
+    path("machines/counts", machines.MachineCountsView.as_view()),
     path("machines/new", create.CreateMachineView.as_view()),
     path("machines/new/<slug:part>", create.CreatePartView.as_view()),
     path("machines/bulk", bulk.BulkBarView.as_view()),

@@ -316,6 +316,12 @@ def as_json(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
+@register.simple_tag
+def cell(row: Any, column: Any) -> SafeString | str:
+    """What stands in a column (frontend.columns) of a row."""
+    return column.cell(row)  # type: ignore[no-any-return]
+
+
 @register.filter
 def get(mapping: Mapping[str, Any] | None, key: str) -> Any:
     return (mapping or {}).get(key)
@@ -360,11 +366,14 @@ def columns(hours: Sequence[tuple[int, int]], label: str = "") -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def query(context: template.Context, **changes: Any) -> str:
-    """This address with some parameters changed; None or "" drops one. Paging starts again unless it is what changes."""
+    """This address with some parameters changed; None or "" drops one, but where a saved view would say it "" stays.
+
+    Paging starts again unless it is what changes.
+    """
     params = context["request"].GET.copy()
     changes = {"cursor": None, "back": None, "from": None, **changes}
     for key, value in changes.items():
-        if value in (None, ""):
+        if value is None or (value == "" and "view" not in params):
             params.pop(key, None)
         else:
             params[key] = str(value)

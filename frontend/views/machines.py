@@ -1,90 +1,268 @@
-"""The machines list and its saved views."""
+"""The machines list and its saved views. Its address is its state: ?view= &q= &sort= &cols= &cloud= &cursor=."""
 
 from __future__ import annotations
 
+import json
 import time
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.db.models import QuerySet, Sum
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from accounts.models import View
+from accounts.models import Team, View
+from core import guard
+from core import listing as lists
 from core.actions import perform
-from core.errors import MistError
-from frontend import listing, toasts
+from core.errors import BadRequest, BadSearch, MistError
+from frontend import columns, listing, toasts
 from frontend.rows import machine_queryset, with_jobs
+from frontend.templatetags.humanish import money, thousands
 from frontend.views.base import ConsoleView
+from machines.models import Machine
 
 STARTING_VIEWS = (
-    ("", _("All")),
-    ("state:running", _("Running")),
-    ("state:stopped", _("Stopped")),
-    ("state:error,unknown", _("Failed or unknown")),
-    ("ends<7d", _("Ends within 7 days")),
-    ("owner:none", _("No owner")),
+    ("", gettext_lazy("All")),
+    ("state:running", gettext_lazy("Running")),
+    ("state:stopped", gettext_lazy("Stopped")),
+    ("state:error,unknown", gettext_lazy("Failed or unknown")),
+    ("ends<7d", gettext_lazy("Ends within 7 days")),
+    ("owner:none", gettext_lazy("No owner")),
 )
+SAVED = 20  # views that are tabs
+STATE = ("q", "sort", "cols")  # what a view keeps, as in an address
 
 
-class MachinesView(ConsoleView):
-    """The list. Its address is its state."""
+class MachineListView(ConsoleView):
+    """What the list, its counts and its exports share: the view that is open, and what is asked."""
 
     section = "machines"
 
+    @cached_property
+    def saved(self) -> list[View]:
+        return list(View.objects.visible_to(self.actor).filter(of_kind="machine").select_related("owner").order_by("name")[:SAVED])
+
+    @cached_property
+    def open_view(self) -> View | None:
+        """The saved view of ?view=.  Raises: Http404: there is none."""
+        wanted = self.request.GET.get("view", "")
+        if not wanted:
+            return None
+        found = next((view for view in self.saved if view.pk.hex == wanted), None)
+        return found or self.find(View, wanted)
+
+    @cached_property
+    def asked(self) -> QueryDict:
+        """The parameters, with what the open view says where the address does not."""
+        params = self.request.GET.copy()
+        if self.open_view is not None:
+            for key, value in kept(self.open_view).items():
+                params.setdefault(key, value)
+        return params
+
+    @property
+    def is_changed(self) -> bool:
+        """Is the open view shown otherwise than it was saved?"""
+        return self.open_view is not None and any(self.request.GET.get(key, value) != value for key, value in kept(self.open_view).items())
+
+
+def kept(view: View) -> dict[str, str]:
+    """A saved view as parameters of an address."""
+    return {"q": view.query, "sort": view.sort, "cols": columns.written(view.columns) if view.columns else ""}
+
+
+class MachinesView(MachineListView):
+    """The list."""
+
     def get(self, request: HttpRequest) -> HttpResponse:
+        if "col" in request.GET:
+            return self.with_columns()
+        if not request.GET and (default := next((view for view in self.saved if view.is_default and self.is_mine(view)), None)):
+            return HttpResponseRedirect(f"{request.path}?view={default.pk.hex}")
         began = time.perf_counter()
-        page = listing.page(machine_queryset(), request.GET, self.actor, default="name")
+        cols = self.asked.get("cols", "")
+        shown = columns.chosen(cols)
+        page = listing.page(machine_queryset(*columns.related(shown)), self.asked, self.actor, default="name")
         with_jobs(page.rows)
         context = {
             "page": page,
-            "views": self.views(page),
+            "views": self.tabs(page),
+            "open_view": self.open_view,
+            "is_mine": self.open_view is not None and self.is_mine(self.open_view),
+            "is_changed": self.is_changed,
+            "state": {key: self.asked.get(key, "") for key in STATE},
             "save_view_url": f"{self.frame.base}/machines/views",
+            "teams": Team.objects.filter(org=self.org, members=self.frame.user, is_owners=False).order_by("name")[:20],
+            "may_share": guard.permits(self.actor, View(org=self.org, owner=self.frame.user), "share"),
+            "columns": shown,
+            "how": json.dumps({"cols": cols}),
+            "offered": columns.offered(cols, page.rows),
+            "sums": []
+            if page.is_estimate or page.error
+            else sums(lists.rows(Machine.objects.all(), self.actor, listing.query(self.asked))),
+            "filters": self.filters(page),
             "took_ms": round((time.perf_counter() - began) * 1000),
-            "columns": COLUMNS,
         }
         return self.page("machines/list.html", context, status=400 if page.error else 200)
 
-    def views(self, page: listing.Page) -> list[dict[str, Any]]:
-        """The tabs: those everybody has, then the saved ones."""
-        tabs: list[dict[str, Any]] = [{"q": q, "title": title, "current": q == page.q} for q, title in STARTING_VIEWS]
-        for view in View.objects.visible_to(self.actor).filter(of_kind="machine").order_by("name")[:20]:
-            pairs = {key: value for key, value in (("q", view.query), ("sort", view.sort)) if value}
-            url = f"{self.frame.base}/machines?{urlencode(pairs)}"
-            current = view.query == page.q and (not view.sort or view.sort == page.sort)
-            tabs.append({"title": view.name, "url": url, "current": current, "mine": view.owner_id == self.actor.user_id, "view": view})
-        seen = False
-        for tab in reversed(tabs):  # of two that say the same the saved one is the current
-            tab["current"], seen = tab["current"] and not seen, seen or tab["current"]
+    def is_mine(self, view: View) -> bool:
+        return view.owner_id == self.actor.user_id
+
+    def with_columns(self) -> HttpResponse:
+        """The address of the form of columns as one that can be kept: ?cols=."""
+        params = self.request.GET.copy()
+        asked = [*params.pop("col"), *(f"tag:{key.strip()}" for key in params.pop("tag", []) if key.strip())]
+        params["cols"] = columns.written(asked)
+        if not params["cols"] and "view" not in params:
+            del params["cols"]
+        return HttpResponseRedirect(f"{self.request.path}?{params.urlencode()}" if params else self.request.path)
+
+    def tabs(self, page: listing.Page) -> list[dict[str, Any]]:
+        """Those everybody has, then the saved ones. `key`: by which its count is told."""
+        here = f"{self.frame.base}/machines"
+        tabs: list[dict[str, Any]] = []
+        for number, (query, title) in enumerate(STARTING_VIEWS):
+            current = self.open_view is None and query == page.q
+            tabs.append({"key": f"s{number}", "title": title, "url": f"{here}?{urlencode({'q': query})}", "current": current})
+        tabs[0]["count"] = self.frame.machine_count
+        for view in self.saved:
+            tabs.append(
+                {
+                    "key": view.pk.hex,
+                    "title": view.name,
+                    "url": f"{here}?view={view.pk.hex}",
+                    "current": view == self.open_view,
+                    "saved": True,
+                    "default": view.is_default and self.is_mine(view),
+                }
+            )
+        if self.open_view is not None and self.open_view not in self.saved:
+            tabs.append({"key": self.open_view.pk.hex, "title": self.open_view.name, "url": "", "current": True, "saved": True})
         return tabs
+
+    def filters(self, page: listing.Page) -> list[dict[str, Any]]:
+        """Terms that a click puts into the query, or takes out of it."""
+        groups = (
+            (_("State"), [(f"state:{value}", title) for value, title in FILTERED_STATES]),
+            (_("Cloud"), [(f"cloud:{_quoted(cloud.name)}", cloud.name) for cloud in self.frame.clouds[:8]]),
+            (_("Other"), [(term, title) for term, title in FILTERS]),
+        )
+        found = []
+        for heading, terms in groups:
+            items = []
+            for term, title in terms:
+                on = f" {term} " in f" {page.q} "
+                rest = f" {page.q} ".replace(f" {term} ", " ").strip()
+                items.append({"title": title, "term": term, "on": on, "q": rest if on else f"{rest} {term}".strip()})
+            found.append({"title": heading, "items": items})
+        return found
+
+
+FILTERED_STATES = (
+    ("running", gettext_lazy("Running")),
+    ("stopped", gettext_lazy("Stopped")),
+    ("suspended", gettext_lazy("Suspended")),
+    ("error", gettext_lazy("Error")),
+    ("unknown", gettext_lazy("Unknown")),
+)
+FILTERS = (
+    ("owner:me", gettext_lazy("Mine")),
+    ("owner:none", gettext_lazy("No owner")),
+    ("tag:none", gettext_lazy("No tags")),
+    ("ends<7d", gettext_lazy("Ends within 7 days")),
+    ("age<1d", gettext_lazy("Made within a day")),
+    ("missing:yes", gettext_lazy("Gone from its cloud")),
+)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34))}"'
+
+
+def sums(rows: QuerySet[Any]) -> list[str]:
+    """What these cost a month, a currency each; what costs nothing known is left out."""
+    found = rows.filter(cost_month__isnull=False).order_by().values_list("currency").annotate(total=Sum("cost_month"))
+    return [money(total, currency).replace(".00", "") for currency, total in sorted((c, round(t)) for c, t in found) if total]
+
+
+class MachineCountsView(MachineListView):
+    """How many machines each tab has, and what those of this query cost: told after the page, and again as things change."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        cloud = request.GET.get("cloud", "")
+        queries = {f"s{number}": query for number, (query, _title) in enumerate(STARTING_VIEWS)}
+        queries |= {view.pk.hex: view.query for view in self.saved}
+        counts: dict[str, str] = {}
+        for key, query in queries.items():
+            try:
+                n, more = lists.count(lists.rows(Machine.objects.all(), self.actor, lists.Query(search=query, cloud=cloud)))
+            except MistError:  # a view of a key or cloud that is there no more
+                continue
+            counts[key] = f"{thousands(lists.EXACT_TO)}+" if more and query else thousands(n)
+        counts["s0"] = thousands(lists.rows(Machine.objects.all(), self.actor, lists.Query(cloud=cloud)).count())
+        costs: list[str] = []
+        try:
+            costs = sums(lists.rows(Machine.objects.all(), self.actor, listing.query(self.asked)))
+        except (BadSearch, BadRequest):
+            pass
+        response = JsonResponse({"counts": counts, "cost": " + ".join(costs)})
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+class OpenViewView(ConsoleView):
+    """A saved view by its own address."""
+
+    section = "machines"
+
+    def get(self, request: HttpRequest, identity: str) -> HttpResponse:
+        view = self.find(View, identity)
+        if view.of_kind != "machine":
+            raise Http404
+        return HttpResponseRedirect(f"{self.frame.base}/machines?view={view.pk.hex}")
 
 
 class SaveViewView(ConsoleView):
-    """Keep the query of the list under a name; or forget one."""
+    """Keep what the list shows under a name, or in the open view; make that the first one opens; forget it."""
 
     section = "machines"
 
     def post(self, request: HttpRequest) -> HttpResponse:
         data = request.POST
-        query = {key: data[key] for key in ("q", "sort") if data.get(key)}
-        to = f"{self.frame.base}/machines?{urlencode(query)}"
+        here = f"{self.frame.base}/machines"
+        back = f"{here}?{urlencode({key: data[key] for key in ('view', *STATE) if data.get(key)})}"
+        asked: dict[str, Any] = {
+            "query": data.get("q", ""),
+            "sort": data.get("sort", ""),
+            "columns": list(columns.keys(data.get("cols", ""))),
+        }
         try:
             if "delete" in data:
                 perform(self.actor, self.find(View, data["delete"]), "delete")
-                return self.done(toasts.note(_("View deleted")), f"{self.frame.base}/machines")
-            asked = {"kind": "machine", "name": data.get("name", ""), "query": data.get("q", ""), "sort": data.get("sort", "")}
-            perform(self.actor, View, "create", asked)
+                return self.done(toasts.note(_("View deleted")), f"{here}?q=")
+            if "default" in data:
+                view = self.find(View, data["default"])
+                perform(self.actor, view, "edit", {"is_default": not view.is_default})
+                said = _("Machines open with all again") if view.is_default else _("Machines open with this view now")
+                return self.done(toasts.note(said), back)
+            if "save" in data:
+                view = self.find(View, data["save"])
+                perform(self.actor, view, "edit", asked)
+                return self.done(toasts.note(_("View saved")), f"{here}?view={view.pk.hex}")
+            made = perform(
+                self.actor, View, "create", {"kind": "machine", "name": data.get("name", ""), **asked, **_shared(data.get("for", ""))}
+            )
         except MistError as error:
-            return self.failed(_("The view was not saved."), error, to)
-        return self.done(toasts.note(_("View saved")), to)
+            return self.failed(_("The view was not saved."), error, back)
+        return self.done(toasts.note(_("View saved")), f"{here}?view={UUID(str(made.target_id)).hex}")
 
 
-COLUMNS = (
-    ("name", _("Name"), "", ""),
-    ("location", _("Location"), "w-160 p2", ""),
-    ("size", _("Size"), "w-160 p2", ""),
-    ("", _("Address"), "w-120 p1", ""),
-    ("cost", _("Cost a month"), "w-100 p3", "n"),
-    ("", _("Owner"), "w-100 p3", ""),
-    ("", _("Tags"), "w-200 p3", ""),
-    ("created", _("Age"), "w-70 p2", "n"),
-)
+def _shared(whom: str) -> dict[str, Any]:
+    """`for` of the form: "" is oneself, "org" everybody, else the id of a team."""
+    if whom in ("", "org"):
+        return {"visibility": whom or "private"}
+    return {"visibility": "team", "team": whom}

@@ -14,8 +14,9 @@ from frontend.urls import org
 from machines.models import Machine
 from tests.api.world import World
 
-# The kind of row an address names, by its first part.
+# The kind of row an address names, by its first part, or its first two.
 KINDS = {
+    "machines/views": "view",
     "machines": "machine",
     "shells": "session",
     "sessions": "session",
@@ -79,7 +80,8 @@ def addresses(world: World) -> list[str]:
     for route in readable():
         row = route
         if "<str:identity>" in route:
-            row = route.replace("<str:identity>", world.name_of(KINDS[route.split("/")[0]]))
+            kind = KINDS.get("/".join(route.split("/")[:2])) or KINDS[route.split("/")[0]]
+            row = route.replace("<str:identity>", world.name_of(kind))
         if "<" in row:
             found += [re.sub(r"<[^>]+>", word, row) for word in WORDS[route]]
         else:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from accounts.models import Team, User, View
+from accounts.models import Team, User
 from clouds.models import Image, Location, Size
 from core.actions import perform
 from core.models import Event, Job
@@ -222,16 +222,6 @@ def test_a_machine_is_planned_then_created_from_what_its_cloud_offers(place: Pla
     made = Machine.objects.get(name="fresh-1")
     assert made.external_id
     assert made.tags == {"env": "dev"}
-
-
-def test_a_view_is_saved_as_a_tab_and_deleted(place: Place) -> None:
-    place.admin.post(f"{place.base}/machines/views", {"name": "Up", "q": "state:running", "sort": "-name"})
-    page = place.admin.get(f"{place.base}/machines?q=state:running&sort=-name").content.decode()
-    assert "Up</a>" in page
-    view = View.objects.get(name="Up")
-    assert "Up</a>" not in place.nobody.get(f"{place.base}/machines").content.decode()
-    place.admin.post(f"{place.base}/machines/views", {"delete": view.pk.hex})
-    assert not View.objects.exists()
 
 
 @pytest.mark.parametrize("path", ["machines", "log", "machines?q=state:stopped"])

@@ -18,3 +18,4 @@ import "./rows.js";
 import "./tail.js";
 import "./times.js";
 import "./toast.js";
+import "./views.js";

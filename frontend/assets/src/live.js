@@ -51,7 +51,8 @@ class MistLive extends HTMLElement {
       const [name, id] = element.dataset.live.split(":");
       (shown[name] ??= []).push(id);
     }
-    const text = JSON.stringify({ show: shown });
+    const how = document.querySelector("[data-live-how]");
+    const text = JSON.stringify({ show: shown, how: how ? JSON.parse(how.dataset.liveHow) : {} });
     if (text === this.shown && this.shownOn === this.connection.socket) return;
     this.shown = text;
     this.shownOn = this.connection.socket;
