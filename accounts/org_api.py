@@ -275,10 +275,14 @@ class PolicyViewSet(ReadViewSet):
     def _asked(self) -> tuple[Any, str]:
         """The row and right of `verb` and `id`."""
         query = self.request.query_params
+        if not query.get("verb"):
+            raise Invalid(fields={"verb": ["Say which verb, as in ?verb=machine.stop&id=web-1. /policies/verbs lists them."]})
         kind, _, right = query.get("verb", "").partition(".")
         known = policies.verbs_known()
         if right not in known.get(kind, ()):
-            raise Invalid(fields={"verb": [f"There is no verb {query.get('verb', '')[:80]!r}."]})
+            raise Invalid(fields={"verb": [policies.no_verb(query["verb"])]})
+        if not query.get("id"):
+            raise Invalid(fields={"id": [f"Say which {kind.replace('_', ' ')}, by id or name."]})
         try:
             return policies.find(self.actor, kind, query.get("id", "")), right
         except NotFound:

@@ -39,29 +39,41 @@ def _nearest(word: str, words: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
+def no_verb(verb: str) -> str:
+    """That there is no such verb, and which one is near."""
+    return (
+        f"There is no verb {verb[:80]}.{_nearest(verb, (f'{kind}.{right}' for kind, rights in verbs_known().items() for right in rights))}"
+    )
+
+
 class _Wrong(Exception):
-    """What is wrong with one statement."""
+    """What is wrong with one statement, and in which part of it: effect, verbs or what."""
+
+    def __init__(self, detail: str, part: str = "what") -> None:
+        super().__init__(detail)
+        self.part = part
 
 
 def validate(statements: Any, actor: Actor, kept: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Statements as sent, in the form they are stored in. Clouds may be named; they and ids must be such as the actor may read,
     or stand in `kept`, the statements being replaced.
 
-    Raises: Invalid: `fields` names the statement (from 1) and what it got wrong.
+    Raises: Invalid: `fields` names the statement (from 1) and what it got wrong; `places` says the same for programs.
     """
     if not isinstance(statements, list):
         raise Invalid(fields={"statements": ["Send a list of statements."]})
     if len(statements) > MAX_STATEMENTS:
         raise Invalid(fields={"statements": [f"At most {MAX_STATEMENTS} statements."]})
     known_ids = {str(i) for old in kept for part in ("ids", "clouds") for i in (old.get("what") or {}).get(part) or ()}
-    stored, wrong = [], []
+    stored, wrong, places = [], [], []
     for number, sent in enumerate(statements, start=1):
         try:
             stored.append(_validate_one(sent, actor, known_ids))
         except _Wrong as error:
             wrong.append(f"Statement {number}: {error}")
+            places.append({"statement": number, "part": error.part, "detail": str(error)})
     if wrong:
-        raise Invalid(fields={"statements": wrong}, code="bad_statement")
+        raise Invalid(fields={"statements": wrong}, code="bad_statement", places=places)
     return stored
 
 
@@ -72,18 +84,18 @@ def _validate_one(sent: Any, actor: Actor, known_ids: set[str]) -> dict[str, Any
     if extra:
         raise _Wrong(f"it knows no {extra[0][:60]}. It has effect, verbs and what.")
     if sent.get("effect") not in ("allow", "deny"):
-        raise _Wrong("its effect is allow or deny.")
+        raise _Wrong("its effect is allow or deny.", "effect")
     verbs = _strings(sent.get("verbs"), "verbs", MAX_VERBS)
     if not verbs:
-        raise _Wrong("it names no verb. Use * for all.")
+        raise _Wrong("it names no verb. Use * for all.", "verbs")
     for verb in verbs:
         _check_verb(verb)
     what = sent.get("what") or {}
     if not isinstance(what, dict):
-        raise _Wrong("its what is an object with kinds, ids, tags and clouds.")
-    extra = sorted(set(what) - {"kinds", "ids", "tags", "clouds"})
+        raise _Wrong("its what is an object with kinds, ids, tags, clouds and own.")
+    extra = sorted(set(what) - {"kinds", "ids", "tags", "clouds", "own"})
     if extra:
-        raise _Wrong(f"its what knows no {extra[0][:60]}. It has kinds, ids, tags and clouds.")
+        raise _Wrong(f"its what knows no {extra[0][:60]}. It has kinds, ids, tags, clouds and own.")
     found: dict[str, Any] = {}
     if named := _strings(what.get("kinds"), "kinds", 100):
         for kind in named:
@@ -96,6 +108,10 @@ def _validate_one(sent: Any, actor: Actor, known_ids: set[str]) -> dict[str, Any
         found["tags"] = tags
     if clouds := _strings(what.get("clouds"), "clouds", MAX_IDS):
         found["clouds"] = _seen_clouds(clouds, actor, known_ids)
+    if what.get("own") not in (None, False, True):
+        raise _Wrong("its own is true or false.")
+    if what.get("own"):
+        found["own"] = True
     return {"effect": sent["effect"], "verbs": verbs, "what": found}
 
 
@@ -105,9 +121,9 @@ def _strings(value: Any, name: str, most: int) -> list[str]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or not all(isinstance(v, str) and v and "\x00" not in v for v in value):
-        raise _Wrong(f"its {name} are a list of words.")
+        raise _Wrong(f"its {name} are a list of words.", "verbs" if name == "verbs" else "what")
     if len(value) > most:
-        raise _Wrong(f"at most {most} {name}.")
+        raise _Wrong(f"at most {most} {name}.", "verbs" if name == "verbs" else "what")
     return list(dict.fromkeys(value))
 
 
@@ -118,14 +134,14 @@ def _check_verb(verb: str) -> None:
     kind, dot, right = verb.partition(".")
     everything = [f"{k}.{r}" for k, rights in known.items() for r in rights]
     if not dot:
-        raise _Wrong(f"{verb[:80]} is no verb. Verbs are written kind.verb, as in machine.stop.{_nearest(verb, everything)}")
+        raise _Wrong(f"{verb[:80]} is no verb. Verbs are written kind.verb, as in machine.stop.{_nearest(verb, everything)}", "verbs")
     if kind != "*" and kind not in known:
-        raise _Wrong(f"there is no kind {kind[:60]}.{_nearest(kind, known)}")
+        raise _Wrong(f"there is no kind {kind[:60]}.{_nearest(kind, known)}", "verbs")
     action = all_actions().get(verb)
     if action is not None and action.rights and action.rights != right:
-        raise _Wrong(f"{verb} goes by the right {kind}.{action.rights}. Use that.")
+        raise _Wrong(f"{verb} goes by the right {kind}.{action.rights}. Use that.", "verbs")
     if right != "*" and not any(right in rights for k, rights in known.items() if kind in ("*", k)):
-        raise _Wrong(f"there is no verb {verb[:80]}.{_nearest(verb, everything)}")
+        raise _Wrong(f"there is no verb {verb[:80]}.{_nearest(verb, everything)}", "verbs")
 
 
 def _tags(value: Any) -> dict[str, str | None]:
@@ -198,6 +214,8 @@ def sentence(stored: Mapping[str, Any], names: Mapping[str, str] | None = None) 
         thing = " or ".join(what.get("kinds") or ["everything"]) if kind == "*" else kind
         parts.append(f"{done} {thing.replace('_', ' ')}")
     text = "; ".join(parts)
+    if what.get("own"):
+        text += " of one's own"
     if what.get("ids"):
         text += ": only " + _listed([known.get(i, i[:8]) for i in what["ids"]])
     if what.get("tags"):
@@ -254,7 +272,7 @@ def who_can(org_id: UUID, target: Any, verb: str) -> Iterator[Able]:
 
 def _policy_from(user: User, teams: Iterable[Team], *, shares: bool) -> Policy:
     own = [team for team in teams if user in team.members.all()]
-    found = statements_of({"name": team.name, "statements": team.statements} for team in own)
+    found = statements_of(({"name": team.name, "statements": team.statements} for team in own), user.pk)
     return Policy(
         is_owner=any(team.is_owners for team in own),
         user_id=user.pk,
@@ -268,13 +286,13 @@ def preview(actor: Actor, team: Team, statements: Sequence[Mapping[str, Any]]) -
 
     Returns: [{"user", "email", "gains": [{"verbs", "count", "examples"}], "loses": [...]}], one a member whose rights change.
     """
-    fresh = tuple(statements_of([{"name": team.name, "statements": statements}]))
     answer = []
     for user in team.members.filter(is_active=True).order_by("email")[:100]:
         before = load_policy(team.org_id, user.pk)
         if before.is_owner:
             continue
         others = tuple(s for s in before.statements if s.is_share or s.team != team.name)
+        fresh = statements_of([{"name": team.name, "statements": statements}], user.pk)
         after = Policy(user_id=user.pk, team_ids=before.team_ids, statements=(*others, *fresh))
         gains, loses = _changes(actor, team.org_id, before, after)
         if gains or loses:

@@ -1,9 +1,9 @@
 """A team's policy: statements, compiled to one SQL predicate and evaluated in Python. Allowed = some allow matches and no deny does.
 
 A statement as stored: {"effect": "allow" | "deny", "verbs": ["machine.*", "*.read", "machine.stop"],
-"what": {"kinds": ["machine"], "ids": [hex], "tags": {"env": "prod", "team": null}, "clouds": [hex]}}.
-What is given in `what` must all hold (one of the ids, one of the clouds, every tag; null: the key with any value); `what` empty
-is everything. Order never matters.
+"what": {"kinds": ["machine"], "ids": [hex], "tags": {"env": "prod", "team": null}, "clouds": [hex], "own": true}}.
+What is given in `what` must all hold (one of the ids, one of the clouds, every tag; null: the key with any value; own: the person
+the statement binds owns the row, or asked for it, where it is a job or an event); `what` empty is everything. Order never matters.
 
 A row may be read through more than itself: a size, image or location through its cloud, a snapshot through its machine, a job or
 event through its target (by the tags and cloud the target had then, so that this holds when it is gone). A statement that reads
@@ -31,13 +31,19 @@ NOTHING = Q(pk__in=[])
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """One way a statement may look at a row: the kind it has there, and where its id, tags and cloud are (paths; "" has none)."""
+    """One way a statement may look at a row: the kind it has there, and where its id, tags, cloud and owner are (paths; "" has none)."""
 
     kind: str = ""
     kind_path: str = ""  # where the row itself says the kind: a job's target_kind
     id: str = "pk"
     tags: str = ""
     cloud: str = ""
+    owner: str = ""
+
+
+def owner_path(model: type[Any]) -> str:
+    """Where a row says whose it is; "": nowhere."""
+    return "owner_id" if any(f.name == "owner" for f in model._meta.concrete_fields) else getattr(model, "own_path", "")
 
 
 @cache
@@ -45,7 +51,7 @@ def faces(model: type[Any], right: str) -> list[Face]:
     """The faces that count for a right. The first is the row's own."""
     names = {f.name for f in model._meta.concrete_fields}
     tags = "tags" if "tags" in names else "target_tags" if "target_tags" in names else ""
-    found = [Face(kind=model.kind(), tags=tags, cloud=getattr(model, "cloud_path", ""))]
+    found = [Face(kind=model.kind(), tags=tags, cloud=getattr(model, "cloud_path", ""), owner=owner_path(model))]
     if right == "read" and "target_kind" in names:
         found.append(Face(kind_path="target_kind", id="target_id", tags="target_tags", cloud="cloud_id"))
     through = getattr(model, "read_with", "") if right == "read" else ""
@@ -53,7 +59,8 @@ def faces(model: type[Any], right: str) -> list[Face]:
         other = model._meta.get_field(through).related_model
         path = other.cloud_path
         cloud = f"{through}_id" if path == "id" else f"{through}__{path}" if path else ""
-        found.append(Face(kind=other.kind(), id=f"{through}_id", tags=f"{through}__tags", cloud=cloud))
+        owner = f"{through}__{owner_path(other)}" if owner_path(other) else ""
+        found.append(Face(kind=other.kind(), id=f"{through}_id", tags=f"{through}__tags", cloud=cloud, owner=owner))
     return found
 
 
@@ -80,7 +87,10 @@ def _speaks_of(verbs: frozenset[str], kinds: frozenset[str], kind: str, right: s
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """One statement, ready to be asked. `team` and `number` (from 1) say whose it is; a share has no team."""
+    """One statement, ready to be asked. `team` and `number` (from 1) say whose it is; a share has no team.
+
+    `own`: of the rows of `user_id` alone, whom it binds; of nobody's, where that is not known.
+    """
 
     allow: bool
     verbs: frozenset[str]
@@ -88,14 +98,17 @@ class Statement:
     ids: frozenset[UUID] = frozenset()
     tags: tuple[tuple[str, str | None], ...] = ()
     clouds: frozenset[UUID] = frozenset()
+    own: bool = False
+    user_id: UUID | None = None
     team: str = ""
     number: int = 0
     is_share: bool = False
 
     @classmethod
-    def load(cls, stored: Mapping[str, Any], team: str = "", number: int = 0) -> Statement:
-        """From its stored form."""
+    def load(cls, stored: Mapping[str, Any], team: str = "", number: int = 0, user_id: UUID | None = None) -> Statement:
+        """From its stored form, for a person."""
         what = stored.get("what") or {}
+        own = what.get("own") is True
         return cls(
             allow=stored["effect"] == "allow",
             verbs=frozenset(stored["verbs"]),
@@ -103,6 +116,8 @@ class Statement:
             ids=frozenset(UUID(i) for i in what.get("ids") or ()),
             tags=tuple(sorted((what.get("tags") or {}).items())),
             clouds=frozenset(UUID(i) for i in what.get("clouds") or ()),
+            own=own,
+            user_id=user_id if own else None,
             team=team,
             number=number,
         )
@@ -111,11 +126,18 @@ class Statement:
         """The kinds of which it says something about a right; None: of all."""
         return _kinds_for(self.verbs, self.kinds, right)
 
+    def _owner(self, row: Any) -> UUID | None:
+        """Whose a row is; one that is being made is its maker's, whom this statement binds."""
+        found = owner_of(row)
+        return self.user_id if found is None and isinstance(row, models.Model) and row._state.adding else found
+
     def speaks_of(self, kind: str, right: str) -> bool:
         return _speaks_of(self.verbs, self.kinds, kind, right)
 
-    def holds_for(self, pk: UUID | None, tags: Mapping[str, str], cloud: UUID | None) -> bool:
-        """Is a thing with this id, these tags, in this cloud among what it speaks of?"""
+    def holds_for(self, pk: UUID | None, tags: Mapping[str, str], cloud: UUID | None, owner: UUID | None) -> bool:
+        """Is a thing with this id, these tags, in this cloud, of this person among what it speaks of?"""
+        if self.own and (owner is None or owner != self.user_id):
+            return False
         if self.ids and pk not in self.ids:
             return False
         if self.clouds and cloud not in self.clouds:
@@ -127,7 +149,7 @@ class Statement:
         own_tags = getattr(row, "tags", None)
         if own_tags is None:
             own_tags = getattr(row, "target_tags", None) or {}
-        if self.speaks_of(row.kind(), right) and self.holds_for(row.pk, own_tags, row.cloud_ref):
+        if self.speaks_of(row.kind(), right) and self.holds_for(row.pk, own_tags, row.cloud_ref, self._owner(row)):
             return True
         if not isinstance(row, models.Model):
             return False
@@ -137,7 +159,8 @@ class Statement:
                 continue
             tags = value_at(row, face.tags) if self.tags else {}
             cloud = value_at(row, face.cloud) if self.clouds and face.cloud else None
-            if self.holds_for(value_at(row, face.id), tags, cloud):
+            owner = value_at(row, face.owner) if self.own and face.owner else None
+            if self.holds_for(value_at(row, face.id), tags, cloud, owner):
                 return True
         return False
 
@@ -167,6 +190,10 @@ class Statement:
             if not face.cloud:
                 return None
             q &= Q(**{f"{face.cloud}__in": sorted(self.clouds)})
+        if self.own:
+            if not face.owner or self.user_id is None:
+                return None
+            q &= Q(**{face.owner: self.user_id})
         for key, value in self.tags:
             if not face.tags:
                 return None
@@ -178,12 +205,19 @@ class Statement:
         if not self.allow or self.is_share or not self.speaks_of(row.kind(), right):
             return None
         lacks = {key: value or "" for key, value in self.tags if key not in row.tags}
-        return lacks if self.holds_for(row.pk, {**row.tags, **lacks}, row.cloud_ref) else None
+        return lacks if self.holds_for(row.pk, {**row.tags, **lacks}, row.cloud_ref, self._owner(row)) else None
 
     @property
     def where(self) -> str:
         """Whose it is, for `explain`."""
         return "a share of this one" if self.is_share else f"statement {self.number} of team {self.team}"
+
+
+def owner_of(row: Any) -> UUID | None:
+    """Whose a row is; None: nobody's, or it does not say."""
+    path = owner_path(type(row)) if isinstance(row, models.Model) else "owner_id"
+    found: UUID | None = getattr(row, path, None) if path else None
+    return found
 
 
 def own_q(model: type[Any], right: str, user_id: UUID | None) -> Q | None:
@@ -273,11 +307,11 @@ class Decision:
     statement: Statement | None = field(default=None)
 
 
-def statements_of(teams: Iterable[Mapping[str, Any]]) -> Iterator[Statement]:
-    """From rows with `name` and `statements`."""
+def statements_of(teams: Iterable[Mapping[str, Any]], user_id: UUID) -> Iterator[Statement]:
+    """From rows with `name` and `statements`, for a person."""
     for team in teams:
         for number, stored in enumerate(team["statements"], start=1):
-            yield Statement.load(stored, team["name"], number)
+            yield Statement.load(stored, team["name"], number, user_id)
 
 
 def shares_of(users: Iterable[UUID]) -> dict[UUID, list[Statement]]:
@@ -322,7 +356,7 @@ def load_policies(wanted: set[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Pol
     policies = {}
     for key in wanted:
         team_ids = frozenset(team["id"] for team in teams.get(key, ()))
-        statements = () if key in owners else (*statements_of(teams.get(key, ())), *shares.get(key[1], ()))
+        statements = () if key in owners else (*statements_of(teams.get(key, ()), key[1]), *shares.get(key[1], ()))
         policies[key] = Policy(is_owner=key in owners, user_id=key[1], team_ids=team_ids, statements=statements)
     return policies
 

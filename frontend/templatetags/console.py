@@ -220,6 +220,15 @@ def clock(at: datetime) -> SafeString:
 
 
 @register.simple_tag
+def at(moment: datetime | None, never: str = "–") -> SafeString:
+    """A time as a date and hour, in the viewer's zone."""
+    if moment is None:
+        return format_html('<span class="dim">{}</span>', never)
+    utc = moment.astimezone(UTC)
+    return format_html('<time datetime="{}" data-at>{}</time>', _iso(utc), utc.strftime("%-d %b %Y %H:%M UTC"))
+
+
+@register.simple_tag
 def clock_time(at: datetime) -> SafeString:
     """Hour and minute of a day that goes on, else the day: what fits a narrow column."""
     utc = at.astimezone(UTC)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import mail
@@ -14,8 +14,11 @@ from accounts.models import Invitation, Membership, Team, User
 from clouds.providers.base import Field
 from core.actions import allowed, perform
 from core.errors import Invalid, MistError
-from frontend import forms, toasts
+from frontend import forms, policy, toasts
 from frontend.views.base import ConsoleView, problem
+from frontend.views.policy import presets
+
+ABOUT = (forms.NAME, Field(name="description", label="Description"))
 
 
 class TeamsView(ConsoleView):
@@ -28,8 +31,16 @@ class TeamsView(ConsoleView):
 
     def show(self, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
         teams = Team.objects.visible_to(self.actor).prefetch_related("members").order_by("-is_owners", "name")
-        members = Membership.objects.visible_to(self.actor).filter(org=self.org).select_related("user").order_by("user__email")
-        invitations = Invitation.objects.visible_to(self.actor).order_by("-created_at")
+        members = list(Membership.objects.visible_to(self.actor).filter(org=self.org).select_related("user").order_by("user__email"))
+        roles: dict[Any, list[Team]] = {}
+        for team in teams:
+            for user in team.members.all():
+                roles.setdefault(user.pk, []).append(team)
+        for member in members:
+            member.teams = roles.get(member.user_id, [])  # type: ignore[attr-defined]
+        invitations = list(Invitation.objects.visible_to(self.actor).order_by("-created_at"))
+        for invitation in invitations:
+            invitation.is_expired = invitation.expires_at < timezone.now()  # type: ignore[attr-defined]
         chosen = [(team.pk.hex, team.name) for team in teams]
         invite = (
             Field(name="email", label=_("E-mail"), required=True),
@@ -82,39 +93,43 @@ class TeamsView(ConsoleView):
 
 
 class TeamView(ConsoleView):
-    """One team: who is in it, and its statements."""
+    """One team: who is in it, and its statements in words. They are edited on a page of their own (frontend.views.policy)."""
 
     section = "teams"
 
     def get(self, request: HttpRequest, identity: str) -> HttpResponse:
         return self.show(self.find(Team, identity))
 
-    def show(self, team: Team, *, text: str | None = None, error: MistError | None = None) -> HttpResponse:
+    def show(self, team: Team, *, typed: dict[str, str] | None = None, error: MistError | None = None) -> HttpResponse:
         members = list(team.members.order_by("email"))
         others = User.objects.filter(memberships__org=self.org).exclude(pk__in=[user.pk for user in members]).order_by("email")[:500]
         add = forms.with_choices(Field(name="user", label=_("Member"), required=True), [(user.pk.hex, user.full_name) for user in others])
+        wrong = error.fields if isinstance(error, Invalid) else {}
         return self.page(
             "teams/team.html",
             {
                 "team": team,
                 "members": members,
                 "add": forms.bind((add,))[0] if others else None,
+                "about": forms.bind(ABOUT, typed or {"name": team.name, "description": team.description}, wrong),
                 "can": allowed(self.actor, team),
-                "sentences": [sentence(one) for one in team.statements],
-                "text": text if text is not None else json.dumps(team.statements, indent=2, ensure_ascii=False),
-                "problem": problem(_("Nothing was changed."), error) if error else None,
+                "edits": self.frame.is_owner and not team.is_owners,
+                "sentences": policy.sentences(team.statements, self.actor),
+                "presets": presets(),
+                "problem": problem(_("Nothing was changed."), error, ABOUT) if error else None,
             },
             status=error.status if error else 200,
         )
 
     def post(self, request: HttpRequest, identity: str) -> HttpResponse:
+        """One of: its name and description, a member more or less, its end."""
         team = self.find(Team, identity)
         data = request.POST
-        text: str | None = None
+        typed: dict[str, str] | None = None
         try:
-            if "statements" in data:
-                text = data["statements"]
-                perform(self.actor, team, "set_policy", {"statements": _read(text)})
+            if "name" in data:
+                typed = {key: data.get(key, "") for key in ("name", "description")}
+                perform(self.actor, team, "edit", typed)
             elif "user" in data:
                 perform(self.actor, team, "add_member", {"user": data["user"]})
             elif "leave" in data:
@@ -124,31 +139,6 @@ class TeamView(ConsoleView):
                 toasts.keep(request, toasts.note(_("%(name)s deleted") % {"name": team.name}))
                 return HttpResponseRedirect(f"{self.frame.base}/teams")
         except MistError as error:
-            return self.show(team, text=text, error=error)
+            return self.show(Team.objects.get(pk=team.pk), typed=typed, error=error)
         toasts.keep(request, toasts.note(_("%(name)s saved") % {"name": team.name}))
         return HttpResponseRedirect(f"{self.frame.base}/teams/{team.pk.hex}")
-
-
-def _read(text: str) -> Any:
-    """Raises: Invalid."""
-    try:
-        return json.loads(text or "[]")
-    except ValueError as error:
-        raise Invalid(_("This is no JSON: %(why)s") % {"why": error}, fields={}) from error
-
-
-def sentence(statement: dict[str, Any]) -> dict[str, str]:
-    """A statement as people read it: “may machine.stop, machine.start on machines tagged env=prod”."""
-    what = statement.get("what") or {}
-    where = []
-    if what.get("kinds"):
-        where.append(", ".join(what["kinds"]))
-    if what.get("tags"):
-        where.append(_("tagged %(tags)s") % {"tags": ", ".join(f"{k}={v}" if v else k for k, v in what["tags"].items())})
-    if what.get("clouds"):
-        where.append(_("in %(n)d clouds") % {"n": len(what["clouds"])})
-    if what.get("ids"):
-        where.append(_("%(n)d chosen ones") % {"n": len(what["ids"])})
-    verb = _("may not") if statement.get("effect") == "deny" else _("may")
-    verbs, on = ", ".join(statement.get("verbs", [])), " · ".join(where) or _("everything")
-    return {"effect": statement.get("effect", ""), "text": f"{verb} {verbs} · {on}"}

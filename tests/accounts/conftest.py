@@ -79,7 +79,15 @@ def rows(org: Organization, actor: Actor) -> dict[type[Any], list[Any]]:
     clouds = [Cloud.objects.create(org=org, name=f"c{i}", provider="demo", tags=tags) for i, tags in enumerate(tag_sets[:3])]
     sizes = [Size.objects.create(org=org, cloud=cloud, name="s", external_id="s") for cloud in clouds]
     machines = [
-        Machine.objects.create(org=org, cloud=clouds[i % 2], name=f"m{i}", external_id=str(i), tags=tags, state="running")
+        Machine.objects.create(
+            org=org,
+            cloud=clouds[i % 2],
+            name=f"m{i}",
+            external_id=str(i),
+            tags=tags,
+            state="running",
+            owner_id=None if i % 3 else actor.user_id,
+        )
         for i, tags in enumerate(tag_sets * 2)
     ]
     snapshots = [Snapshot.objects.create(org=org, cloud=m.cloud, machine=m, name="snap", external_id=m.external_id) for m in machines[:6]]

@@ -136,6 +136,17 @@ def test_teams_are_made_filled_and_given_a_policy(me: Client, org: Organization,
     assert data(send(theirs, "GET", "/machines")) == []
 
 
+def test_explaining_nothing_says_what_to_ask(me: Client, rows: dict[type[Any], list[Any]]) -> None:
+    for query, field, words in (
+        ("", "verb", "/policies/verbs lists them"),
+        ("?verb=machine.stpo&id=m1", "verb", "Did you mean machine.stop?"),
+        ("?verb=machine.stop", "id", "Say which machine"),
+    ):
+        answer = send(me, "GET", f"/policies/explain{query}")
+        assert answer.status_code == 422
+        assert words in answer.json()["fields"][field][0]
+
+
 def test_the_owners_team_is_permanent(me: Client, owner: User) -> None:
     assert code(send(me, "DELETE", "/teams/Owners")) == (409, "owners_permanent")
     assert code(send(me, "PATCH", "/teams/Owners", {"name": "x"})) == (409, "owners_permanent")

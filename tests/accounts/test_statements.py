@@ -48,6 +48,7 @@ def test_a_policy_means_the_same_in_sql_and_in_python(rows: Rows, actor: Actor, 
                 st.sampled_from(["env", "team", "ENV", "no"]), st.sampled_from([None, "prod", "dev", "red", ""]), max_size=2
             ),
             "clouds": st.lists(st.sampled_from([row.pk.hex for row in rows[Cloud]]), max_size=2),
+            "own": st.booleans(),
         },
     )
     one = st.fixed_dictionaries(
@@ -55,7 +56,7 @@ def test_a_policy_means_the_same_in_sql_and_in_python(rows: Rows, actor: Actor, 
     )
     stored = data.draw(st.lists(one, max_size=5))
     user_id = data.draw(st.sampled_from([None, actor.user_id]))
-    policy = Policy(user_id=user_id, statements=tuple(Statement.load(s) for s in stored))
+    policy = Policy(user_id=user_id, statements=tuple(Statement.load(s, user_id=user_id) for s in stored))
     shuffled = Policy(user_id=user_id, statements=tuple(data.draw(st.permutations(policy.statements))))
     for model, of_kind in rows.items():
         for right in rights:
@@ -78,6 +79,28 @@ def test_a_member_without_a_statement_sees_nothing(rows: Rows, member: Member) -
 
 def test_a_tag_statement_shows_its_rows_and_no_others(rows: Rows, member: Member) -> None:
     assert seen(member(allow("machine.read", tags={"env": "prod"})), Machine) == {"m1", "m4", "m7", "m10"}
+
+
+def test_what_is_ones_own_is_nobody_elses(rows: Rows, actor: Actor, member: Member) -> None:
+    keeper, other = member(allow("machine.*", own=True)), member(allow("machine.*", own=True))
+    assert seen(keeper, Machine) == set()
+    mine = rows[Machine][1]
+    perform(actor, mine, "set_owner", {"owner": keeper.user_id.hex if keeper.user_id else ""})
+    keeper.cache.clear()
+    assert seen(keeper, Machine) == {mine.name}
+    assert seen(other, Machine) == set()
+    perform(keeper, mine, "tag", {"tags": {"a": "b"}})
+    with pytest.raises(NotFound):
+        perform(other, mine, "tag", {"tags": {"a": "b"}})
+    with pytest.raises((Denied, NotFound)):
+        perform(keeper, Machine.objects.get(pk=mine.pk), "set_owner", {"owner": other.user_id.hex if other.user_id else ""})
+    assert seen(keeper, Machine) == {mine.name}, "nobody edits a row out of their reach"
+
+
+def test_what_one_makes_is_ones_own(member: Member) -> None:
+    maker = member(allow("cloud.create", "cloud.read", own=True))
+    perform(maker, Cloud, "create", {"name": "mine", "provider": "demo", "credentials": {"machines": 1}})
+    assert seen(maker, Cloud) == {"mine"}
 
 
 def test_a_tag_without_a_value_matches_any_value(rows: Rows, member: Member) -> None:
@@ -204,6 +227,7 @@ def test_a_preview_says_who_gains_and_loses_what(rows: Rows, actor: Actor, membe
         (allow("machine.read", ids=["0" * 32]), "not found"),
         (allow("machine.read", tags={"a\x00": "b"}), "key"),
         (allow("machine.read", colour="red"), "colour"),
+        (allow("machine.read", own="maybe"), "own"),
         ("allow everything", "object"),
     ],
 )

@@ -41,6 +41,7 @@ export class Completion {
     const answer = await fetch(`${this.url}&${about}`, { headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
     if (mine !== this.asked || !answer?.ok || document.activeElement !== this.input) return;
     this.list.innerHTML = await answer.text();
+    for (const option of this.options()) option.id = `${this.list.id}-${option.id}`; /* a page may have several lists */
     if (!this.options().length) return this.close();
     this.list.hidden = false;
     this.input.setAttribute("aria-expanded", "true");

@@ -1,5 +1,5 @@
 /* <form data-draft="/o/x/drafts/machine.create">: what is typed is kept on the server (never what is in a password field), and
-   leaving with changes asks. Ctrl Enter sends any form. */
+   leaving with changes asks (so it does for <form data-warn>, which keeps none). Ctrl Enter sends any form. */
 
 const SOON = 900;
 let dirty = null;
@@ -14,16 +14,16 @@ async function keep(form) {
 
 document.addEventListener("input", (event) => {
   const form = event.target.form;
-  if (!form?.dataset.draft || event.target.hasAttribute("data-no-draft")) return;
-  dirty = form;
+  if (!form || event.target.hasAttribute("data-no-draft")) return;
+  if (form.dataset.draft || form.hasAttribute("data-warn")) dirty = form;
+  if (!form.dataset.draft) return;
   clearTimeout(form.keeping);
   form.keeping = setTimeout(() => keep(form), SOON);
 });
 
 document.addEventListener("submit", (event) => {
-  if (!event.target.dataset?.draft) return;
   clearTimeout(event.target.keeping);
-  dirty = null;
+  if (event.target === dirty) dirty = null;
 });
 
 window.addEventListener("beforeunload", (event) => {

@@ -12,6 +12,7 @@ function words(at, element) {
   if (element.hasAttribute("data-until")) return `${Math.max(0, -s)} s`;
   if (element.hasAttribute("data-elapsed")) return s < 120 ? `${Math.max(0, s)} s` : s < 7200 ? `${Math.floor(s / 60)} min` : `${Math.floor(s / 3600)} h`;
   if (element.hasAttribute("data-clock-only")) return s < 86400 ? clock.format(at) : day.format(at);
+  if (element.hasAttribute("data-at")) return `${dated.format(at)} ${clock.format(at)}`;
   const form = element.dataset.ago || "{} ago";
   if (s >= 0 && s < 60) return form.replace("{}", `${s} s`);
   if (s >= 0 && s < 3600) return form.replace("{}", `${Math.floor(s / 60)} min`);
@@ -21,7 +22,7 @@ function words(at, element) {
 }
 
 function tell() {
-  for (const element of document.querySelectorAll("time[data-rel], time[data-until], time[data-elapsed]")) {
+  for (const element of document.querySelectorAll("time[data-rel], time[data-at], time[data-until], time[data-elapsed]")) {
     const at = new Date(element.dateTime);
     if (Number.isNaN(at.getTime())) continue;
     const text = words(at, element);
