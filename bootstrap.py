@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> None:
     venv = ROOT / arguments[0]
     python = make_environment(venv)
     install(python, venv, "requirements-dev.txt" if is_dev else "requirements.txt")
+    install_command_line(python, venv)
     build_front_end(python, venv, is_dev)
     collect_static(python)
 
@@ -90,6 +91,17 @@ def install(python: Path, venv: Path, requirements: str) -> None:
         ]
     )
     stamps[requirements].write_text(wanted)
+
+
+def install_command_line(python: Path, venv: Path) -> None:
+    """`mist`, as a link to cli/: built by what the requirements brought, with nothing from outside."""
+    wanted, stamp = digest([ROOT / "cli" / "pyproject.toml"], extra=ROOT.as_posix()), venv / ".mist-cli"
+    if read(stamp) == wanted and (venv / "bin" / "mist").exists():
+        return
+    say("Installing the command line")
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--no-index", "--no-build-isolation"]
+    run([python, "-m", "pip", "install", *quiet, "--editable", ROOT / "cli"])
+    stamp.write_text(wanted)
 
 
 def build_front_end(python: Path, venv: Path, is_dev: bool) -> None:

@@ -245,13 +245,17 @@ class RunViewSet(ReadViewSet):
         lines = [{"host": f.host_id.hex, "name": names[f.host_id], "start": f.start, "line": f.line} for f in found]
         return Response({"data": {"complete": complete, "lines": lines}})
 
-    @takes(after=NATURAL)
+    @takes(after=NATURAL, follow={"type": "boolean", "default": True})
     @extend_schema(responses={(200, "application/x-ndjson"): OpenApiTypes.STR})
     def stream(self, request: Request, **kwargs: Any) -> StreamingHttpResponse:
-        """All output from the beginning (or after chunk `after`), then what comes, a JSON object a line; ends with the run."""
-        refuse_unknown(request, ("after",))
+        """All output from the beginning (or after chunk `after`), then what comes, a JSON object a line; ends with the run.
+
+        `follow=false`: what there is, and the state it is in.
+        """
+        refuse_unknown(request, ("after", "follow"))
+        follows = request.query_params.get("follow", "true").lower() not in ("0", "false", "no")
         after = number(request.query_params.get("after", ""), "after", 0, 10**15)
-        response = StreamingHttpResponse(follow(self.one().pk, after), content_type="application/x-ndjson")
+        response = StreamingHttpResponse(follow(self.one().pk, after, follows=follows), content_type="application/x-ndjson")
         response["Cache-Control"] = "no-store"
         response["X-Accel-Buffering"] = "no"
         return response
@@ -278,8 +282,8 @@ def again(actor: Any, run: Run) -> Any:
     return perform(actor, run.script, "run", retry_params(run))
 
 
-async def follow(run_id: UUID, after: int) -> AsyncIterator[bytes]:
-    """Chunks as they are written, as lines of JSON; the run's end is the last line."""
+async def follow(run_id: UUID, after: int, *, follows: bool = True) -> AsyncIterator[bytes]:
+    """Chunks as they are written, as lines of JSON; the run's end, or (`follows` not) its state now, is the last line."""
     look, more = (DatabaseSyncToAsync(function, thread_sensitive=False) for function in (_state, _lines))
     while True:
         state, counts = await look(run_id)
@@ -288,7 +292,7 @@ async def follow(run_id: UUID, after: int) -> AsyncIterator[bytes]:
             if not lines:
                 break
             yield b"".join(lines)
-        if state not in Run.ACTIVE:
+        if state not in Run.ACTIVE or not follows:
             yield json.dumps({"end": state, "counts": counts}).encode() + b"\n"
             return
         await asyncio.sleep(POLL_S)

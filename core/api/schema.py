@@ -1,6 +1,7 @@
 """How the OpenAPI document tells of our views: the envelope, the errors, the contract's operation names, who may ask.
 
-`x-kind` marks a parameter or field that names a row of that kind: the matrix test over organizations reads it.
+`x-kind` marks a parameter or field that names a row of that kind: the matrix test over organizations reads it. `x-verb`, `x-tier` (0
+harmless, 1 disruptive, 2 destructive) and `x-bulk` tell of an operation that is an action: the command line asks by them.
 """
 
 from __future__ import annotations
@@ -113,6 +114,23 @@ class Schema(AutoSchema):
             prefix = "post_" if self.method == "POST" and verb in OF_ANOTHER_METHOD["post"] else ""
             return f"{prefix}{verb}" if alone else f"{verb}_{kind}"
         return words.get(name, f"{name}_{kind}")
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> Any:
+        operation = super().get_operation(*args, **kwargs)
+        action = self._action()
+        if operation is not None and action is not None:
+            operation |= {"x-verb": action.verb, "x-tier": action.tier, "x-bulk": action.bulk and not action.creates}
+        return operation
+
+    def _action(self) -> actions.Action | None:
+        """The action that the operation asks for, where it is one."""
+        name, model = self._name(), self._model()
+        if self.method == "GET" or model is None or not hasattr(model, "kind"):
+            return None
+        names = {"update": "edit", "partial_update": "edit", "destroy": getattr(self.view, "delete_action", "delete")}
+        if name in names and not hasattr(self.view, "delete_action"):
+            return None  # it edits in its own way
+        return actions.all_actions().get(f"{model.kind()}.{names.get(name, name.removeprefix('act_'))}")
 
     def get_tags(self) -> list[str]:
         parts = [part for part in self.path.split("/") if part and part not in ("api", "v2")]

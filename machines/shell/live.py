@@ -312,7 +312,7 @@ class LiveShell:
         if self.line is not None:
             self.line.close()
         for viewer in self.viewers:
-            viewer.tell({"ended": {"code": code, "detail": detail}})
+            viewer.tell({"ended": {"code": code, "detail": detail, "exit_status": row.exit_status}})
             viewer.push(wire.said(b"x", {"code": 1000, "reason": detail}))
             viewer.hang_up()
         self.viewers.clear()

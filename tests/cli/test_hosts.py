@@ -1,0 +1,263 @@
+"""What goes to hosts: runs with live output, logs, terminals on a real sshd; and completion."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import termios
+import time
+from typing import Any
+
+import pytest
+
+from machines.models import Session
+from scripts.models import Run, Script
+from tests.cli.conftest import MIST, ROOT, Mist
+from tests.lab.sshd import Sshd
+from tests.shells.conftest import Place, Process, wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def behind(place: Place, sshd: Sshd, *names: str) -> None:
+    """More machines behind the same sshd."""
+    from keys.models import KeyAssociation
+    from machines.models import Machine
+
+    for name in names:
+        machine = Machine.objects.create(
+            org=place.org,
+            cloud=place.cloud,
+            name=name,
+            external_id=name,
+            address="127.0.0.1",
+            state="running",
+            type="machine",
+            source="poll",
+        )
+        KeyAssociation.objects.create(org=place.org, machine=machine, key=place.key, user=sshd.user, port=sshd.port)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_on_a_search(mist: Mist, place: Place, sshd: Sshd) -> None:
+    behind(place, sshd, "db-1", "db-2")
+    done = mist.ok("run", "name:db", "--", "echo", "a  b", "$HOME;", "'q'")
+    assert sorted(done.out.splitlines()) == ["db-1 | a  b $HOME; 'q'", "db-2 | a  b $HOME; 'q'"]
+    assert "2 succeeded (exit 0) db-1, db-2" in done.err and "succeeded" in done.err.splitlines()[-1]
+    again = mist.ok("run", "name:db-1", "--", "echo", "a  b", "$HOME;", "'q'")
+    assert again.out == "a  b $HOME; 'q'\n" or again.out == "db-1 | a  b $HOME; 'q'\n"
+    assert Script.objects.count() == 1 and Run.objects.count() == 2  # the same command is the same script
+
+
+def test_the_exit_code_is_the_hosts_or_that_some_failed(mist: Mist, place: Place, sshd: Sshd) -> None:
+    assert mist.run("run", "-m", "web-eu-04", "--", "exit 7").code == 7
+    behind(place, sshd, "db-1")
+    done = mist.run("run", "state:running", "--", "echo out; echo err >&2; exit 3")
+    assert done.code == 1
+    assert "db-1 | out" in done.out.splitlines() and "db-1 ! err" in done.out.splitlines()
+    assert "2 failed (exit 3)" in done.err
+    rows = mist.run("run", "state:running", "-o", "json", "--", "echo out; exit 3").data
+    assert {(row["name"], row["exit"], row["last_line"]) for row in rows} == {("db-1", 3, "out"), ("web-eu-04", 3, "out")}
+
+
+def test_a_file_with_parameters_and_environment(mist: Mist, place: Place, tmp_path: Any) -> None:
+    path = tmp_path / "check.sh"
+    path.write_text('#!/bin/sh\nprintf "%s|" "$@" "$WHAT"; echo\n')
+    done = mist.ok("run", "-m", "web-eu-04", "--file", str(path), "--args", "one 'two three'", "-e", "WHAT=it's $(x)", "--no-prefix")
+    assert done.out == "one|two three|it's $(x)|\n"
+    assert mist.run("run", "-m", "web-eu-04", "--file", str(path), "--", "uptime").code == 2
+    assert mist.run("run", "--", "uptime").code == 2
+
+
+def test_output_is_shown_while_it_comes_and_a_cut_follows_on(mist: Mist, place: Place) -> None:
+    process = mist.start(
+        "run", "-m", "web-eu-04", "--", "echo first; sleep 4; echo second", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "web-eu-04 | first\n"
+    assert Run.objects.get().state == "running"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130 and "The run goes on" in err
+    run = Run.objects.get().pk.hex
+    now = mist.ok("logs", run)
+    assert now.out.splitlines() == ["web-eu-04 | first"]
+    assert mist.ok("logs", "-f", run, "--no-prefix").out.splitlines() == ["first", "second"]
+    assert mist.ok("logs", run).out.splitlines() == ["web-eu-04 | first", "web-eu-04 | second"]
+
+
+def test_a_run_is_stopped(mist: Mist, place: Place) -> None:
+    mist.ok("run", "-m", "web-eu-04", "--no-wait", "--", "sleep 60")
+    wait_for(lambda: Run.objects.filter(state="running").exists())
+    began = time.monotonic()
+    mist.ok("runs", "cancel", Run.objects.get().pk.hex)
+    assert time.monotonic() - began < 20
+    assert mist.run("logs", "-f", Run.objects.get().pk.hex).code == 1
+
+
+def test_a_terminal_is_not_told_what_a_host_says_to_it(mist: Mist, place: Place) -> None:
+    code, shown = on_a_terminal(mist, "run", "-m", "web-eu-04", "--", r"printf 'a\033]0;owned\007b\tc\n'")
+    assert code == 0 and b"a\xef\xbf\xbd]0;owned\xef\xbf\xbdb\tc" in shown
+
+
+# --- terminals --------------------------------------------------------------------------------------------------------
+
+
+class Pty:
+    """A command on a terminal of its own, as a person sits at one."""
+
+    def __init__(self, mist: Mist, *arguments: str, rows: int = 30, cols: int = 100) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execve(MIST, [str(MIST), *arguments], mist.environment(TERM="xterm"))
+        self.resize(rows, cols)
+        os.set_blocking(self.fd, False)
+        self.shown = b""
+
+    def resize(self, rows: int, cols: int) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+    def read(self) -> bool:
+        """What there is.  Returns: is it still there?"""
+        try:
+            data = os.read(self.fd, 1 << 16)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self.shown += data
+        return bool(data)
+
+    def expect(self, text: bytes, seconds: float = 20) -> None:
+        wait_for(lambda: text in self.shown or not self.read() or text in self.shown, seconds, lambda: repr(self.shown[-800:]))
+        assert text in self.shown, self.shown[-800:]
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def end(self, seconds: float = 20) -> int:
+        wait_for(lambda: not self.read(), seconds, lambda: repr(self.shown[-800:]))
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def prompt(self) -> None:
+        wait_for(lambda: self.read() and re.search(rb"[#$] ", self.shown), 20, lambda: repr(self.shown[-800:]))
+        self.type("PS1='ready''> '\r")
+        self.expect(b"ready> ")
+
+
+def on_a_terminal(mist: Mist, *arguments: str) -> tuple[int, bytes]:
+    made = Pty(mist, *arguments)
+    return made.end(), made.shown
+
+
+def test_a_terminal_and_its_exit_status(mist: Mist, place: Place, holder: Process) -> None:
+    shell = Pty(mist, "ssh", "web-eu-04", "--reason", "a look")
+    shell.prompt()
+    shell.type("echo $((6*7))-$(tput cols)-$(tput lines); tty\r")
+    shell.expect(b"42-100-30")
+    shell.expect(b"/dev/")
+    shell.resize(50, 132)
+    os.kill(shell.pid, signal.SIGWINCH)
+    wait_for(lambda: Session.objects.get().cols == 132 or not shell.read(), 10)
+    shell.type("echo now-$(tput cols)\r")
+    shell.expect(b"now-132")
+    shell.type("sleep 100\r")
+    time.sleep(0.5)
+    shell.type("\x03")  # the key, not the signal: it goes to the host
+    shell.expect(b"^C")
+    shell.type("exit 5\r")
+    assert shell.end() == 5
+    session = Session.objects.get()
+    assert (session.reason, session.exit_status, session.via) == ("a look", 5, "cli")
+
+
+def test_left_and_joined_again(mist: Mist, place: Place, holder: Process) -> None:
+    shell = Pty(mist, "ssh", "web-eu-04")
+    shell.prompt()
+    shell.type("X=still-here\r")
+    shell.expect(b"still-here")
+    shell.type("\r~.")
+    assert shell.end() == 0 and b"mist sessions join" in shell.shown
+    session = Session.objects.get()
+    assert session.state == "open"
+    again = Pty(mist, "sessions", "join", session.pk.hex)
+    again.expect(b"ready> ")
+    again.type("echo $X-again\r")
+    again.expect(b"still-here-again")
+    again.type("exit\r")
+    assert again.end() == 0
+
+
+def test_much_output_arrives_whole(mist: Mist, place: Place, holder: Process) -> None:
+    shell = Pty(mist, "ssh", "web-eu-04")
+    shell.prompt()
+    shell.type("stty -onlcr; seq 1 200000 | md5sum; echo beg''in; seq 1 200000; echo e''nd\r")
+    shell.expect(b"end\n", 60)
+    body = shell.shown.split(b"begin\n", 1)[1].split(b"end\n")[0]
+    assert body == b"".join(b"%d\n" % number for number in range(1, 200001))
+    shell.type("exit\r")
+    shell.end()
+
+
+def test_what_is_piped_in(mist: Mist, place: Place, holder: Process) -> None:
+    done = mist.run("ssh", "web-eu-04", typed="echo $((40+2))-piped\nexit 9\n")
+    assert done.code == 9 and "42-piped" in done.out
+
+
+def test_a_command_behind_the_host_is_a_run(mist: Mist, place: Place) -> None:
+    done = mist.run("ssh", "web-eu-04", "--", "echo", "hi", ";", "exit", "4")
+    assert (done.code, done.out) == (0, "hi ; exit 4\n")  # words as they are; one word is a line for the shell
+    done = mist.run("ssh", "web-eu-04", "--", "echo hi; echo no >&2; exit 4")
+    assert (done.code, done.out, done.err) == (4, "hi\n", "no\n")
+
+
+def test_who_may_not_have_a_shell_is_told_and_nothing_opens(mist: Mist, place: Place, holder: Process) -> None:
+    mist.token = place.member({"effect": "allow", "verbs": ["machine.read"], "what": {"kind": "machine"}})
+    done = mist.run("ssh", "web-eu-04")
+    assert done.code == 1 and "request id" in done.err
+    assert not Session.objects.exists()
+
+
+# --- completion -------------------------------------------------------------------------------------------------------
+
+
+def completed(mist: Mist, line: str) -> list[str]:
+    """What bash is told for the last word of a line."""
+    words = line.split(" ")
+    done = mist.ok(_MIST_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1))
+    return [one.partition(",")[2] for one in done.out.splitlines() if one]
+
+
+def test_commands_verbs_and_names_complete(mist: Mist, place: Place) -> None:
+    mist.ok("machines")  # the catalogue is known from then on
+    assert "machines" in completed(mist, "mist mach")
+    assert {"stop", "ssh"} <= set(completed(mist, "mist machines s") + completed(mist, "mist s"))
+    assert completed(mist, "mist machines stop web-") == ["web-eu-04"]
+    assert completed(mist, "mist ssh we") == ["web-eu-04"]
+    assert "yaml" in completed(mist, "mist machines -o y")
+    mist.url = "http://127.0.0.1:9"
+    assert completed(mist, "mist machines stop web-") == []
+
+
+@pytest.mark.parametrize(
+    ("shell", "holds"), [("bash", "complete -o nosort -F"), ("zsh", "#compdef mist"), ("fish", "complete --no-files --command mist")]
+)
+def test_each_shell_gets_its_script(person: Mist, shell: str, holds: str) -> None:
+    assert holds in person.ok("completion", shell).out
+
+
+def test_the_script_works_in_bash(mist: Mist, place: Place) -> None:
+    mist.ok("machines")
+    script = (
+        f'PATH="{MIST.parent}:$PATH"; eval "$(mist completion bash)"; COMP_WORDS=(mist machines stop web-); COMP_CWORD=3; '
+        '_mist_completion mist; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=mist.environment(), timeout=30, cwd=ROOT)
+    assert done.stdout.split() == ["web-eu-04"], done.stderr
