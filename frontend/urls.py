@@ -27,6 +27,7 @@ from frontend.views import (
     sessions,
     settings,
     shells,
+    styleguide,
     teams,
 )
 
@@ -105,6 +106,7 @@ org: list[URLPattern | URLResolver] = [
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", entry.home),
     path("first-run", entry.first_run),
+    path("styleguide", styleguide.styleguide),
     path("account/", include("allauth.urls")),
     path("sign-in", login, name="account_login"),  # after the include: of two with a name, the last is the address that is written
     path("sign-out", logout, name="account_logout"),

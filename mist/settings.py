@@ -36,6 +36,7 @@ MIST_SHELL_ADDRESS = env.text("MIST_SHELL_ADDRESS", MIST_SHELL_BIND)  # what web
 MIST_LOG_FORMAT = env.text("MIST_LOG_FORMAT", "text")  # text or json
 MIST_LOG_LEVEL = env.text("MIST_LOG_LEVEL", "INFO")
 DEBUG = env.flag("MIST_DEBUG", False)  # developers only
+STYLEGUIDE = DEBUG  # /styleguide
 
 SECRET_KEY_FILE = env.path("MIST_SECRET_KEY_FILE", MIST_HOME / "secret.key")  # signs sessions, links; made on the first start
 VAULT_KEYS_FILE = env.path("MIST_VAULT_KEYS_FILE", MIST_HOME / "vault.keys")  # encrypt credentials, newest first; likewise

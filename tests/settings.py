@@ -24,4 +24,5 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": Path(os.environ["MIST_HOME"]) / "files"}},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+STYLEGUIDE = True
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
