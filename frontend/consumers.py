@@ -3,6 +3,7 @@
 → {"show": {"machine.row": ["0198…", …], "job.toast": […], "jobs.button": ["<organization>"]}, "how": {"cols": "location,size"}}
 ← <tr id=… hx-swap-oob="outerMorph">…</tr>…      what is on screen, as it is now: on every connect, then on every change
 ← {"gone": {"machine.row": ["0198…"]}}            deleted, or out of sight
+← {"new": 3}                                      rows have come to the list that are not on the page (frontend/news.py)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from core.actor import Actor
 from core.consumers import ActorConsumer
 from core.errors import MistError
 from core.hub import Note, hop
-from frontend import fragments
+from frontend import fragments, news
 
 BATCH_S = 0.25  # what changes within it is sent together
 
@@ -31,6 +32,8 @@ class ConsoleConsumer(ActorConsumer):
     async def connect(self) -> None:
         self.sent: dict[str, float] = {}  # {fragment that is sent so often at most: when it was}
         self.late: dict[str, set[UUID]] = {}  # what waits for its turn
+        self.unseen: set[UUID] = set()  # rows of the list's kind that changed and are not on the page
+        self.told = 0  # of them were said to be new
         await super().connect()
 
     async def on_message(self, message: dict[str, Any]) -> None:
@@ -45,6 +48,8 @@ class ConsoleConsumer(ActorConsumer):
                 await self.send_json({"error": {"code": error.code, "detail": error.detail}})
         new = {name: ids - before.get(name, set()) for name, ids in self.shown.items()}
         await self._send({name: ids for name, ids in new.items() if ids})
+        self.unseen, self.told = set(), 0
+        await self._tell_new(None)
 
     async def on_notes(self, notes: list[Note]) -> None:
         changed: dict[str, set[UUID]] = {}
@@ -56,11 +61,34 @@ class ConsoleConsumer(ActorConsumer):
                 wanted = ids if note.resync or (fragments.is_whole(name) and touched) else ids & touched
                 if wanted:
                     changed.setdefault(name, set()).update(wanted)
+        await self._look_for_new(notes)
         for name in [name for name in changed if fragments.every_s(name)]:
             self._in_turn(name, changed)
         if changed:
             await self._send(changed)
             await asyncio.sleep(BATCH_S)  # later notes are merged meanwhile
+
+    async def _look_for_new(self, notes: list[Note]) -> None:
+        mine = [note for note in notes if note.kind == getattr(self, "how", {}).get("kind")]
+        there = self._on_screen()
+        if any(note.resync for note in mine):
+            await self._tell_new(None)
+        elif unseen := {pk for note in mine for pk in note.ids} - there:
+            self.unseen = set(list(self.unseen | unseen)[-fragments.MOST :])
+            await self._tell_new(self.unseen)
+
+    def _on_screen(self) -> set[UUID]:
+        kind = self.how.get("kind", "")
+        return {pk for name, ids in self.shown.items() if kind in fragments.kinds_of(name) and not fragments.is_whole(name) for pk in ids}
+
+    async def _tell_new(self, among: set[UUID] | None) -> None:
+        """Say how many rows have come, where that has changed. among: those that changed; None where nobody knows."""
+        if not self.how.get("kind"):
+            return
+        count = await hop(news.count, self.reader.actor, self.how, self._on_screen(), among)
+        if count != self.told:
+            self.told = count
+            await self.send_json({"new": count})
 
     def _in_turn(self, name: str, changed: dict[str, set[UUID]]) -> None:
         """Too early since it was last sent: it is taken out and sent when its time has come, as it is then."""

@@ -16,10 +16,10 @@ from accounts.models import Organization, User
 from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
-from frontend import acts, columns, overview, toasts
+from frontend import acts, columns, news, overview, toasts
 from frontend.listing import PAGE
 from frontend.progress import with_detail
-from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows
+from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows, with_inside
 from frontend.runs import run_rows, with_side
 from frontend.timeline import tail
 from machines.models import Session
@@ -115,7 +115,13 @@ def _each(template: str, variable: str, viewer: Viewer, rows: Iterable[Any], **m
 def _machine_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     shown = columns.chosen(viewer.how.get("cols", ""))
     rows = machine_rows(viewer.actor, ids, *columns.related(shown))
-    return _each("machines/_row.html", "machine", viewer, rows, columns=shown)
+    still = news.matching(viewer.actor, viewer.how, [row.pk for row in rows])
+    for row in rows:
+        row.is_past = still is not None and row.pk not in still  # type: ignore[attr-defined]
+        row.under = row.parent_id if viewer.how.get("nested") else None  # type: ignore[attr-defined]
+    if viewer.how.get("nested"):
+        with_inside(viewer.actor, rows)
+    return _each("machines/_row.html", "machine", viewer, rows, columns=shown, cols=viewer.how.get("cols", ""))
 
 
 @fragment("machine.head", "machine")

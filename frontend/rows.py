@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
@@ -39,6 +39,28 @@ def with_jobs(machines: list[Machine]) -> list[Machine]:
     for machine in machines:
         machine.active_job = active.get(machine.pk)  # type: ignore[attr-defined]
     return machines
+
+
+def on_top(actor: Actor) -> Q:
+    """Not inside another machine that one may see: that one unfolds."""
+    return Q(parent=None) | ~Q(Exists(Machine.objects.visible_to(actor).filter(pk=OuterRef("parent_id"))))
+
+
+def with_inside(actor: Actor, rows: list[Machine]) -> None:
+    """Each with `inside`: how many machines are in it."""
+    ids = [row.pk for row in rows]
+    counted = Machine.objects.visible_to(actor).filter(parent_id__in=ids).order_by().values_list("parent_id").annotate(n=Count("pk"))
+    counts = dict(counted)
+    for row in rows:
+        row.inside = counts.get(row.pk, 0)  # type: ignore[attr-defined]
+
+
+def with_now(actor: Actor, rows: list[Machine], related: Iterable[str]) -> None:
+    """Rows of the past, each with `now`: the machine as it is, None where it is there no more."""
+    now = {row.pk: row for row in machine_queryset(*related).visible_to(actor).filter(pk__in=[row.pk for row in rows])}
+    for row in rows:
+        row.now = now.get(row.pk)  # type: ignore[attr-defined]
+        row.is_past = row.now is None  # type: ignore[attr-defined]
 
 
 def cloud_rows(actor: Actor, clouds: QuerySet[Cloud]) -> list[Cloud]:

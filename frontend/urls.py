@@ -34,7 +34,9 @@ from frontend.views import (
 org: list[URLPattern | URLResolver] = [
     path("", dashboard.DashboardView.as_view()),
     path("machines", machines.MachinesView.as_view()),
-    path("machines.csv", export.MachinesCsvView.as_view()),
+    path("machines.csv", export.MachinesFileView.as_view(), {"form": "csv"}),
+    path("machines.json", export.MachinesFileView.as_view(), {"form": "json"}),
+    path("machines/rows", machines.MachineRowsView.as_view()),
     path("machines/views", machines.SaveViewView.as_view()),
     path("machines/views/<str:identity>", machines.OpenViewView.as_view()),
     path("machines/counts", machines.MachineCountsView.as_view()),

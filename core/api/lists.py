@@ -115,6 +115,21 @@ def json_lines_answer(pages: Iterable[Iterable[Mapping[str, Any]]], name: str) -
     return file_answer(pieces(), "application/x-ndjson", f"{name}.jsonl")
 
 
+def json_array(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """A JSON array of these, some hundred at a time."""
+    before = b"["
+    for some in _batched(rows, 200):
+        yield before + b",\n".join(json.dumps(row, ensure_ascii=False, default=str).encode() for row in some)
+        before = b",\n"
+    yield b"[]\n" if before == b"[" else b"]\n"
+
+
+def _batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    taken = iter(rows)
+    while some := list(itertools.islice(taken, size)):
+        yield some
+
+
 def file_answer(pieces: Iterator[bytes], content_type: str, filename: str) -> StreamingHttpResponse:
     """A download, made a piece at a time as the client reads it: between two pieces it holds neither thread nor connection.
 

@@ -12,7 +12,7 @@ from django import template
 from django.forms import BoundField, CheckboxInput, CheckboxSelectMultiple, RadioSelect
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html, format_html_join, strip_tags
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -329,6 +329,15 @@ def as_json(value: Any) -> str:
 def cell(row: Any, column: Any) -> SafeString | str:
     """What stands in a column (frontend.columns) of a row."""
     return column.cell(row)  # type: ignore[no-any-return]
+
+
+@register.simple_tag
+def differs(row: Any, column: Any) -> SafeString | str:
+    """Attributes that say that a column of a row of the past is another now (`row.now`), and what it is."""
+    now = column.cell(row.now)
+    if now == column.cell(row):
+        return ""
+    return format_html(' data-differs title="{}"', _("Now: %(value)s") % {"value": strip_tags(now) or _("nothing")})
 
 
 @register.filter

@@ -85,7 +85,7 @@ class BulkBarView(ConsoleView):
         bar = [offer for name, offer in offers.items() if name in BAR and offer.can]  # what none of them can now is in More, with why
         groups = {"bar": bar, "more": [offer for offer in offers.values() if offer not in bar]}
         alone = {name: selection.offer(self, name) for name in ("destroy", "run")}
-        return self.page("machines/_bulk.html", {"selection": selection, **alone, **groups})
+        return self.page("machines/_bulk.html", {"selection": selection, "of": request.POST.get("of", "")[:20], **alone, **groups})
 
 
 class BulkActView(ConsoleView):

@@ -12,10 +12,11 @@ from django.http.response import HttpResponseBase
 
 from core import listing as lists
 from core.api.events import events_file
-from core.api.lists import csv_answer
+from core.api.lists import csv_answer, file_answer, json_array
 from frontend import listing, timeline
 from frontend.rows import machine_queryset
 from frontend.views.base import ConsoleView
+from frontend.views.machines import MachineListView
 from machines.models import Machine
 
 MACHINE_COLUMNS = [
@@ -45,17 +46,17 @@ MACHINE_COLUMNS = [
 ]
 
 
-class MachinesCsvView(ConsoleView):
-    """The machines of a query."""
+class MachinesFileView(MachineListView):
+    """The machines of a query: CSV, or one JSON array."""
 
-    section = "machines"
-
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        asked = listing.query(request.GET, default="name")
-        pages = lists.pages(machine_queryset().select_related("image"), self.actor, replace(asked, limit=lists.MOST))
+    def get(self, request: HttpRequest, form: str) -> HttpResponseBase:
+        asked = listing.query(self.asked, default="name")
+        pages = lists.pages(machine_queryset("image"), self.actor, replace(asked, limit=lists.MOST))
         first = next(pages)  # a wrong query is refused before anything is sent
         shown = ([_machine(row) for row in page] for page in itertools.chain([first], pages))
-        return csv_answer(shown, MACHINE_COLUMNS, "machines")
+        if form == "csv":
+            return csv_answer(shown, MACHINE_COLUMNS, "machines")
+        return file_answer(json_array(itertools.chain.from_iterable(shown)), "application/json", "machines.json")
 
 
 class LogFileView(ConsoleView):

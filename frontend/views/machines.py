@@ -1,9 +1,10 @@
-"""The machines list and its saved views. Its address is its state: ?view= &q= &sort= &cols= &cloud= &cursor=."""
+"""The machines list and its saved views. Its address is its state: ?view= &q= &sort= &cols= &group= &cloud= &at= &cursor=."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -19,8 +20,9 @@ from core import guard
 from core import listing as lists
 from core.actions import perform
 from core.errors import BadRequest, BadSearch, MistError
-from frontend import columns, listing, toasts
-from frontend.rows import machine_queryset, with_jobs
+from core.search import Term, Value
+from frontend import columns, grouping, listing, toasts
+from frontend.rows import machine_queryset, on_top, with_inside, with_jobs, with_now
 from frontend.templatetags.humanish import money, thousands
 from frontend.views.base import ConsoleView
 from machines.models import Machine
@@ -34,7 +36,7 @@ STARTING_VIEWS = (
     ("owner:none", gettext_lazy("No owner")),
 )
 SAVED = 20  # views that are tabs
-STATE = ("q", "sort", "cols")  # what a view keeps, as in an address
+STATE = ("q", "sort", "cols", "group")  # what a view keeps, as in an address
 
 
 class MachineListView(ConsoleView):
@@ -72,7 +74,7 @@ class MachineListView(ConsoleView):
 
 def kept(view: View) -> dict[str, str]:
     """A saved view as parameters of an address."""
-    return {"q": view.query, "sort": view.sort, "cols": columns.written(view.columns) if view.columns else ""}
+    return {"q": view.query, "sort": view.sort, "cols": columns.written(view.columns) if view.columns else "", "group": view.grouping}
 
 
 class MachinesView(MachineListView):
@@ -84,30 +86,76 @@ class MachinesView(MachineListView):
         if not request.GET and (default := next((view for view in self.saved if view.is_default and self.is_mine(view)), None)):
             return HttpResponseRedirect(f"{request.path}?view={default.pk.hex}")
         began = time.perf_counter()
-        cols = self.asked.get("cols", "")
+        asked, cols = self.asked, self.asked.get("cols", "")
         shown = columns.chosen(cols)
-        page = listing.page(machine_queryset(*columns.related(shown)), self.asked, self.actor, default="name")
-        with_jobs(page.rows)
+        by = asked.get("group", "") if grouping.title(asked.get("group", "")) else ""
+        nested = not (asked.get("q", "").strip() or by or asked.get("at"))
+        rows = machine_queryset(*columns.related(shown), *(("image",) if by == "image" else ()))
+        if nested:
+            rows = rows.filter(on_top(self.actor))
+        page = listing.page(rows, asked, self.actor, default="name")
+        found = lists.rows(Machine.objects.all(), self.actor, listing.query(asked)) if not page.error else Machine.objects.none()
+        if nested and not page.error:
+            page.total, page.is_estimate = found.count(), False  # those inside others too
+        groups = grouping.groups(found, by, page.q) if by and page.rows else []
+        if groups and not page.next_url and not page.previous_url:
+            grouping.distribute(groups, by, page.rows)
+        drawn = [] if groups and page.next_url else page.rows
+        with_jobs(drawn)
+        if nested:
+            with_inside(self.actor, drawn)
+        if page.at is not None:
+            with_now(self.actor, drawn, columns.related(shown))
         context = {
             "page": page,
             "views": self.tabs(page),
             "open_view": self.open_view,
             "is_mine": self.open_view is not None and self.is_mine(self.open_view),
             "is_changed": self.is_changed,
-            "state": {key: self.asked.get(key, "") for key in STATE},
+            "state": {key: asked.get(key, "") for key in STATE},
             "save_view_url": f"{self.frame.base}/machines/views",
             "teams": Team.objects.filter(org=self.org, members=self.frame.user, is_owners=False).order_by("name")[:20],
             "may_share": guard.permits(self.actor, View(org=self.org, owner=self.frame.user), "share"),
             "columns": shown,
-            "how": json.dumps({"cols": cols}),
+            "cols": cols,
+            "groups": groups,
+            "group_title": grouping.title(by),
+            "groupings": self.groupings(page.rows, by),
+            "then": page.at,
+            "how": json.dumps(self.how(page, cols, whole=bool(page.q) and drawn is page.rows) | ({"nested": "1"} if nested else {})),
+            "whole_q": self.whole_q(page),
             "offered": columns.offered(cols, page.rows),
-            "sums": []
-            if page.is_estimate or page.error
-            else sums(lists.rows(Machine.objects.all(), self.actor, listing.query(self.asked))),
+            "sums": [] if page.is_estimate or page.error else sums(found),
             "filters": self.filters(page),
             "took_ms": round((time.perf_counter() - began) * 1000),
         }
         return self.page("machines/list.html", context, status=400 if page.error else 200)
+
+    def how(self, page: listing.Page, cols: str, *, whole: bool) -> dict[str, str]:
+        """What the socket is told of this list: see frontend.news.count. Of the past: nothing new comes to it."""
+        if page.at is not None or page.error:
+            return {"cols": cols}
+        whole = whole and not page.next_url and not page.previous_url
+        cloud = self.asked.get("cloud", "")
+        return {
+            "cols": cols,
+            "kind": "machine",
+            "q": page.q,
+            "cloud": cloud,
+            "since": str(time.time_ns() // 10**6),
+            "whole": "1" if whole else "",
+        }
+
+    def whole_q(self, page: listing.Page) -> str:
+        """The query that finds what the list does, its scope too: what “select all” acts on."""
+        if page.error or not self.frame.scope:
+            return page.q
+        return grouping.narrowed(page.q, Term("cloud", "=", (Value((self.frame.scope.pk.hex,)),)))
+
+    def groupings(self, rows: Iterable[Machine], by: str) -> list[tuple[str, str]]:
+        """(key, title) of what the list can be grouped by: the tags are those of the rows shown."""
+        tags = sorted({f"tag:{key}" for row in rows for key in row.tags or {}} | ({by} if by.startswith("tag:") else set()))
+        return [(key, title) for key in (*grouping.KEYS, *tags) if (title := grouping.title(key))]
 
     def is_mine(self, view: View) -> bool:
         return view.owner_id == self.actor.user_id
@@ -187,6 +235,26 @@ def sums(rows: QuerySet[Any]) -> list[str]:
     """What these cost a month, a currency each; what costs nothing known is left out."""
     found = rows.filter(cost_month__isnull=False).order_by().values_list("currency").annotate(total=Sum("cost_month"))
     return [money(total, currency).replace(".00", "") for currency, total in sorted((c, round(t)) for c, t in found) if total]
+
+
+class MachineRowsView(MachineListView):
+    """The rows of a group or of a host, for a list that is open."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        cols = self.asked.get("cols", "")
+        shown = columns.chosen(cols)
+        page = listing.page(machine_queryset(*columns.related(shown)), self.asked, self.actor, default="name")
+        if page.error:
+            raise page.error
+        with_jobs(page.rows)
+        for row in page.rows:
+            row.under = row.parent_id if "under" in request.GET else None
+        if page.at is not None:
+            with_now(self.actor, page.rows, columns.related(shown))
+        context = {"page": page, "columns": shown, "cols": cols, "then": page.at, "under": request.GET.get("under", "")[:40]}
+        response = self.page("machines/_rows.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
 
 
 class MachineCountsView(MachineListView):

@@ -1,17 +1,23 @@
-"""The machines list: its query bar, saved views, columns, counts."""
+"""The machines list: its query bar, saved views, columns, counts, groups, hosts, the past, and what comes while one looks."""
 
 from __future__ import annotations
 
+import html
+import json
 import re
+import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.utils import timezone
 from playwright.sync_api import expect
 
-from accounts.models import User, View
+from accounts.models import Team, User, View
 from clouds.models import Cloud
 from core.actions import perform
-from frontend import columns
+from frontend import columns, grouping, listing, news
 from machines.models import Machine
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import Place, actor_for, machine, run_jobs
@@ -140,6 +146,121 @@ def test_machines_that_are_gone_or_whose_cloud_is_disabled_are_dimmed(place: Pla
     assert row in place.admin.get(f"{place.base}/machines?q={one.name}").content.decode()
 
 
+ODD = 'it\'s "=" 100%'
+
+
+@pytest.mark.parametrize("by", [*grouping.KEYS, "tag:env", f"tag:{ODD}"])
+def test_a_group_says_how_many_and_leads_to_exactly_those(place: Place, by: str) -> None:
+    one = machine()
+    Machine.objects.filter(pk=one.pk).update(tags={"env": 'a "b" \\ c=d', ODD: "", "none": "none"}, owner=place.owner, cost_month=5)
+    page = place.admin.get(f"{place.base}/machines", {"group": by, "q": "state:running OR -state:running"})
+    groups = page.context["groups"]
+    assert sum(group.count for group in groups) == Machine.objects.count()
+    assert [group.count for group in groups] == sorted((group.count for group in groups), reverse=True)
+    for group in groups:
+        assert len(group.rows) == group.count, group
+        found = place.admin.get(f"{place.base}/machines", {"q": group.q}).context["page"]
+        assert {row.pk for row in found.rows} == {row.pk for row in group.rows}, group.q
+    assert place.nobody.get(f"{place.base}/machines", {"group": by}).context["groups"] == []
+
+
+def test_groups_of_more_than_a_page_are_folded_and_their_rows_come_when_asked_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing.page, "__kwdefaults__", {"default": "", "limit": 5})
+    page = place.admin.get(f"{place.base}/machines?group=state&q=type:vm")
+    assert all(not group.rows for group in page.context["groups"])
+    body = page.content.decode()
+    assert "<tr id=" not in body
+    address = html.unescape(re.findall(r'data-unfold="([^"]+)"', body)[0])
+    rows = place.admin.get(address).content.decode()
+    assert rows.count("<tr id=") == min(5, page.context["groups"][0].count)
+    assert ("All " in rows) == (page.context["groups"][0].count > 5)
+    assert "<tr" not in place.nobody.get(address).content.decode()
+    assert place.stranger.get(address).status_code == 404
+    assert place.admin.get(f"{place.base}/machines/rows?q=nothing:x").status_code == 400
+
+
+def test_what_is_inside_a_host_unfolds_under_it_and_is_found_by_a_search(place: Place) -> None:
+    host, inside = Machine.objects.filter(parent=None, type="vm").order_by("name")[:2]
+    Machine.objects.exclude(parent=None).update(parent=None)
+    Machine.objects.filter(pk=inside.pk).update(parent=host)
+    page = place.admin.get(f"{place.base}/machines")
+    shown = {row.pk: row for row in page.context["page"].rows}
+    assert inside.pk not in shown and shown[host.pk].inside == 1
+    assert page.context["page"].total == Machine.objects.count()
+    address = html.unescape(re.findall(r'data-unfold="([^"]+)"', page.content.decode())[0])
+    rows = place.admin.get(address).content.decode()
+    assert rows.count("<tr") == 1
+    assert f'id="machine-{inside.pk.hex}" data-live="machine.row:{inside.pk.hex}" data-under="{host.pk.hex}"' in rows
+    assert inside.pk in {row.pk for row in place.admin.get(f"{place.base}/machines?q={inside.name}").context["page"].rows}
+
+
+def test_whoever_may_not_see_the_host_sees_what_is_inside_as_any_other(place: Place) -> None:
+    host, inside = Machine.objects.filter(type="vm").order_by("name")[:2]
+    Machine.objects.update(parent=None)
+    Machine.objects.filter(pk=inside.pk).update(parent=host, tags={"seen": "yes"})
+    statements = [{"effect": "allow", "verbs": ["machine.read"], "what": {"tags": {"seen": "yes"}}}]
+    Team.objects.create(org=place.org, name="Few", statements=statements).members.add(User.objects.get(email="new@here.example"))
+    assert [row.pk for row in place.nobody.get(f"{place.base}/machines").context["page"].rows] == [inside.pk]
+
+
+def test_the_machines_as_they_were_with_what_is_another_now(place: Place) -> None:
+    one, gone = Machine.objects.filter(type="vm").order_by("name")[:2]
+    Machine.objects.filter(pk=one.pk).update(state="running", cost_month="7.00")
+    then = timezone.now() - timedelta(days=1)
+    with connection.cursor() as cursor:  # all that the history holds was so a day before: a test is one transaction, one moment
+        cursor.execute("UPDATE core_revision SET from_at = from_at - interval '2 days'")
+    Machine.objects.filter(pk=one.pk).update(state="error", cost_month="9.00", tags={"new": "tag"})
+    Machine.objects.filter(pk=gone.pk).delete()
+    page = place.admin.get(f"{place.base}/machines", {"at": then.isoformat()})
+    rows = {row.pk: row for row in page.context["page"].rows}
+    assert rows[one.pk].state == "running" and rows[one.pk].now.state == "error"
+    assert rows[gone.pk].now is None
+    body = page.content.decode()
+    assert "now: Error" in body and "no more there" in body
+    assert 'data-differs title="Now: $9.00">$7.00' in body
+    assert 'data-live="machine.row' not in body and 'id="bulk"' not in body
+    assert place.admin.get(f"{place.base}/machines?at=soon").status_code == 400
+    assert not place.nobody.get(f"{place.base}/machines", {"at": then.isoformat()}).context["page"].rows
+
+
+def test_select_all_keeps_to_the_scope(place: Place) -> None:
+    body = place.admin.get(f"{place.base}/machines?cloud={place.cloud.pk.hex}&q=a+OR+b").content.decode()
+    assert f'data-q="(a OR b) cloud={place.cloud.pk.hex}"' in body
+    total = re.findall(r'data-total="([^"]+)"', body)[0]
+    ids = machine().pk.hex
+    assert f"Select all {total}" in place.admin.post(f"{place.base}/machines/bulk", {"ids": ids, "of": total}).content.decode()
+
+
+def test_the_list_as_json_is_exactly_the_query_of_the_view(place: Place) -> None:
+    machine(state="stopped")
+    place.admin.post(f"{place.base}/machines/views", {"name": "Down", "q": "state:stopped"})
+    view = View.objects.get()
+    rows = json.loads(b"".join(place.admin.get(f"{place.base}/machines.json?view={view.pk.hex}")))
+    assert {row["id"] for row in rows} == {pk.hex for pk in Machine.objects.filter(state="stopped").values_list("pk", flat=True)}
+    assert json.loads(b"".join(place.nobody.get(f"{place.base}/machines.json"))) == []
+
+
+def test_what_came_since_is_counted_and_what_matches_no_more_is_known(place: Place) -> None:
+    one = machine(state="running")
+    since = str(int(time.time() * 1000) - 1)
+    how = {"kind": "machine", "q": "state:running", "cloud": "", "since": since, "whole": ""}
+    shown = set(Machine.objects.filter(state="running").values_list("pk", flat=True))
+    made = {"org": place.org, "cloud": place.cloud}
+    fresh = Machine.objects.create(name="fresh", external_id="fresh", state="running", **made)
+    Machine.objects.create(name="off", external_id="off", state="stopped", **made)
+    assert news.count(place.actor, how, shown, None) == 1
+    assert news.count(place.actor, how, shown, [fresh.pk]) == 1
+    assert news.count(place.actor, how, shown | {fresh.pk}, None) == 0
+    assert news.count(place.actor, how, shown - {one.pk}, [one.pk]) == 0  # perhaps another page's row
+    assert news.count(place.actor, {**how, "whole": "1"}, shown - {one.pk}, [one.pk]) == 1
+    assert news.count(actor_for(place.org, User.objects.get(email="new@here.example")), how, set(), None) == 0
+    for odd in ({"kind": "nothing"}, {"kind": "job"}, {"since": "x"}, {"q": "clowd:x"}):
+        assert news.count(place.actor, {**how, **odd}, set(), None) == 0
+    Machine.objects.filter(pk=one.pk).update(state="stopped")
+    assert news.matching(place.actor, how, [one.pk, fresh.pk]) == {fresh.pk}
+    assert news.matching(place.actor, {**how, "q": ""}, [one.pk]) is None
+
+
 class TestInABrowser:
     pytestmark = IN_A_BROWSER
 
@@ -196,3 +317,48 @@ class TestInABrowser:
         expect(row).to_contain_text("silver")
         expect(row.locator("td")).to_have_count(5)
         expect(page.locator("[data-count=s0]")).to_have_text(str(Machine.objects.count()))
+
+    def test_rows_that_come_wait_above_the_table_and_those_that_match_no_more_are_dimmed(
+        self, fleet: User, person: Callable[..., Person]
+    ) -> None:
+        one, other = Machine.objects.filter(type="vm").order_by("name")[:2]
+        Machine.objects.update(tags={})
+        Machine.objects.filter(pk=one.pk).update(tags={"tier": "gold"})
+        actor = actor_for(fleet.orgs.get(), fleet)
+        reader = person(fleet)
+        page = reader.page
+        page.goto("/o/here/machines?q=tag:tier=gold")
+        reader.be_live()
+        rows = page.locator("tbody tr")
+        expect(rows).to_have_count(1)
+        perform(actor, other, "tag", {"tags": {"tier": "gold"}})
+        perform(actor, one, "tag", {"tags": {"tier": "tin"}})
+        run_jobs()
+        expect(page.locator("#news")).to_have_text("1 new · Show")
+        expect(rows).to_have_count(1)
+        expect(page.locator(f"#machine-{one.pk.hex}")).to_have_class("gone")
+        page.locator("#news a").click()
+        expect(page.locator(f"#machine-{other.pk.hex}")).to_be_visible()
+        expect(rows).to_have_count(1)
+        expect(page.locator("#news")).to_be_hidden()
+
+    def test_a_host_unfolds_and_stays_so_when_it_changes(self, fleet: User, person: Callable[..., Person]) -> None:
+        host, inside = Machine.objects.filter(type="vm").order_by("name")[:2]
+        Machine.objects.update(parent=None)
+        Machine.objects.filter(pk=inside.pk).update(parent=host)
+        reader = person(fleet)
+        page = reader.page
+        page.goto("/o/here/machines")
+        reader.be_live()
+        page.get_by_role("button", name=f"1 machine inside {host.name}").press("Enter")
+        row = page.locator(f"#machine-{inside.pk.hex}")
+        expect(row).to_be_visible()
+        actor = actor_for(fleet.orgs.get(), fleet)
+        for which in (host, inside):
+            perform(actor, which, "tag", {"tags": {"a": "seen"}})
+        run_jobs()
+        expect(page.locator(f"#machine-{host.pk.hex}")).to_contain_text("seen")
+        expect(row).to_contain_text("seen")
+        expect(row).to_have_attribute("data-under", host.pk.hex)
+        page.get_by_role("button", name=f"1 machine inside {host.name}").click()
+        expect(row).to_have_count(0)

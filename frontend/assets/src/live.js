@@ -22,13 +22,14 @@ class MistLive extends HTMLElement {
     this.addEventListener("htmx:ws:after:message:incoming", (event) => {
       const text = event.detail.message.data;
       if (typeof text === "string" && text.startsWith('{"gone"')) this.gone(JSON.parse(text).gone);
+      if (typeof text === "string" && text.startsWith('{"new"')) this.news(JSON.parse(text).new);
       /* the observer's records are delivered as a microtask: what it sees until then is the server's doing */
       setTimeout(() => (this.applying = false), 0);
       document.dispatchEvent(new CustomEvent("mist:live"));
     });
     this.addEventListener("htmx:ws:close", (event) => this.set(event.detail.reason === "removed" ? "paused" : "reconnecting"));
     this.addEventListener("htmx:ws:error", () => this.state !== "live" && this.set("reconnecting"));
-    document.addEventListener("htmx:after:swap", () => this.show());
+    for (const name of ["htmx:after:swap", "mist:rows"]) document.addEventListener(name, () => this.show());
     this.addEventListener("click", () => this.toggle());
     this.addEventListener("keydown", (event) => (event.key === "Enter" || event.key === " ") && (event.preventDefault(), this.toggle()));
     this.timer = setInterval(() => this.beat(), 1000);
@@ -64,6 +65,14 @@ class MistLive extends HTMLElement {
     for (const [name, ids] of Object.entries(names)) {
       for (const id of ids) for (const element of document.querySelectorAll(`[data-live="${name}:${id}"]`)) element.classList.add("gone");
     }
+  }
+
+  /* Rows that have come since: they wait above the table until asked for, so that nothing moves under the pointer. */
+  news(count) {
+    const note = document.getElementById("news");
+    if (!note) return;
+    note.hidden = !count;
+    note.querySelector("span").textContent = count === 1 ? note.dataset.one : note.dataset.many.replace("{n}", count > 100 ? "100+" : String(count));
   }
 
   heard() {

@@ -29,6 +29,8 @@ class MistRows extends HTMLElement {
   }
 
   clicked(event) {
+    const button = event.target.closest?.("[data-unfold]");
+    if (button) return this.unfold(button);
     const box = event.target;
     if (!(box instanceof HTMLInputElement) || box.type !== "checkbox") return;
     this.all = false;
@@ -82,6 +84,7 @@ class MistRows extends HTMLElement {
     }
     const asked = (this.asked = (this.asked ?? 0) + 1);
     const body = new FormData(document.getElementById("bulk-form"));
+    body.set("of", this.bar.dataset.total ?? "");
     if (this.all) body.set("q", this.bar.dataset.q);
     else body.set("ids", [...this.chosen].slice(0, LIMIT).join(","));
     const answer = await fetch(this.getAttribute("bar"), { method: "POST", body, headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
@@ -90,6 +93,23 @@ class MistRows extends HTMLElement {
     this.bar.hidden = false;
     window.htmx.process(this.bar);
     announce(this.bar.querySelector("b")?.textContent ?? "");
+  }
+
+  /* What is inside: the rows of a group, or of a host. They come when asked for, and go again. */
+  async unfold(button) {
+    const line = button.closest("tr");
+    const under = new URL(button.dataset.unfold, location.href).searchParams.get("under");
+    const open = button.getAttribute("aria-expanded") === "true";
+    if (open) for (const row of under ? this.querySelectorAll(`[data-under="${window.CSS.escape(under)}"]`) : line.parentElement.querySelectorAll("tr + tr")) row.remove();
+    else {
+      const answer = await fetch(button.dataset.unfold, { headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
+      if (!answer?.ok || button.getAttribute("aria-expanded") === "true") return;
+      line.insertAdjacentHTML("afterend", await answer.text());
+      window.htmx.process(this);
+    }
+    button.setAttribute("aria-expanded", String(!open));
+    document.dispatchEvent(new CustomEvent("mist:rows"));
+    this.draw();
   }
 
   barClicked(event) {
