@@ -65,7 +65,7 @@ PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
         gettext_lazy("Govern"),
         (
             Entry(path="clouds", title=gettext_lazy("Clouds"), icon="cloud", key="a"),
-            Entry(path="keys", title=gettext_lazy("Keys"), icon="key-round", key="y"),
+            Entry(path="keys", title=gettext_lazy("Keys & secrets"), icon="key-round", key="y"),
             Entry(path="teams", title=gettext_lazy("Teams & policies"), icon="users", key="p"),
         ),
     ),

@@ -26,7 +26,7 @@ from core.models import Resource
 from frontend import acts, words
 from frontend.frame import PAGES
 from frontend.views.bulk import BAR, MORE
-from keys.models import Key
+from keys.models import Key, Secret
 from machines.models import Machine
 from networks.models import Network
 from volumes.models import Volume
@@ -74,6 +74,7 @@ DOINGS: tuple[tuple[Promise, str, str, tuple[str, ...]], ...] = (
     (gettext_lazy("Add cloud"), "clouds/new", "plus", ()),
     (gettext_lazy("Generate key"), "keys/new", "key-round", ()),
     (gettext_lazy("Upload key"), "keys/new?way=upload", "upload", ()),
+    (gettext_lazy("New secret"), "keys/secrets/new", "lock-keyhole", ()),
     (gettext_lazy("Invite somebody"), "teams", "user-plus", ()),
     (gettext_lazy("Make an API token"), "settings/tokens", "key-square", ()),
 )
@@ -83,9 +84,17 @@ ELSEWHERE: tuple[tuple[Promise, str, str], ...] = (
     (gettext_lazy("Your sessions"), "settings/sessions", "monitor"),
     (gettext_lazy("Change your password"), "settings/password", "lock"),
     (gettext_lazy("Organization settings"), "settings/organization", "settings"),
+    (gettext_lazy("Secrets"), "keys/secrets", "lock-keyhole"),
+    (gettext_lazy("Stores of secrets"), "keys/stores", "vault"),
+    (gettext_lazy("Certificate authority"), "keys/authority", "shield-check"),
     (gettext_lazy("Host keys"), "keys/hosts", "shield-check"),
 )
-KINDS: tuple[tuple[type[Resource], str, str], ...] = ((Cloud, "clouds", "cloud"), (Key, "keys", "key-round"), (Team, "teams", "users"))
+KINDS: tuple[tuple[type[Resource], str, str], ...] = (
+    (Cloud, "clouds", "cloud"),
+    (Key, "keys", "key-round"),
+    (Secret, "keys/secrets", "lock-keyhole"),
+    (Team, "teams", "users"),
+)
 
 
 class Palette:

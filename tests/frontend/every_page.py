@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from django.apps import apps
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.urls import URLPattern
 
@@ -24,6 +25,8 @@ KINDS = {
     "runs": "run",
     "clouds": "cloud",
     "keys": "key",
+    "keys/secrets": "secret",
+    "keys/stores": "secret_store",
     "teams": "team",
     "jobs": "job",
 }
@@ -60,6 +63,11 @@ TEXTS = {
     "error_detail",
     "last_line",
     "hostname",
+    "mount",
+    "namespace",
+    "role_id",
+    "path",
+    "field",
     "os_type",
     "error",
     "remind_message",
@@ -67,6 +75,7 @@ TEXTS = {
 }
 OURS = {"core", "accounts", "clouds", "keys", "networks", "machines", "volumes", "scripts"}
 TAGS = {"tags", "cloud_tags", "target_tags"}
+LISTS = {"keys"}
 
 
 def readable() -> list[str]:
@@ -102,9 +111,10 @@ def poison(world: World) -> None:
         texts = [field for field in fields if field.name in TEXTS and isinstance(field, models.CharField | models.TextField)]
         texts = [field for field in texts if not field.choices and not field.primary_key]
         tags = {field.name: {BAD: BAD} for field in fields if field.name in TAGS and isinstance(field, models.JSONField)}
-        for number, pk in enumerate(model._base_manager.values_list("pk", flat=True) if texts or tags else []):
+        lists = {field.name: [BAD, "x" * 100] for field in fields if field.name in LISTS and isinstance(field, ArrayField)}
+        for number, pk in enumerate(model._base_manager.values_list("pk", flat=True) if texts or tags or lists else []):
             written = {field.name: f"{BAD}{number}{'x' * 5000}"[: field.max_length or 5000] for field in texts}
-            model._base_manager.filter(pk=pk).update(**written, **tags)
+            model._base_manager.filter(pk=pk).update(**written, **tags, **lists)
     Job.objects.update(
         error_code="failed", steps=[{"name": BAD, "at": "2026-01-01T00:00:00+00:00", "state": "failed", "detail": BAD + "x" * 5000}]
     )

@@ -15,6 +15,7 @@ import "./neighbours.js";
 import "./optimistic.js";
 import "./palette.js";
 import "./query.js";
+import "./reveal.js";
 import "./rows.js";
 import "./tail.js";
 import "./times.js";
