@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
+from uuid import UUID
+from zoneinfo import available_timezones
 
+from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
@@ -16,9 +21,9 @@ from drf_spectacular.utils import extend_schema_field
 from guardian.models import UserObjectPermission
 from rest_framework import serializers
 
-from accounts import people, policies
-from accounts.credentials import digest_of
-from accounts.models import Invitation, Membership, Organization, Team, Token, User, View
+from accounts import people, policies, rules
+from accounts.credentials import digest_of, is_within
+from accounts.models import FormerSlug, Invitation, Membership, Organization, Team, Token, User, View
 from accounts.statements import kinds, policy_of
 from core import events, guard
 from core.actions import Action, Call, perform, register
@@ -26,6 +31,13 @@ from core.actor import Actor
 from core.errors import Conflict, Denied, Invalid, Refused
 from core.models import Job, new_id
 from core.params import NameField, ResourceField, TagsField, clean_text
+
+
+@cache
+def zones() -> frozenset[str]:
+    """Every time zone one may choose."""
+    return frozenset(name for name in available_timezones() if "/" in name or name == "UTC")
+
 
 SECRET = re.compile(r"^[A-Za-z0-9_-]{43,64}$")
 MAX_TTL_S = 10 * 365 * 24 * 3600
@@ -69,6 +81,33 @@ class UserField(serializers.Field[Any, Any, Any, Any]):
 
     def to_representation(self, value: Any) -> str:
         return str(getattr(value, "email", value))
+
+
+class ZoneField(serializers.CharField):
+    """A time zone by its name: Europe/Athens."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"max_length": 60, **kwargs})
+
+    def to_internal_value(self, data: Any) -> str:
+        zone = super().to_internal_value(data)
+        if zone not in zones():
+            raise serializers.ValidationError(f"There is no time zone {zone}. They are written as Europe/Athens.")
+        return zone
+
+
+class NetworkField(serializers.CharField):
+    """An address or a network, as 10.0.0.0/8; it is kept as a network."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"max_length": 50, **kwargs})
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        try:
+            return str(ipaddress.ip_network(text, strict=False))
+        except ValueError:
+            raise serializers.ValidationError(f"{text} is no address and no network. Write 203.0.113.7 or 10.0.0.0/8.") from None
 
 
 def owners_only(actor: Actor, what: str) -> None:
@@ -120,20 +159,59 @@ class EditOrgParams(serializers.Serializer[Any]):
     name = NameField(max_length=100, required=False)
     description = TextField()
     currency = serializers.RegexField(r"^[A-Z]{3}$", required=False)
+    slug = serializers.RegexField(r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60, required=False)
+    time_zone = ZoneField(required=False)
+    language = serializers.ChoiceField(choices=["", *dict(settings.LANGUAGES)], required=False)
+    require_second_step = serializers.BooleanField(required=False)
+    allowed_addresses = serializers.ListField(child=NetworkField(), required=False, max_length=200)
+    session_hours = serializers.IntegerField(min_value=1, max_value=8760, required=False, allow_null=True)
+
+
+SECURITY = frozenset(rules.COLUMNS)
 
 
 @register
 class EditOrg(Action):
-    """Rename or describe the organization."""
+    """Rename or describe the organization, or say what it asks of its members. A former slug leads on to the new one."""
 
     model = Organization
     name = "edit"
     params = EditOrgParams
 
+    def check(self, call: Call) -> None:
+        asked = call.params
+        if SECURITY & set(asked):
+            owners_only(call.actor, "change what the organization asks of its members")
+        if asked.get("require_second_step") and not (call.target.require_second_step or rules.has_second_step(_person(call))):
+            raise Invalid(
+                fields={"require_second_step": ["Set up a second step of your own first: this would lock you out."]}, code="would_lock_out"
+            )
+        networks = asked.get("allowed_addresses")
+        if networks and not is_within(call.actor.address, networks):
+            where = call.actor.address or "an unknown address"
+            raise Invalid(fields={"allowed_addresses": [f"You are at {where}: this would lock you out."]}, code="would_lock_out")
+        slug = asked.get("slug", call.target.slug)
+        if slug != call.target.slug:
+            others = (
+                Organization.objects.filter(slug=slug).exists() or FormerSlug.objects.filter(slug=slug).exclude(org=call.target).exists()
+            )
+            if others:
+                raise Invalid(fields={"slug": ["This one is taken. Choose another."]}, code="slug_taken")
+
     def run(self, call: Call) -> None:
+        org = call.target
+        slug = call.params.get("slug", org.slug)
+        if slug != org.slug:
+            FormerSlug.objects.filter(org=org, slug=slug).delete()
+            FormerSlug.objects.update_or_create(slug=org.slug, defaults={"org": org, "until": timezone.now()})
         for name, value in call.params.items():
-            setattr(call.target, name, value)
-        call.target.save()
+            setattr(org, name, value)
+        org.save()
+
+
+def _person(call: Call) -> UUID:
+    assert call.actor.user_id is not None  # an owner is somebody
+    return call.actor.user_id
 
 
 class MemberParams(serializers.Serializer[Any]):

@@ -17,6 +17,7 @@ from rest_framework.exceptions import PermissionDenied
 
 from accounts.credentials import TOKEN_PREFIX, check_address, digest_of, tell
 from accounts.models import Membership, Organization, Token, User
+from accounts.rules import COLUMNS, Rules
 from accounts.statements import load_policies
 from core.actions import rights_source
 from core.actor import Actor, new_request_id
@@ -60,22 +61,28 @@ def session_actor(request: Any, wanted: str = "", via: str = "api", *, one_time:
         raise Denied(
             "Change your one-time password first (PUT /auth/password).", code="password_change_required", reason="one-time password"
         )
-    org_id = _org_of(user, wanted)
-    su_by = request.session.get("su_by") if hasattr(request, "session") else None
+    org_id, rules = _org_of(user, wanted)
+    session = getattr(request, "session", None)
+    su_by = session.get("su_by") if session is not None else None
+    if not su_by:
+        rules.obey(user.pk, address_of(request), getattr(session, "session_key", "") or "")
     return _actor(user, org_id, request, via=via, su_by=UUID(su_by) if su_by else None)
 
 
-def _org_of(user: User, wanted: str) -> UUID | None:
-    orgs = dict(Membership.objects.filter(user=user).order_by("created_at").values_list("org_id", "org__slug"))
+def _org_of(user: User, wanted: str) -> tuple[UUID | None, Rules]:
+    columns = [f"org__{name}" for name in COLUMNS]
+    rows = Membership.objects.filter(user=user).order_by("created_at").values_list("org_id", "org__slug", *columns)
+    orgs = {pk: (slug, Rules(**dict(zip(COLUMNS, asked, strict=True)))) for pk, slug, *asked in rows}
     if not wanted:
-        return user.last_org_id if user.last_org_id in orgs else next(iter(orgs), None)
-    found = next((pk for pk, slug in orgs.items() if wanted in (pk.hex, str(pk), slug)), None)
+        found = user.last_org_id if user.last_org_id in orgs else next(iter(orgs), None)
+        return (found, orgs[found][1]) if found else (None, Rules())
+    found = next((pk for pk, (slug, _rules) in orgs.items() if wanted in (pk.hex, str(pk), slug)), None)
     if found is None:
         raise NotFound
     if found != user.last_org_id:
         User.objects.filter(pk=user.pk).update(last_org=found)
         user.last_org_id = found
-    return found
+    return found, orgs[found][1]
 
 
 def console_actor(request: Any, slug: str = "") -> Actor:
@@ -93,7 +100,7 @@ def token_actor(secret: str, request: Any) -> Actor:
     """The actor of a token: one query, and one write a minute.  Raises: Unauthenticated, Denied."""
     member = Membership.objects.filter(org_id=OuterRef("org_id"), user_id=OuterRef("owner_id"))
     token = (
-        Token.objects.select_related("owner").annotate(is_member=Exists(member)).filter(digest=digest_of(secret)).first()
+        Token.objects.select_related("owner", "org").annotate(is_member=Exists(member)).filter(digest=digest_of(secret)).first()
         if secret.startswith(TOKEN_PREFIX)
         else None
     )
@@ -105,6 +112,7 @@ def token_actor(secret: str, request: Any) -> Actor:
         tell(Actor(org_id=None, via="api", address=address_of(request)), "token.use.refused", user, reason=why, token=token.pk.hex)
         raise Unauthenticated(BAD_TOKEN, code="bad_token")
     check_address(user, address_of(request))
+    Rules.of(token.org).obey(user.pk, address_of(request))
     if token.last_used_at is None or token.last_used_at < now - USED_EVERY:
         fresh = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - USED_EVERY)
         Token.objects.filter(fresh, pk=token.pk).update(last_used_at=now)

@@ -138,6 +138,11 @@ class Organization(_OfAll, Searched, models.Model):
     slug = models.SlugField(max_length=60, unique=True)
     description = models.TextField(blank=True)
     currency = models.CharField(max_length=3, default="USD")
+    time_zone = models.CharField(max_length=60, default="UTC")  # of members who chose none
+    language = models.CharField(max_length=10, blank=True)  # the same; "": as their browser asks
+    require_second_step = models.BooleanField(default=False)  # accounts/rules.py
+    allowed_addresses = models.JSONField(default=list, blank=True)  # networks its members may come from; none: from anywhere
+    session_hours = models.PositiveIntegerField(null=True)  # none: as long as the installation lets sessions live
     created_at = models.DateTimeField(default=timezone.now)
     policy_version = models.PositiveIntegerField(default=1)  # rises when a team, member or statement changes
     members = models.ManyToManyField(User, through="Membership", related_name="orgs")
@@ -167,6 +172,14 @@ class Organization(_OfAll, Searched, models.Model):
     @property
     def org_id(self) -> UUID:
         return self.id
+
+
+class FormerSlug(models.Model):
+    """What an organization was called in paths: old links lead on, and nobody else takes the name."""
+
+    slug = models.SlugField(max_length=60, primary_key=True)
+    org = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="former_slugs")
+    until = models.DateTimeField(default=timezone.now)
 
 
 class Membership(_OfAll, models.Model):

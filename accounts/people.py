@@ -26,7 +26,7 @@ from guardian.models import UserObjectPermission
 from accounts import throttle
 from accounts.auth import address_of
 from accounts.credentials import digest_of, is_within, tell
-from accounts.models import Invitation, Membership, Organization, Team, Token, User, View
+from accounts.models import FormerSlug, Invitation, Membership, Organization, Team, Token, User, View
 from core import events
 from core.actor import Actor
 from core.errors import Conflict, Denied, Invalid, NotFound
@@ -41,7 +41,11 @@ BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 def free_slug(name: str) -> str:
     """A slug of the name that no organization has yet."""
     base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50] or "org"
-    taken = set(Organization.objects.filter(slug__startswith=base).values_list("slug", flat=True))
+    taken = {
+        slug
+        for model in (Organization, FormerSlug)
+        for slug in model._default_manager.filter(slug__startswith=base).values_list("slug", flat=True)
+    }
     if base not in taken:
         return base
     return next(f"{base}-{n}" for n in range(2, len(taken) + 3) if f"{base}-{n}" not in taken)

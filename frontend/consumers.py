@@ -19,6 +19,7 @@ from core.consumers import ActorConsumer
 from core.errors import MistError
 from core.hub import Note, hop
 from frontend import fragments, news
+from frontend.viewer import as_seen_by
 
 BATCH_S = 0.25  # what changes within it is sent together
 
@@ -127,7 +128,11 @@ def _render(actor: Actor, wanted: Mapping[str, set[UUID]], how: Mapping[str, str
     org = Organization.objects.filter(pk=actor.org_id).first()
     if user is None or org is None:
         return [], {}
-    viewer = fragments.Viewer(org=org, user=user, actor=actor, how=how)
+    with as_seen_by(user, org):
+        return _pieces(fragments.Viewer(org=org, user=user, actor=actor, how=how), wanted)
+
+
+def _pieces(viewer: fragments.Viewer, wanted: Mapping[str, set[UUID]]) -> tuple[list[str], dict[str, list[str]]]:
     pieces: list[str] = []
     gone: dict[str, list[str]] = {}
     for name, ids in wanted.items():

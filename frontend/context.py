@@ -18,6 +18,7 @@ def console(request: HttpRequest) -> dict[str, Any]:
         "frame": getattr(request, "frame", None),
         "theme": own["theme"] if own.get("theme") in THEMES else "system",
         "density": own["density"] if own.get("density") in DENSITIES else "default",
+        "time_zone": getattr(request, "time_zone", ""),
         "csp_nonce": getattr(request, "csp_nonce", ""),
         "request_id": getattr(request, "request_id", ""),
     }

@@ -99,6 +99,7 @@ org: list[URLPattern | URLResolver] = [
     path("settings/sessions", settings.SessionsView.as_view()),
     path("settings/tokens", settings.TokensView.as_view()),
     path("settings/organization", settings.OrganizationView.as_view()),
+    path("settings/security", settings.SecurityView.as_view()),
     path("drafts/<str:form>", drafts.DraftView.as_view()),
     path("palette", palette.PaletteView.as_view()),
     path("complete", complete.CompleteView.as_view()),

@@ -99,6 +99,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "accounts.middleware.SessionRulesMiddleware",
+    "frontend.viewer.ViewerMiddleware",
 ]
 TEMPLATES = [
     {
@@ -122,6 +123,8 @@ USE_TZ = True
 SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # e-mail addresses are unique, by lower case
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "frontend" / "locale"]
 USE_I18N = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"  # for the libraries' tables; ours have uuid keys
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024

@@ -12,6 +12,7 @@ from django import template
 from django.forms import BoundField, CheckboxInput, CheckboxSelectMultiple, RadioSelect
 from django.templatetags.static import static
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join, strip_tags
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
@@ -195,7 +196,7 @@ def tag_list(tags: Mapping[str, str] | None, most: int = 3) -> SafeString:
 
 @register.simple_tag
 def when(at: datetime | None, form: str = "", never: str = "–") -> SafeString:
-    """A time as <time>: the server writes UTC, the script the viewer's clock. `form`: "{} ago" by default."""
+    """A time as <time>, in the viewer's zone; a script keeps it right. `form`: "{} ago" by default."""
     if at is None:
         return format_html('<span class="dim">{}</span>', never)
     utc = at.astimezone(UTC)
@@ -206,17 +207,21 @@ def when(at: datetime | None, form: str = "", never: str = "–") -> SafeString:
     elif 0 <= seconds < 3600:
         text = pattern.replace("{}", f"{seconds // 60:.0f} min")
     else:
-        text = utc.strftime("%-d %b %Y %H:%M UTC")
+        text = in_zone(at)
     return format_html('<time datetime="{}" data-rel data-ago="{}">{}</time>', _iso(utc), pattern, text)
 
 
 @register.simple_tag
 def clock(at: datetime) -> SafeString:
-    """Hour and minute; on other days with the date."""
-    utc = at.astimezone(UTC)
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', _iso(utc), utc.strftime("%-d %b %Y %H:%M:%S UTC"), utc.strftime("%H:%M:%S")
-    )
+    """Hour, minute and second; the date on hover."""
+    utc, local = at.astimezone(UTC), timezone.localtime(at)
+    return format_html('<time datetime="{}" title="{}">{}</time>', _iso(utc), in_zone(at, "j M Y H:i:s"), local.strftime("%H:%M:%S"))
+
+
+def in_zone(at: datetime, form: str = "j M Y H:i") -> str:
+    """A moment in the viewer's zone, which it names: 3 Nov 2026 14:05 EET."""
+    local = timezone.localtime(at)
+    return f"{date_format(local, form)} {local.tzname()}"
 
 
 @register.simple_tag
@@ -224,15 +229,14 @@ def at(moment: datetime | None, never: str = "–") -> SafeString:
     """A time as a date and hour, in the viewer's zone."""
     if moment is None:
         return format_html('<span class="dim">{}</span>', never)
-    utc = moment.astimezone(UTC)
-    return format_html('<time datetime="{}" data-at>{}</time>', _iso(utc), utc.strftime("%-d %b %Y %H:%M UTC"))
+    return format_html('<time datetime="{}" data-at>{}</time>', _iso(moment.astimezone(UTC)), in_zone(moment))
 
 
 @register.simple_tag
 def clock_time(at: datetime) -> SafeString:
     """Hour and minute of a day that goes on, else the day: what fits a narrow column."""
-    utc = at.astimezone(UTC)
-    text = utc.strftime("%H:%M") if (timezone.now() - at).total_seconds() < 86400 else utc.strftime("%-d %b")
+    utc, local = at.astimezone(UTC), timezone.localtime(at)
+    text = local.strftime("%H:%M") if (timezone.now() - at).total_seconds() < 86400 else date_format(local, "j M")
     return format_html(
         '<time datetime="{}" data-rel data-clock-only title="{}">{}</time>', _iso(utc), utc.strftime("%-d %b %Y %H:%M:%S UTC"), text
     )

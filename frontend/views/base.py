@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -17,12 +18,13 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views import View
 
+from accounts import rules
 from accounts.auth import console_actor
 from accounts.models import Organization, User
 from core.actor import Actor
-from core.errors import BadRequest, Denied, Invalid, MistError, NotFound, TooMany
+from core.errors import BadRequest, Denied, Invalid, MistError, NotFound, TooMany, Unauthenticated
 from core.models import Job
-from frontend import forms, toasts
+from frontend import forms, toasts, viewer
 from frontend.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -44,16 +46,32 @@ class ConsoleView(View):
             return self._sign_in(request)
         if user.must_change_password:
             return HttpResponseRedirect("/first-run")
-        org = Organization.objects.filter(slug=kwargs.pop("slug"), memberships__user=user).first()
+        slug = kwargs.pop("slug")
+        org = Organization.objects.filter(slug=slug, memberships__user=user).first()
         if org is None:
-            raise Http404
-        self.org, self.actor = org, console_actor(request, org.slug)
+            return self._renamed(request, slug, user)
+        viewer.at_home_in(request, org)
+        try:
+            self.org, self.actor = org, console_actor(request, org.slug)
+        except Unauthenticated:
+            logout(request)
+            return self._sign_in(request)
+        except Denied as error:
+            needed = error.code == rules.SECOND_STEP
+            return render(request, "entry_rules.html", {"org": org, "reason": error.detail, "second_step": needed}, status=403)
         self.frame = Frame(request, org, user, self.actor, self.section)
         request.frame = self.frame  # type: ignore[attr-defined]
         try:
             return super().dispatch(request, *args, **kwargs)
         except MistError as error:
             return self.refused(error)
+
+    def _renamed(self, request: HttpRequest, slug: str, user: User) -> HttpResponse:
+        """A path with an organization's former name leads to the same place under its name of now.  Raises: Http404."""
+        org = Organization.objects.filter(former_slugs__slug=slug, memberships__user=user).first()
+        if org is None:
+            raise Http404
+        return HttpResponseRedirect(f"/o/{org.slug}{request.get_full_path().removeprefix(f'/o/{slug}')}", preserve_request=True)
 
     def _sign_in(self, request: HttpRequest) -> HttpResponse:
         if self.is_htmx:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts import people
+from accounts.actions import zones
 from accounts.credentials import new_secret
-from accounts.models import Token
+from accounts.models import Token, User
 from clouds.providers.base import Field
 from core.actions import perform
 from core.errors import Invalid, MistError
-from frontend import forms, toasts
+from frontend import forms, toasts, viewer
 from frontend.context import DENSITIES, THEMES
 from frontend.views.base import ConsoleView, problem
 
@@ -25,7 +27,9 @@ PAGES = (
     ("sessions", gettext_lazy("Sessions")),
     ("tokens", gettext_lazy("Tokens")),
     ("organization", gettext_lazy("Organization")),
+    ("security", gettext_lazy("Security")),
 )
+OF_THE_ORG = ("organization", "security")
 
 
 class SettingsView(ConsoleView):
@@ -35,7 +39,11 @@ class SettingsView(ConsoleView):
     name = ""
 
     def show(self, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-        pages = [{"name": name, "title": title, "current": name == self.name} for name, title in PAGES]
+        pages = [
+            {"name": name, "title": title, "current": name == self.name, "of_org": name in OF_THE_ORG}
+            for name, title in PAGES
+            if name not in OF_THE_ORG or self.frame.is_owner
+        ]
         return self.page(f"settings/{self.name}.html", {"pages": pages, **context}, status=status)
 
     @property
@@ -58,6 +66,8 @@ class ProfileView(SettingsView):
         return (
             Field(name="first_name", label=_("First name")),
             Field(name="last_name", label=_("Last name")),
+            forms.with_choices(Field(name="language", label=_("Language")), viewer.languages().items(), empty=_("As the browser asks")),
+            zone_field(_("Empty: that of this organization, or of the browser.")),
             forms.with_choices(Field(name="theme", label=_("Theme"), required=True), themes),
             forms.with_choices(Field(name="density", label=_("Rows of lists"), required=True), densities),
             Field(name="keys", label=_("Single keys do things"), kind="toggle", help=_("j, k, x, c … outside fields; ? lists them.")),
@@ -76,9 +86,13 @@ class ProfileView(SettingsView):
             "theme": data["theme"] if data.get("theme") in THEMES else "system",
             "density": data["density"] if data.get("density") in DENSITIES else "default",
             "keys": "keys" in data,
+            "language": data["language"] if data.get("language") in viewer.languages() else "",
+            "time_zone": data.get("time_zone", "").strip(),
         }
         names = {key: data.get(key, "").strip()[:100].replace("\x00", "") for key in ("first_name", "last_name")}
         try:
+            if chosen["time_zone"] and chosen["time_zone"] not in zones():
+                raise Invalid(fields={"time_zone": [_("There is no such time zone. They are written as Europe/Athens.")]})
             people.edit_profile(self.actor, {**names, "settings": chosen})
         except Invalid as error:
             shown = forms.bind(self.fields(), data.dict(), error.fields)
@@ -174,29 +188,99 @@ class TokensView(SettingsView):
 
 
 class OrganizationView(SettingsView):
-    """Name, description, currency."""
+    """What it is called, where its paths lead, its money, zone and language."""
 
     name = "organization"
 
     def fields(self) -> tuple[Field, ...]:
+        warning = _("The first part of every address: /o/%(slug)s/. Old links lead on; scripts that name it have to be changed.")
         return (
             forms.NAME,
+            Field(name="slug", label=_("Name in addresses"), required=True, help=warning % {"slug": self.org.slug}),
             Field(name="description", label=_("Description"), kind="textarea"),
             Field(name="currency", label=_("Currency"), required=True, help=_("Three letters, as USD or EUR.")),
+            zone_field(_("Of members who chose none.")),
+            forms.with_choices(Field(name="language", label=_("Language")), viewer.languages().items(), empty=_("As each browser asks")),
         )
+
+    @property
+    def names(self) -> list[str]:
+        return [spec.name for spec in self.fields()]
 
     def get(self, request: HttpRequest) -> HttpResponse:
         if not self.frame.is_owner:
             raise Http404
-        values = {"name": self.org.name, "description": self.org.description, "currency": self.org.currency}
-        return self.show({"fields": forms.bind(self.fields(), values)})
+        return self.show({"fields": forms.bind(self.fields(), {name: getattr(self.org, name) for name in self.names})})
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        typed = {key: request.POST.get(key, "") for key in ("name", "description", "currency")}
+        typed = {key: request.POST[key].strip() for key in self.names if key in request.POST}
+        typed["time_zone"] = typed.get("time_zone") or self.org.time_zone
         try:
             perform(self.actor, self.org, "edit", typed)
         except MistError as error:
             wrong = error.fields if isinstance(error, Invalid) else {}
             context = {"fields": forms.bind(self.fields(), typed, wrong)}
             return self.show({**context, "problem": problem(_("Nothing was changed."), error, self.fields())}, status=error.status)
-        return self.saved(_("Organization saved"))
+        toasts.keep(request, toasts.note(_("Organization saved")))
+        return HttpResponseRedirect(f"/o/{typed.get('slug', self.org.slug)}/settings/{self.name}")
+
+
+class SecurityView(SettingsView):
+    """What the organization asks of whoever works in it. Nobody can lock themselves out here."""
+
+    name = "security"
+
+    def fields(self) -> tuple[Field, ...]:
+        here = _("One address or network a line, as 203.0.113.7 or 10.0.0.0/8. Empty: from anywhere. You are at %(address)s.")
+        return (
+            Field(
+                name="require_second_step",
+                label=_("Everybody signs in with a second step"),
+                kind="toggle",
+                help=_("An authenticator app or a passkey. Who has none is led to set one up; their tokens wait until then."),
+            ),
+            Field(name="allowed_addresses", label=_("Allowed addresses"), kind="textarea", help=here % {"address": self.actor.address}),
+            Field(
+                name="session_hours",
+                label=_("A session lasts, in hours"),
+                kind="integer",
+                minimum=1,
+                help=_("Then people sign in again. Empty: as long as this installation lets it."),
+            ),
+        )
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        if not self.frame.is_owner:
+            raise Http404
+        org = self.org
+        values = {
+            "require_second_step": org.require_second_step,
+            "allowed_addresses": "\n".join(org.allowed_addresses),
+            "session_hours": org.session_hours,
+        }
+        return self.show({"fields": forms.bind(self.fields(), values), "without": self.without()})
+
+    def without(self) -> list[User]:
+        """Members who have no second step."""
+        have = Authenticator.objects.filter(type__in=[Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]).values("user_id")
+        return list(User.objects.filter(memberships__org=self.org).exclude(pk__in=have).order_by("email")[:20])
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        data = request.POST
+        asked = {
+            "require_second_step": "require_second_step" in data,
+            "allowed_addresses": data.get("allowed_addresses", "").replace(",", " ").split(),
+            "session_hours": data.get("session_hours", "").strip() or None,
+        }
+        try:
+            perform(self.actor, self.org, "edit", asked)
+        except MistError as error:
+            wrong = error.fields if isinstance(error, Invalid) else {}
+            typed = {**asked, "allowed_addresses": data.get("allowed_addresses", "")}
+            context = {"fields": forms.bind(self.fields(), typed, wrong), "without": self.without()}
+            return self.show({**context, "problem": problem(_("Nothing was changed."), error, self.fields())}, status=error.status)
+        return self.saved(_("Security saved"))
+
+
+def zone_field(help: str) -> Field:
+    return Field(name="time_zone", label=_("Time zone"), choices=tuple((name, name) for name in sorted(zones())), help=help)

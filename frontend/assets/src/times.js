@@ -1,10 +1,13 @@
-/* <time datetime=… data-rel>: "6 s ago" under an hour, then the local clock; the full date on hover. The server writes UTC.
+/* <time datetime=… data-rel>: "6 s ago" under an hour, then the clock of the viewer's zone; the full date on hover.
    <time datetime=… data-until>: seconds left. */
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
-const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-const dated = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
-const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const { lang, dataset } = document.documentElement;
+const timeZone = dataset.zone || undefined; /* the person's choice; without one, the browser's */
+const format = (how) => new Intl.DateTimeFormat(lang.startsWith("en") ? undefined : lang, { timeZone, ...how });
+const clock = format({ hour: "2-digit", minute: "2-digit", hour12: false });
+const day = format({ day: "numeric", month: "short" });
+const dated = format({ day: "numeric", month: "short", year: "numeric" });
+const full = format({ dateStyle: "full", timeStyle: "long" });
 
 function words(at, element) {
   const now = Date.now();
@@ -16,7 +19,7 @@ function words(at, element) {
   const form = element.dataset.ago || "{} ago";
   if (s >= 0 && s < 60) return form.replace("{}", `${s} s`);
   if (s >= 0 && s < 3600) return form.replace("{}", `${Math.floor(s / 60)} min`);
-  if (at.toDateString() === new Date().toDateString()) return clock.format(at);
+  if (dated.format(at) === dated.format(now)) return clock.format(at);
   if (element.hasAttribute("data-clock")) return `${day.format(at)} ${clock.format(at)}`;
   return at.getFullYear() === new Date().getFullYear() ? day.format(at) : dated.format(at);
 }
