@@ -74,11 +74,17 @@ class ConsoleView(View):
         return HttpResponseRedirect(f"/o/{org.slug}{request.get_full_path().removeprefix(f'/o/{slug}')}", preserve_request=True)
 
     def _sign_in(self, request: HttpRequest) -> HttpResponse:
+        """To the sign-in page, and from there back: after a form that could not be sent, to the page it was on, with what was typed."""
+        there = request.get_full_path()
+        if self.is_htmx or request.method != "GET":
+            there = self.back("HX-Current-URL" if self.is_htmx else "Referer")
+            there += ("&" if "?" in there else "?") + "resume=1"
+        sign_in = redirect_to_login(there, settings.LOGIN_URL)
         if self.is_htmx:
             response = HttpResponse(status=401)
-            response["HX-Redirect"] = settings.LOGIN_URL
+            response["HX-Redirect"] = sign_in.url
             return response
-        return redirect_to_login(request.get_full_path(), settings.LOGIN_URL)
+        return sign_in
 
     @property
     def is_htmx(self) -> bool:
@@ -119,11 +125,11 @@ class ConsoleView(View):
     def job_done(self, job: Job, to: str = "") -> HttpResponse:
         return self.done(toasts.of_job(job, self.frame.base), to)
 
-    def back(self) -> str:
+    def back(self, header: str = "Referer") -> str:
         """Where the act was asked from, when that is one of our pages."""
-        wanted = self.request.POST.get("next") or urlsplit(self.request.headers.get("Referer", "")).path
+        wanted = self.request.POST.get("next") or urlsplit(self.request.headers.get(header, "")).path
         mine = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) and wanted.startswith("/o/")
-        return wanted if mine else f"{self.frame.base}/"
+        return wanted if mine else f"/o/{self.kwargs.get('slug') or self.org.slug}/"
 
     def failed(self, title: str, error: MistError, to: str = "", now: Any = None) -> HttpResponse:
         """An act that was refused, as a note that stays. `now`: the machine it was asked of."""

@@ -15,7 +15,7 @@ import django
 from django.conf import settings
 
 settings.DATABASES["default"]["NAME"] = os.environ["TEST_DATABASE"]
-settings.SOCKET_ORIGINS.append(f"http://127.0.0.1:{os.environ['TEST_PORT']}")
+settings.SOCKET_ORIGINS += [f"http://{host}:{os.environ['TEST_PORT']}" for host in ("127.0.0.1", "localhost")]
 django.setup()
 
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402  settings first

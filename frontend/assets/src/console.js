@@ -16,6 +16,7 @@ import "./optimistic.js";
 import "./palette.js";
 import "./query.js";
 import "./reveal.js";
+import "./resume.js";
 import "./rows.js";
 import "./tail.js";
 import "./times.js";

@@ -1,0 +1,48 @@
+/* A session that ended while somebody typed: what was in the form is kept in this tab (never what is in a password field), they
+   sign in, and it is there again. The server leads back with ?resume=1 (frontend/views/base.py). */
+import { announce } from "./dom.js";
+
+const KEY = "mist-typed";
+const SECRET = "input[type=password], input[type=file], [name=csrfmiddlewaretoken], [data-no-draft]";
+
+const fields = (form) => [...form.elements].filter((one) => one.name && !one.matches(SECRET) && one.type !== "submit" && one.type !== "hidden");
+
+document.addEventListener(
+  "submit",
+  (event) => {
+    const form = event.target;
+    if (form.method !== "post" || !document.querySelector(".app")) return; /* not the sign-in itself */
+    const typed = fields(form).map((one) => [one.name, one.matches("[type=checkbox], [type=radio]") ? one.checked : one.value, one.value]);
+    if (typed.length) sessionStorage.setItem(KEY, JSON.stringify({ path: location.pathname, typed }));
+  },
+  true,
+);
+
+function resume() {
+  const here = new URL(location.href);
+  if (!here.searchParams.has("resume")) return;
+  here.searchParams.delete("resume");
+  history.replaceState(history.state, "", here);
+  const kept = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+  sessionStorage.removeItem(KEY);
+  const names = new Set(kept?.path === here.pathname ? kept.typed.map(([name]) => name) : []);
+  const alike = (form) => fields(form).filter((one) => names.has(one.name)).length;
+  const [form] = [...document.forms].filter((one) => one.method === "post" && alike(one)).sort((a, b) => alike(b) - alike(a));
+  const note = document.getElementById("resumed");
+  if (form) {
+    const wanted = new Map(kept.typed.map(([name, value, of]) => [`${name} ${typeof value === "boolean" ? of : ""}`, value]));
+    for (const one of fields(form)) {
+      const box = one.matches("[type=checkbox], [type=radio]");
+      const value = wanted.get(`${one.name} ${box ? one.value : ""}`);
+      if (value === undefined) continue;
+      if (box) one.checked = value;
+      else one.value = value;
+    }
+  }
+  if (note) {
+    note.hidden = false;
+    announce(note.textContent);
+  }
+}
+
+resume();
