@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
@@ -12,15 +12,18 @@ from clouds import credentials, inventory, polling
 from clouds.connection import account_of, open_provider
 from clouds.models import Cloud, Image
 from clouds.providers import provider
-from core import vault
+from clouds.providers.base import PermissionCheck
+from core import guard, vault
 from core.actions import Action, Call, register
 from core.actor import Actor
+from core.api import rate
 from core.errors import AuthFailed, Denied, Invalid, NotFound, NotSupported, Rejected
 from core.params import NameField, TagsField
 from keys import references
 from keys.models import Secret
 
 CHECK_S = 30
+TRIES_A_MINUTE = 20  # of credentials that are being typed, a person
 
 
 class CreateParams(serializers.Serializer[Any]):
@@ -46,10 +49,26 @@ class Checked:
     values: dict[str, Any]
     account: str
     uses: dict[str, Secret]
+    permissions: list[PermissionCheck] = field(default_factory=list)
 
 
-def check_credentials(cloud: Cloud, name: str, sent: dict[str, Any], actor: Actor) -> Checked:
-    """Validated credentials that have just worked.  Raises: Invalid, Denied, AuthFailed, Unavailable …"""
+def try_credentials(actor: Actor, provider_name: str, name: str, sent: dict[str, Any]) -> list[PermissionCheck]:
+    """Do these credentials of a cloud that is not added yet work, and what may they do? Nothing is kept of them.
+
+    Raises: Denied (who may not add it may not have it dialled), TooMany, and as check_credentials().
+    """
+    cloud = Cloud(org_id=actor.org_id, name=name[:255], provider=provider_name)
+    if actor.read_only or not guard.permits(actor, cloud, "create"):
+        raise Denied("You may not add clouds.", reason="no statement allows cloud.create")
+    rate.count(actor, "cloud-check", TRIES_A_MINUTE, "checks of credentials")
+    return check_credentials(cloud, provider_name, sent, actor, permissions=True).permissions
+
+
+def check_credentials(cloud: Cloud, name: str, sent: dict[str, Any], actor: Actor, *, permissions: bool = False) -> Checked:
+    """Validated credentials that have just worked; with `permissions`, what they may do.
+
+    Raises: Invalid, Denied, AuthFailed, Unavailable …
+    """
     cls = provider(name)
     public, secret = credentials.split(cls, credentials.validate(cls, sent))
     try:
@@ -61,8 +80,10 @@ def check_credentials(cloud: Cloud, name: str, sent: dict[str, Any], actor: Acto
     if why and not actor.is_admin:
         raise Denied(why, code="admin_only", reason="only an installation admin may")
     with open_provider(name, values, cloud=cloud, actor=actor, deadline_s=CHECK_S) as made:
+        found: list[PermissionCheck] = []
         try:
             made.check()
+            found = made.permissions() if permissions else []
         except NotSupported:
             pass
         except (AuthFailed, Rejected) as error:
@@ -72,7 +93,7 @@ def check_credentials(cloud: Cloud, name: str, sent: dict[str, Any], actor: Acto
                 fields={"credentials": [error.detail]},
                 **{k: v for k, v in error.extra.items() if k == "words"},
             ) from error
-    return Checked(values={**public, **kept}, account=account_of(cls, values, cloud), uses=uses)
+    return Checked(values={**public, **kept}, account=account_of(cls, values, cloud), uses=uses, permissions=found)
 
 
 @register

@@ -17,6 +17,7 @@ from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
 from frontend import acts, columns, news, overview, toasts
+from frontend.holdings import HOLDINGS, Holding, ready
 from frontend.listing import PAGE
 from frontend.progress import with_detail
 from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows, with_inside
@@ -122,6 +123,21 @@ def _machine_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     if viewer.how.get("nested"):
         with_inside(viewer.actor, rows)
     return _each("machines/_row.html", "machine", viewer, rows, columns=shown, cols=viewer.how.get("cols", ""))
+
+
+def _holding_rows(holding: Holding) -> Render:
+    def rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+        found = list(holding.rows().visible_to(viewer.actor).filter(pk__in=list(ids)))
+        still = news.matching(viewer.actor, viewer.how, [row.pk for row in found])
+        for row in ready(holding, viewer.actor, viewer.base, found):
+            row.is_past = still is not None and row.pk not in still
+        return _each("inventory/_row.html", "row", viewer, found, holding=holding, columns=holding.columns)
+
+    return rows
+
+
+for _holding in HOLDINGS.values():
+    fragment(_holding.fragment, _holding.model.kind())(_holding_rows(_holding))
 
 
 @fragment("machine.head", "machine")

@@ -52,7 +52,15 @@ class Entry:
 
 PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
     ("", (Entry(path="", title=gettext_lazy("Dashboard"), icon="layout-dashboard", key="d"),)),
-    (gettext_lazy("Resources"), (Entry(path="machines", title=gettext_lazy("Machines"), icon="server", key="m"),)),
+    (
+        gettext_lazy("Resources"),
+        (
+            Entry(path="machines", title=gettext_lazy("Machines"), icon="server", key="m"),
+            Entry(path="volumes", title=gettext_lazy("Volumes"), icon="hard-drive", key="v"),
+            Entry(path="networks", title=gettext_lazy("Networks"), icon="network", key="n"),
+            Entry(path="images", title=gettext_lazy("Images"), icon="disc-3", key="i"),
+        ),
+    ),
     (gettext_lazy("Automate"), (Entry(path="scripts", title=gettext_lazy("Scripts"), icon="file-code", key="s"),)),
     (
         gettext_lazy("Observe"),

@@ -6,6 +6,7 @@ from allauth.account.views import login, logout
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
+from frontend.holdings import HOLDINGS
 from frontend.views import (
     bulk,
     clouds,
@@ -15,6 +16,7 @@ from frontend.views import (
     drafts,
     entry,
     export,
+    holdings,
     jobs,
     keys,
     log,
@@ -79,6 +81,9 @@ org: list[URLPattern | URLResolver] = [
     path("clouds/new/<slug:provider>", clouds.AddCloudView.as_view()),
     path("clouds/<str:identity>/do/<slug:verb>", clouds.CloudActView.as_view()),
     path("clouds/<str:identity>", clouds.CloudView.as_view()),
+    *[path(name, holdings.HoldingsView.as_view(path=name)) for name in HOLDINGS],
+    *[path(f"{name}/<str:identity>", holdings.OneHoldingView.as_view(path=name)) for name in HOLDINGS],
+    path("images/<str:identity>/star", holdings.StarView.as_view()),
     path("keys", keys.KeysView.as_view()),
     path("keys/new", keys.NewKeyView.as_view()),
     path("keys/hosts", keys.HostKeysView.as_view()),

@@ -19,22 +19,28 @@ WINDOW_S = 60
 
 
 def check(actor: Actor, clock: Callable[[], float] = time.time) -> None:
-    """Count one request. Without Valkey nobody is counted: a lost counter is better than a closed door.
-
-    Raises: TooMany, when there were more than `settings.MIST_API_PER_MINUTE` since the minute began.
-    """
+    """Count one request.  Raises: TooMany, when there were more than `settings.MIST_API_PER_MINUTE` since the minute began."""
     most: int = settings.MIST_API_PER_MINUTE
-    if not most or actor.is_system:
+    if most:
+        count(actor, "api", most, "requests", clock)
+
+
+def count(actor: Actor, what: str, most: int, words: str, clock: Callable[[], float] = time.time) -> None:
+    """Count one of these of a token (or person). Without Valkey nobody is counted: a lost counter is better than a closed door.
+
+    words: what is counted, in the message.  Raises: TooMany, when there were more than `most` since the minute began.
+    """
+    if actor.is_system:
         return
     now = clock()
-    key = f"mist-api:{actor.token_id or actor.user_id}:{int(now // WINDOW_S)}"
+    key = f"mist-{what}:{actor.token_id or actor.user_id}:{int(now // WINDOW_S)}"
     try:
         pipeline = valkey.client().pipeline(transaction=False)
         pipeline.incr(key)
         pipeline.expire(key, WINDOW_S * 2)
-        count = pipeline.execute()[0]
+        counted = pipeline.execute()[0]
     except RedisError as error:
-        log.warning("requests are not counted: %s", type(error).__name__)
+        log.warning("%s are not counted: %s", words, type(error).__name__)
         return
-    if count > most:
-        raise TooMany(f"More than {most:,} requests in a minute. Wait, then go on.", retry_after_s=WINDOW_S - now % WINDOW_S)
+    if counted > most:
+        raise TooMany(f"More than {most:,} {words} in a minute. Wait, then go on.", retry_after_s=WINDOW_S - now % WINDOW_S)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from clouds.actions import try_credentials
 from clouds.models import Cloud
 from clouds.providers import all_providers
 from clouds.providers.base import Field, Provider
@@ -64,7 +67,7 @@ class AddCloudView(CloudForm):
 
     def get(self, request: HttpRequest, provider: str = "") -> HttpResponse:
         if not provider:
-            return self.page("clouds/gallery.html", {"groups": grouped()})
+            return self.page("clouds/gallery.html", {"groups": grouped(request.GET.get("find", "")), "find": request.GET.get("find", "")})
         return self.form(self.known(provider))
 
     def post(self, request: HttpRequest, provider: str) -> HttpResponse:
@@ -72,12 +75,31 @@ class AddCloudView(CloudForm):
         name, typed = request.POST.get("name", "").strip(), self.typed(cls)
         if "_more" in request.POST:
             return self.form(cls, name=name, typed=typed)
+        if "_check" in request.POST:
+            return self.check(cls, name, typed)
         try:
             job = perform(self.actor, Cloud, "create", {"name": name, "provider": cls.name, "credentials": typed})
         except MistError as error:
             return self.form(cls, name=name, typed=typed, error=error)
         to = f"{self.frame.base}/clouds/{job.target_id.hex if job.target_id else ''}"
         return self.done(toasts.note(_("%(name)s added") % {"name": name}, detail=_("Its machines appear as they are read.")), to)
+
+    def check(self, cls: type[Provider], name: str, typed: dict[str, Any]) -> HttpResponse:
+        """What these credentials may do, tried now and kept nowhere: a part of the page, or with no script the page."""
+        began, checked = time.monotonic(), {}
+        try:
+            found = try_credentials(self.actor, cls.name, name or cls.title, typed)
+            checked = {"found": found, "fix": merged([one.fix for one in found if one.ok is False and one.fix])}
+        except Invalid as error:
+            checked = {"wrong": error, "words": error.extra.get("words", ""), "of_fields": forms.flat(error.fields)}
+        except MistError as error:
+            checked = {"wrong": error, "words": error.extra.get("words", ""), "retry_s": round(getattr(error, "retry_after_s", 0) or 0)}
+        checked["took_s"] = time.monotonic() - began
+        if not self.is_htmx:
+            return self.form(cls, name=name, typed=typed, checked=checked)
+        response = self.page("clouds/_check.html", {"checked": checked})
+        response["Cache-Control"] = "no-store"
+        return response
 
     def known(self, name: str) -> type[Provider]:
         found = all_providers().get(name)
@@ -86,7 +108,13 @@ class AddCloudView(CloudForm):
         return found
 
     def form(
-        self, cls: type[Provider], *, name: str = "", typed: dict[str, Any] | None = None, error: MistError | None = None
+        self,
+        cls: type[Provider],
+        *,
+        name: str = "",
+        typed: dict[str, Any] | None = None,
+        error: MistError | None = None,
+        checked: dict[str, Any] | None = None,
     ) -> HttpResponse:
         wrong: dict[str, Any] = error.fields if isinstance(error, Invalid) else {}
         of_credentials = wrong.get("credentials")
@@ -108,6 +136,7 @@ class AddCloudView(CloudForm):
                 "name": forms.bind((forms.NAME,), {"name": name or default_name(self, cls)}, wrong)[0],
                 "fields": self.credential_fields(cls, values=typed, errors=by_field),
                 "problem": summary,
+                "checked": checked,
             },
             status=error.status if error else 200,
         )
@@ -126,10 +155,22 @@ def shown(cls: type[Provider]) -> dict[str, str]:
     return {"name": cls.name, "title": cls.title, "doc": cls.doc}
 
 
-def grouped() -> list[dict[str, Any]]:
-    """Every provider under its category."""
+def merged(fixes: Sequence[str]) -> str:
+    """What is to be added for all of these permissions: JSON statements of one kind become one."""
+    try:
+        statements = [json.loads(fix) for fix in fixes]
+        actions = [action for one in statements for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])]
+    except (ValueError, KeyError, TypeError):
+        return "\n".join(dict.fromkeys(fixes))
+    return json.dumps({**statements[0], "Action": list(dict.fromkeys(actions))}, indent=2) if statements else ""
+
+
+def grouped(find: str = "") -> list[dict[str, Any]]:
+    """Every provider under its category; those whose name has what is looked for."""
     by_category: dict[str, list[dict[str, str]]] = {}
     for cls in all_providers().values():
+        if find.strip().lower() not in f"{cls.title} {cls.name}".lower():
+            continue
         by_category.setdefault(cls.category, []).append(shown(cls))
     return [{"title": title, "providers": by_category[key]} for key, title in CATEGORIES if key in by_category]
 

@@ -1,0 +1,267 @@
+"""What clouds hold beside machines: volumes, networks and images. Which columns their lists have, and what a page of one says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db import models
+from django.db.models import Count
+from django.utils.functional import Promise
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as lazy
+
+from clouds.models import Image, Inventory
+from core import guard
+from core.actor import Actor
+from frontend.templatetags import console, humanish
+from machines.models import Machine
+from networks.models import Network, SecurityGroup, Subnet
+from volumes.models import Volume
+
+Cell = Callable[[Any], SafeString | str]
+SHOWN = 3  # machines named in a row
+MOST = 200  # machines, subnets or groups on a page of one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """As frontend.columns.Column. `sort`: what the list is sorted by where the heading is followed."""
+
+    title: Promise
+    css: str
+    cell: Cell
+    sort: str = ""
+    number: bool = False
+
+    @property
+    def classes(self) -> str:
+        return f"{self.css.split()[-1]}{' n' if self.number else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """One kind. `with_more(actor, rows)` gives rows what their cells need, in a fixed number of queries."""
+
+    model: type[Inventory]
+    path: str
+    icon: str
+    title: Promise
+    one: Promise
+    many: Promise
+    placeholder: Promise
+    empty: Promise
+    columns: tuple[Column, ...]
+    related: tuple[str, ...]
+    with_more: Callable[[Actor, list[Any]], None]
+    default_sort: str = "name"
+    facts: tuple[tuple[Promise, Cell], ...] = ()
+
+    @property
+    def fragment(self) -> str:
+        return f"{self.model.kind()}.row"
+
+    def rows(self) -> Any:
+        """What a row shows, in one query; `visible_to` is still to be asked."""
+        return self.model._default_manager.select_related("cloud", *self.related)
+
+
+# -- cells
+
+DASH = mark_safe('<span class="dim">–</span>')
+
+
+def _text(value: Any) -> SafeString | str:
+    return format_html('<span class="clip">{}</span>', value) if value else DASH
+
+
+def _mono(value: Any) -> SafeString | str:
+    return format_html('<span class="mono clip">{}</span>', value) if value else ""
+
+
+def _place(row: Any) -> SafeString:
+    where = getattr(row, "location", None)
+    name = where.name if where else row.cloud.name
+    return format_html(
+        '<span class="row">{}<span class="ink2 clip" title="{}">{}</span></span>', console.tile(row.cloud.provider), row.cloud.name, name
+    )
+
+
+def _cloud(row: Any) -> SafeString:
+    return format_html('<span class="row">{}<span class="ink2 clip">{}</span></span>', console.tile(row.cloud.provider), row.cloud.name)
+
+
+def _tags(row: Any) -> SafeString:
+    return console.tag_list(row.tags, 2)
+
+
+def _attached(row: Any) -> SafeString:
+    """The names of the machines it is attached to, those one may see."""
+    if not row.attached_to:
+        return format_html('<span class="dim">{}</span>', _("not attached"))
+    names = format_html_join(
+        ", ", '<a class="link" href="{}/machines/{}">{}</a>', ((row.base, console.slug_id(m), m.name) for m in row.machines[:SHOWN])
+    )
+    more = len(row.attached_to) - len(row.machines[:SHOWN])
+    return format_html('<span class="clip">{}{}</span>', names, f" +{more}" if more else "")
+
+
+def _machines(row: Any) -> SafeString | str:
+    """How many, as a link to them."""
+    if not row.uses:
+        return "0"
+    query = urlencode({"q": f"{row.kind()}:{row.pk.hex}"})
+    return format_html('<a class="link num" href="{}/machines?{}">{}</a>', row.base, query, humanish.thousands(row.uses))
+
+
+def _star(row: Any) -> SafeString | str:
+    return format_html('<span class="pill flat acc">{}</span>', _("starred")) if row.starred else ""
+
+
+def _gib(value: int | None) -> str:
+    return f"{humanish.thousands(value)} GB" if value else ""
+
+
+# -- what rows need beside themselves
+
+
+def _volumes(actor: Actor, rows: list[Any]) -> None:
+    wanted = {pk for row in rows for pk in row.attached_to}
+    found = Machine.objects.visible_to(actor).filter(pk__in=wanted).only("pk", "name").in_bulk() if wanted else {}
+    for row in rows:
+        row.machines = [found[pk] for pk in row.attached_to if pk in found]
+
+
+def _counts(rows: models.QuerySet[Any], column: str, wanted: Sequence[Any]) -> dict[Any, int]:
+    return dict(rows.filter(**{f"{column}__in": wanted}).order_by().values_list(column).annotate(n=Count("pk")))
+
+
+def _networks(actor: Actor, rows: list[Any]) -> None:
+    ids = [row.pk for row in rows]
+    machines = _counts(Machine.objects.visible_to(actor), "network_id", ids)
+    subnets = _counts(Subnet.objects.visible_to(actor).filter(missing_since=None), "network_id", ids)
+    for row in rows:
+        row.uses, row.subnets_there = machines.get(row.pk, 0), subnets.get(row.pk, 0)
+
+
+def _images(actor: Actor, rows: list[Any]) -> None:
+    machines = _counts(Machine.objects.visible_to(actor), "image_id", [row.pk for row in rows])
+    for row in rows:
+        row.uses = machines.get(row.pk, 0)
+        row.may_star = guard.permits(actor, row, "star")
+
+
+VOLUMES = Holding(
+    model=Volume,
+    path="volumes",
+    icon="hard-drive",
+    title=lazy("Volumes"),
+    one=lazy("volume"),
+    many=lazy("volumes"),
+    placeholder=lazy("Name, state:available, attached_to:web-1 or tag:env=prod"),
+    empty=lazy("Disks that live by themselves appear here as your clouds list them."),
+    related=("location",),
+    with_more=_volumes,
+    columns=(
+        Column(title=lazy("Location"), css="w-180 p2", cell=_place),
+        Column(title=lazy("Size"), css="w-100 p1", cell=lambda row: _gib(row.size_gib), number=True),
+        Column(title=lazy("Type"), css="w-120 p3", cell=lambda row: _text(row.volume_type)),
+        Column(title=lazy("State"), css="w-120 p1", cell=lambda row: _text(row.state)),
+        Column(title=lazy("Attached to"), css="w-240 p1", cell=_attached),
+        Column(title=lazy("Tags"), css="w-200 p3", cell=_tags),
+        Column(title=lazy("Age"), css="w-70 p2", cell=lambda row: console.age(row.volume_created_at), number=True),
+    ),
+    facts=(
+        (lazy("Cloud"), _cloud),
+        (lazy("Location"), _place),
+        (lazy("Size"), lambda row: _gib(row.size_gib)),
+        (lazy("Type"), lambda row: _text(row.volume_type)),
+        (lazy("State"), lambda row: _text(row.state)),
+        (lazy("Attached to"), _attached),
+        (lazy("Made"), lambda row: console.when(row.volume_created_at)),
+    ),
+)
+NETWORKS = Holding(
+    model=Network,
+    path="networks",
+    icon="network",
+    title=lazy("Networks"),
+    one=lazy("network"),
+    many=lazy("networks"),
+    placeholder=lazy("Name, cidr:10.0 or cloud:name"),
+    empty=lazy("Networks and their subnets appear here as your clouds list them."),
+    related=("location",),
+    with_more=_networks,
+    columns=(
+        Column(title=lazy("Location"), css="w-180 p2", cell=_place),
+        Column(title=lazy("Addresses"), css="w-160 p1", cell=lambda row: _mono(row.cidr)),
+        Column(title=lazy("Subnets"), css="w-100 p2", cell=lambda row: humanish.thousands(row.subnets_there), number=True),
+        Column(title=lazy("Machines"), css="w-100 p1", cell=_machines, number=True),
+        Column(title=lazy("Tags"), css="w-200 p3", cell=_tags),
+    ),
+    facts=(
+        (lazy("Cloud"), _cloud),
+        (lazy("Location"), _place),
+        (lazy("Addresses"), lambda row: _mono(row.cidr)),
+        (lazy("Machines"), _machines),
+    ),
+)
+IMAGES = Holding(
+    model=Image,
+    path="images",
+    icon="disc-3",
+    title=lazy("Images"),
+    one=lazy("image"),
+    many=lazy("images"),
+    placeholder=lazy("Name, os:ubuntu, starred:yes or cloud:name"),
+    empty=lazy("What machines are made from comes with a cloud."),
+    related=(),
+    with_more=_images,
+    columns=(
+        Column(title=lazy("Cloud"), css="w-180 p1", cell=_cloud),
+        Column(title=lazy("System"), css="w-140 p2", cell=lambda row: _text(row.os_distro or row.os_type)),
+        Column(title=lazy("Architecture"), css="w-100 p3", cell=lambda row: _text(row.architecture)),
+        Column(title=lazy("Machines"), css="w-100 p1", cell=_machines, number=True),
+        Column(title=lazy("Age"), css="w-70 p2", cell=lambda row: console.age(row.image_created_at), number=True),
+        Column(title=lazy("Offered first"), css="w-100 p2", cell=_star),
+    ),
+    facts=(
+        (lazy("Cloud"), _cloud),
+        (lazy("System"), lambda row: _text(row.os_distro or row.os_type)),
+        (lazy("Architecture"), lambda row: _text(row.architecture)),
+        (lazy("Needs a disk of"), lambda row: _gib(row.min_disk_gib) or _text("")),
+        (lazy("Needs memory of"), lambda row: console.gib(row.min_ram_mib) or _text("")),
+        (lazy("Machines made from it"), _machines),
+        (lazy("Made"), lambda row: console.when(row.image_created_at)),
+    ),
+)
+HOLDINGS = {holding.path: holding for holding in (VOLUMES, NETWORKS, IMAGES)}
+
+
+def ready(holding: Holding, actor: Actor, base: str, rows: Iterable[Any]) -> list[Any]:
+    """Rows with all that their cells ask for."""
+    found = list(rows)
+    for row in found:
+        row.base = base
+    holding.with_more(actor, found)
+    return found
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """What belongs to a network."""
+
+    subnets: list[Subnet] = field(default_factory=list)
+    groups: list[SecurityGroup] = field(default_factory=list)
+
+
+def parts(actor: Actor, network: Network) -> Parts:
+    """The subnets and security groups of a network that one may see."""
+    return Parts(
+        subnets=list(Subnet.objects.visible_to(actor).filter(network=network, missing_since=None).order_by("name")[:MOST]),
+        groups=list(SecurityGroup.objects.visible_to(actor).filter(network=network, missing_since=None).order_by("name")[:MOST]),
+    )

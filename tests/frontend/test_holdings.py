@@ -1,0 +1,114 @@
+"""Volumes, networks and images in the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from accounts.models import Team, User
+from clouds.models import Cloud, Image
+from core.models import Event
+from machines.models import Machine
+from networks.models import Network, SecurityGroup, Subnet
+from tests.frontend.browsing import IN_A_BROWSER, Person
+from tests.frontend.conftest import Place, machine
+from volumes.models import Volume
+
+MODELS = {"volumes": Volume, "networks": Network, "images": Image}
+
+
+def make(place: Place, path: str, **fields: object) -> object:
+    given = {"org": place.org, "cloud": place.cloud, "name": f"the {path}", "external_id": "x-1", **fields}
+    return MODELS[path].objects.create(**given)
+
+
+@pytest.mark.parametrize("path", MODELS)
+def test_a_list_shows_what_one_may_see_and_leads_to_a_page_of_each(place: Place, path: str) -> None:
+    row = make(place, path, tags={"env": "prod"})
+    body = place.admin.get(f"{place.base}/{path}?q=the").content.decode()
+    assert f"the {path}" in body
+    page = place.admin.get(f"{place.base}/{path}/{row.pk.hex}-any")
+    assert page.status_code == 200
+    assert "x-1" in page.content.decode()
+    assert f"the {path}" not in place.nobody.get(f"{place.base}/{path}").content.decode()
+    assert place.nobody.get(f"{place.base}/{path}/{row.pk.hex}").status_code == 404
+    assert place.stranger.get(f"{place.base}/{path}/{row.pk.hex}").status_code == 404
+    assert place.stranger.get(f"/o/elsewhere/{path}/{row.pk.hex}").status_code == 404
+
+
+@pytest.mark.parametrize("path", MODELS)
+def test_a_list_says_where_there_is_nothing_what_matches_nothing_and_what_is_wrong(place: Place, path: str) -> None:
+    assert "matches" in place.admin.get(f"{place.base}/{path}?q=nothing-is-called-so").content.decode()
+    wrong = place.admin.get(f"{place.base}/{path}?q=clowd:x")
+    assert wrong.status_code == 400
+    assert "clowd" in wrong.content.decode()
+    assert "owner@here.example" in place.nobody.get(f"{place.base}/{path}").content.decode()
+    MODELS[path].objects.all().delete()
+    assert f"No {path} yet" in place.admin.get(f"{place.base}/{path}").content.decode()
+    assert place.admin.get(f"{place.base}/{path}?sort=nothing").status_code == 400
+
+
+def test_a_volume_names_the_machines_it_is_attached_to_that_one_may_see(place: Place) -> None:
+    seen, hidden = Machine.objects.filter(type="vm").order_by("name")[:2]
+    Machine.objects.filter(pk=seen.pk).update(tags={"seen": "yes"})
+    row = make(place, "volumes", attached_to=[seen.pk, hidden.pk], size_gib=40, tags={"seen": "yes"})
+    body = place.admin.get(f"{place.base}/volumes/{row.pk.hex}").content.decode()
+    assert seen.name in body and hidden.name in body and "40 GB" in body
+    statements = [{"effect": "allow", "verbs": ["*.read"], "what": {"tags": {"seen": "yes"}}}]
+    Team.objects.create(org=place.org, name="Few", statements=statements).members.add(User.objects.get(email="new@here.example"))
+    body = place.nobody.get(f"{place.base}/volumes").content.decode()
+    assert seen.name in body and hidden.name not in body and "+1" in body
+
+
+def test_a_network_shows_its_subnets_and_rules_and_how_many_machines_are_in_it(place: Place) -> None:
+    row = make(place, "networks", cidr="10.9.0.0/16")
+    common = {"org": place.org, "cloud": place.cloud, "network": row}
+    Subnet.objects.create(name="front", external_id="s-1", cidr="10.9.1.0/24", free_addresses=250, **common)
+    rules = [{"direction": "in", "protocol": "tcp", "from_port": 22, "to_port": 22, "peer": "0.0.0.0/0"}]
+    SecurityGroup.objects.create(name="ssh only", external_id="g-1", rules=rules, **common)
+    Machine.objects.filter(pk=machine().pk).update(network=row)
+    body = place.admin.get(f"{place.base}/networks/{row.pk.hex}").content.decode()
+    for text in ("10.9.0.0/16", "front", "250", "ssh only", "0.0.0.0/0", f"network%3A{row.pk.hex}"):
+        assert text in body, text
+    found = place.admin.get(f"{place.base}/machines", {"q": f"network:{row.pk.hex}"}).context["page"].rows
+    assert len(found) == 1
+
+
+def test_an_image_is_starred_by_who_may_and_no_other(place: Place) -> None:
+    image = Image.objects.filter(cloud=place.cloud, starred=False).order_by("name").first()
+    assert image is not None
+    url = f"{place.base}/images/{image.pk.hex}/star"
+    assert place.nobody.post(url).status_code == 404
+    Team.objects.create(org=place.org, name="Readers", statements=[{"effect": "allow", "verbs": ["*.read"], "what": {}}]).members.add(
+        User.objects.get(email="new@here.example")
+    )
+    assert "/star" not in place.nobody.get(f"{place.base}/images").content.decode()
+    assert place.nobody.post(url, HTTP_HX_REQUEST="true").status_code == 403
+    assert place.admin.post(url, {"starred": "1"}).status_code == 302
+    image.refresh_from_db()
+    assert image.starred
+    assert Event.objects.filter(type="image.star.succeeded", target_id=image.pk).exists()
+    assert place.admin.post(url, {"starred": "0"}, HTTP_HX_REQUEST="true").status_code == 200
+    image.refresh_from_db()
+    assert not image.starred
+
+
+class TestInABrowser:
+    pytestmark = IN_A_BROWSER
+
+    def test_a_star_shows_at_once_in_another_browser_and_keys_go_there(self, fleet: User, person: Callable[..., Person]) -> None:
+        image = Image.objects.filter(starred=False).order_by("name").first()
+        assert image is not None
+        watcher, one = person(fleet), person(fleet)
+        watcher.page.goto("/o/here/clouds")
+        watcher.page.keyboard.press("g")
+        watcher.page.keyboard.press("i")
+        watcher.page.wait_for_url("**/o/here/images")
+        watcher.be_live()
+        one.page.goto("/o/here/images")
+        one.page.get_by_role("button", name=f"Offer {image.name} first", exact=True).first.click()
+        expect(one.page.locator(".toast").first).to_contain_text("offered first")
+        expect(watcher.page.locator(f"#images-{image.pk.hex}")).to_contain_text("starred", timeout=8000)
+        assert Cloud.objects.count() == 1
