@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -47,10 +47,12 @@ def _actor(user: User, org_id: UUID | None, request: Any, **facts: Any) -> Actor
 # --- sessions -------------------------------------------------------------------------------------------------------
 
 
-def session_actor(request: Any, wanted: str = "", via: str = "api", *, one_time: bool = False) -> Actor | None:
+def session_actor(
+    request: Any, wanted: str = "", via: str = "api", *, one_time: bool = False, orgs: Iterable[Organization] | None = None
+) -> Actor | None:
     """The actor of a live session, in the organization `wanted` (id or slug), else the last used, else the first; None: not signed in.
 
-    `one_time`: also of somebody who has yet to change a one-time password.
+    `one_time`: also of somebody who has yet to change a one-time password. `orgs`: all of theirs, where they were read.
     Raises: NotFound: no such organization for this person. Denied: a one-time password, or an address that is not allowed.
     """
     user: User | None = getattr(request, "user", None)
@@ -61,7 +63,7 @@ def session_actor(request: Any, wanted: str = "", via: str = "api", *, one_time:
         raise Denied(
             "Change your one-time password first (PUT /auth/password).", code="password_change_required", reason="one-time password"
         )
-    org_id, rules = _org_of(user, wanted)
+    org_id, rules = _org_of(user, wanted, orgs)
     session = getattr(request, "session", None)
     su_by = session.get("su_by") if session is not None else None
     if not su_by:
@@ -69,10 +71,13 @@ def session_actor(request: Any, wanted: str = "", via: str = "api", *, one_time:
     return _actor(user, org_id, request, via=via, su_by=UUID(su_by) if su_by else None)
 
 
-def _org_of(user: User, wanted: str) -> tuple[UUID | None, Rules]:
-    columns = [f"org__{name}" for name in COLUMNS]
-    rows = Membership.objects.filter(user=user).order_by("created_at").values_list("org_id", "org__slug", *columns)
-    orgs = {pk: (slug, Rules(**dict(zip(COLUMNS, asked, strict=True)))) for pk, slug, *asked in rows}
+def _org_of(user: User, wanted: str, known: Iterable[Organization] | None = None) -> tuple[UUID | None, Rules]:
+    if known is not None:
+        orgs = {org.pk: (org.slug, Rules(**{name: getattr(org, name) for name in COLUMNS})) for org in known}
+    else:
+        columns = [f"org__{name}" for name in COLUMNS]
+        rows = Membership.objects.filter(user=user).order_by("created_at").values_list("org_id", "org__slug", *columns)
+        orgs = {pk: (slug, Rules(**dict(zip(COLUMNS, asked, strict=True)))) for pk, slug, *asked in rows}
     if not wanted:
         found = user.last_org_id if user.last_org_id in orgs else next(iter(orgs), None)
         return (found, orgs[found][1]) if found else (None, Rules())
@@ -85,9 +90,9 @@ def _org_of(user: User, wanted: str) -> tuple[UUID | None, Rules]:
     return found, orgs[found][1]
 
 
-def console_actor(request: Any, slug: str = "") -> Actor:
+def console_actor(request: Any, slug: str = "", orgs: Iterable[Organization] | None = None) -> Actor:
     """The actor of a page, in the organization its path names.  Raises: Unauthenticated, NotFound, Denied."""
-    actor = session_actor(request, slug, via="console")
+    actor = session_actor(request, slug, via="console", orgs=orgs)
     if actor is None:
         raise Unauthenticated("Sign in.")
     return actor

@@ -238,6 +238,7 @@ class Policy:
     is_owner: bool = False
     user_id: UUID | None = None
     team_ids: frozenset[UUID] = frozenset()
+    team_names: tuple[tuple[UUID, str], ...] = ()  # by name, the owners' not among them
     statements: tuple[Statement, ...] = ()
 
     def speaking(self, kinds: Iterable[str], right: str) -> list[Statement]:
@@ -357,7 +358,8 @@ def load_policies(wanted: set[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Pol
     for key in wanted:
         team_ids = frozenset(team["id"] for team in teams.get(key, ()))
         statements = () if key in owners else (*statements_of(teams.get(key, ()), key[1]), *shares.get(key[1], ()))
-        policies[key] = Policy(is_owner=key in owners, user_id=key[1], team_ids=team_ids, statements=statements)
+        names = tuple((team["id"], team["name"]) for team in teams.get(key, ()) if not team["is_owners"])
+        policies[key] = Policy(is_owner=key in owners, user_id=key[1], team_ids=team_ids, team_names=names, statements=statements)
     return policies
 
 

@@ -7,12 +7,14 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+from django.db.models import F, Func, IntegerField, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.models import Organization, Team, User
+from accounts.statements import policy_of
 from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
@@ -80,17 +82,18 @@ PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
 )
 
 
+def _counted(rows: QuerySet[Any]) -> Subquery:
+    """How many, inside another query."""
+    return Subquery(rows.order_by().annotate(n=Func(F("pk"), function="COUNT", output_field=IntegerField())).values("n"))
+
+
 class Frame:
     """Made once a request; asks the database only for what the template draws."""
 
-    def __init__(self, request: HttpRequest, org: Organization, user: User, actor: Actor, section: str = "") -> None:
-        self.request, self.org, self.user, self.actor, self.section = request, org, user, actor, section
+    def __init__(self, request: HttpRequest, org: Organization, user: User, actor: Actor, section: str, orgs: list[Organization]) -> None:
+        self.request, self.org, self.user, self.actor, self.section, self.orgs = request, org, user, actor, section, orgs
         self.base = f"/o/{org.slug}"
         self.jobs_url = f"{self.base}/jobs"
-
-    @cached_property
-    def orgs(self) -> list[Organization]:
-        return list(self.user.orgs.order_by("name"))
 
     @cached_property
     def nav(self) -> list[Group]:
@@ -119,12 +122,21 @@ class Frame:
         return self.user.settings.get("keys", True) is not False
 
     @cached_property
-    def machine_count(self) -> int:
-        return Machine.objects.visible_to(self.actor).filter(missing_since=None).count()
+    def counts(self) -> dict[str, int]:
+        """What every page says beside its menu, in one query: machines, jobs at work (a bulk is one), the person's open shells."""
+        machines = Machine.objects.visible_to(self.actor).filter(missing_since=None)
+        running = Job.objects.visible_to(self.actor).filter(state__in=Job.ACTIVE, parent=None)
+        shells = Session.objects.filter(org=self.org, owner=self.user).exclude(state=Session.State.ENDED)
+        counted = {"machines": _counted(machines), "running": _counted(running), "shells": _counted(shells)}
+        return Organization.objects.filter(pk=self.org.pk).values(**counted).get()
 
-    @cached_property
+    @property
+    def machine_count(self) -> int:
+        return self.counts["machines"]
+
+    @property
     def is_owner(self) -> bool:
-        return Team.objects.filter(org=self.org, is_owners=True, members=self.user).exists()
+        return policy_of(self.actor).is_owner
 
     @cached_property
     def has_no_rights(self) -> bool:
@@ -140,18 +152,17 @@ class Frame:
     def role(self) -> str:
         if self.is_owner:
             return _("Owner")
-        names = Team.objects.filter(org=self.org, members=self.user).order_by("name").values_list("name", flat=True)[:2]
-        return ", ".join(names) or _("Member")
+        return ", ".join(name for _id, name in policy_of(self.actor).team_names[:2]) or _("Member")
 
-    @cached_property
+    @property
     def running(self) -> int:
         """Jobs at work, bulks as one."""
-        return Job.objects.visible_to(self.actor).filter(state__in=Job.ACTIVE, parent=None).count()
+        return self.counts["running"]
 
-    @cached_property
+    @property
     def shells(self) -> int:
         """The person's own that are open."""
-        return Session.objects.filter(org=self.org, owner=self.user).exclude(state=Session.State.ENDED).count()
+        return self.counts["shells"]
 
     @cached_property
     def clouds(self) -> list[Cloud]:

@@ -46,20 +46,20 @@ class ConsoleView(View):
             return self._sign_in(request)
         if user.must_change_password:
             return HttpResponseRedirect("/first-run")
-        slug = kwargs.pop("slug")
-        org = Organization.objects.filter(slug=slug, memberships__user=user).first()
+        slug, orgs = kwargs.pop("slug"), list(user.orgs.order_by("name"))
+        org = next((one for one in orgs if one.slug == slug), None)
         if org is None:
             return self._renamed(request, slug, user)
         viewer.at_home_in(request, org)
         try:
-            self.org, self.actor = org, console_actor(request, org.slug)
+            self.org, self.actor = org, console_actor(request, org.slug, orgs)
         except Unauthenticated:
             logout(request)
             return self._sign_in(request)
         except Denied as error:
             needed = error.code == rules.SECOND_STEP
             return render(request, "entry_rules.html", {"org": org, "reason": error.detail, "second_step": needed}, status=403)
-        self.frame = Frame(request, org, user, self.actor, self.section)
+        self.frame = Frame(request, org, user, self.actor, self.section, orgs)
         request.frame = self.frame  # type: ignore[attr-defined]
         try:
             return super().dispatch(request, *args, **kwargs)

@@ -15,7 +15,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from accounts.models import Team, View
+from accounts.models import View
+from accounts.statements import policy_of
 from core import guard
 from core import listing as lists
 from core.actions import perform
@@ -114,7 +115,7 @@ class MachinesView(MachineListView):
             "is_changed": self.is_changed,
             "state": {key: asked.get(key, "") for key in STATE},
             "save_view_url": f"{self.frame.base}/machines/views",
-            "teams": Team.objects.filter(org=self.org, members=self.frame.user, is_owners=False).order_by("name")[:20],
+            "teams": policy_of(self.actor).team_names[:20],
             "may_share": guard.permits(self.actor, View(org=self.org, owner=self.frame.user), "share"),
             "columns": shown,
             "cols": cols,

@@ -39,8 +39,8 @@ def main() -> None:
             org_id=owner.org_id,
             name="Production",
             statements=[
-                {"effect": "allow", "verbs": ["*.read"], "kind": "cloud"},
-                {"effect": "allow", "verbs": ["*"], "kind": "machine", "tags": {"env": "prod"}},
+                {"effect": "allow", "verbs": ["*.read"], "what": {"kinds": ["cloud"]}},
+                {"effect": "allow", "verbs": ["*"], "what": {"kinds": ["machine"], "tags": {"env": "prod"}}},
             ],
         )
         team.members.add(user)

@@ -38,7 +38,7 @@ def test_a_check_says_each_permission_and_keeps_nothing(place: Place, monkeypatc
     monkeypatch.setattr(all_providers()["demo"], "permissions", lambda self: found)
     clouds, jobs, events = Cloud.objects.count(), Job.objects.count(), Event.objects.count()
     body = check(place.admin, f"{place.base}/clouds/new/demo", CHECKED)
-    for text in ("Credentials accepted", "see machines", "not allowed", "could not be tested", "x:Make"):
+    for text in ("Credentials accepted", "See machines", "not allowed", "could not be tested", "x:Make"):
         assert text in body, text
     assert (Cloud.objects.count(), Job.objects.count(), Event.objects.count()) == (clouds, jobs, events)
 
