@@ -230,6 +230,7 @@ def job_title(job: Job) -> str:
 STEPS: dict[str, Promise] = {
     "asked": _("its cloud was asked"),
     "created": _("made in its cloud"),
+    "host_key": _("host key given"),
     "snapshot": _("snapshot taken"),
     "expanded": _("one job for each made"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,14 @@ def trust_first(actor: Actor, cloud: Any, host: str, port: int, line: str) -> No
         raise HostKeyUnknown(
             f"{host} is not known yet. Compare {fingerprint(line)} with the host's own and trust it.", host=host, port=port, offered=line
         )
+    pin(actor, cloud, host, port, line, source="first-use")
+
+
+def pin(actor: Actor, cloud: Any, host: str, port: int, line: str, *, source: str) -> None:
+    """Know a host by this key from now on, and record by which channel it was trusted: first-use, cloud-init or console.
+
+    Raises: HostKeyChanged when another was pinned meanwhile.
+    """
     with transaction.atomic():
         known = pinned(cloud.org_id, host, port)
         if known and line not in known:
@@ -54,11 +63,12 @@ def trust_first(actor: Actor, cloud: Any, host: str, port: int, line: str) -> No
             defaults={
                 "name": f"{host}:{port}"[:255],
                 "fingerprint": fingerprint(line),
+                "source": source,
                 "cloud": cloud if not cloud._state.adding else None,
             },
         )
         if made:
-            detail = {"host": host, "port": port, "fingerprint": fingerprint(line), "source": "first-use"}
+            detail = {"host": host, "port": port, "fingerprint": fingerprint(line), "source": source}
             events.record(
                 "key.host_trusted.succeeded",
                 actor,
@@ -80,6 +90,29 @@ def changed(actor: Actor, org_id: UUID, host: str, port: int, line: str) -> None
         detail = {"host": host, "port": port, "known": [one.fingerprint for one in known], "offered": fingerprint(line)}
         events.record("host_key.changed.observed", actor, org_id=org_id, target=row, detail=detail)
         live.changed(org_id, "host_key", [row.pk])
+
+
+def first_met(actor: Actor, machine: Any, host: str, port: int, line: str, *, given: str = "", told: Collection[str] = ()) -> None:
+    """A machine is dialled for the first time and shows this key: pinned, by the most trusted channel that knows it.
+
+    `given`: the key put into it by cloud-init. `told`: fingerprints it printed on its console, as its cloud passes them on.
+    Raises: HostKeyUnknown where one of these knows another key, or a person is to look first.
+    """
+    shown = fingerprint(line)
+    for source, known in (("cloud-init", {fingerprint(given)} if given else set()), ("console", set(told))):
+        if shown in known:
+            return pin(actor, machine.cloud, host, port, line, source=source)
+        if known:
+            detail = {"host": host, "port": port, "known": sorted(known), "offered": shown, "source": source}
+            events.record("host_key.changed.observed", actor, org_id=machine.org_id, target=machine, detail=detail)
+            how = "cloud-init was to put into it" if source == "cloud-init" else "it printed on its console"
+            raise HostKeyUnknown(
+                f"{host} shows {shown}, which is not the key that {how}. Nothing was run. Compare it with the host's own and trust it.",
+                host=host,
+                port=port,
+                offered=line,
+            )
+    return trust_first(actor, machine.cloud, host, port, line)
 
 
 def private_part(key: Key | None, wanted: str) -> str:

@@ -157,6 +157,16 @@ class HostKey(Resource):
         constraints = [models.UniqueConstraint(fields=["org", "host", "port", "public"], name="one_pin")]
 
 
+class GivenHostKey(models.Model):
+    """The host key put into a machine by its cloud-init disk: what it has to show the first time it is dialled, wherever that is."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    machine = models.OneToOneField("machines.Machine", on_delete=models.CASCADE, related_name="given_host_key")
+    public = models.TextField()  # OpenSSH line
+    fingerprint = models.CharField(max_length=80)
+    created_at = models.DateTimeField(default=timezone.now)
+
+
 class SecretStore(Resource):
     """Where values of secrets are kept outside: a HashiCorp Vault or OpenBao, its key-value engine of version 2.
 

@@ -8,28 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncssh
+from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
 from clouds import addresses
+from clouds.connection import connect
+from clouds.providers import all_providers
 from core import vault
 from core.actor import Actor
-from core.errors import AuthFailed, HostKeyChanged, MistError, Rejected, Unavailable
+from core.errors import AuthFailed, Failed, HostKeyChanged, MistError, Rejected, Unavailable
 from core.models import VaultEntry
 from keys import hostkeys, ssh
-from keys.models import Authority, AuthorityTrust, HostKey, Key, KeyAssociation
+from keys.models import Authority, AuthorityTrust, GivenHostKey, HostKey, Key, KeyAssociation
 from machines.models import Machine
 
 MOST_TRIED = 4  # sshd hangs up on who tries more, and each costs a connection
 WITHIN_S = 30.0
+CONSOLE_S = 10.0  # for the cloud to say what a machine it never met printed
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 Ask = Callable[..., Awaitable[Any]]  # calls what it is given in a thread that may use the database
 
 
@@ -63,6 +71,7 @@ class Reach:
     host: str = ""
     logins: Sequence[Login] = ()
     pinned: dict[int, list[str]] = field(default_factory=dict)  # by port
+    given: str = ""  # the host key put into it, which it has to show where none is pinned yet
     error: MistError | None = None
     login: Login | None = None
 
@@ -101,7 +110,8 @@ class Reach:
             targets = await asyncio.get_running_loop().run_in_executor(None, self._resolve, actor, login.port)
         if not self.pinned.get(login.port):
             offered = await ssh.offered_key(self.host, login.port, targets)
-            await ask(hostkeys.trust_first, actor, self.machine.cloud, self.host, login.port, offered)
+            told = await asyncio.to_thread(_apart, self._told, actor) if self._may_be_told else ()
+            await ask(self._first_met, actor, login.port, offered, told)
             self.pinned[login.port] = [offered]
         return targets
 
@@ -116,7 +126,7 @@ class Reach:
                 client_keys=partial(login.client_keys, actor),
                 resolve=lambda name, port: self._resolve(actor, port),
                 host_keys=lambda name, port: self.pinned.get(port, []),
-                trust=lambda name, port, line: hostkeys.trust_first(actor, self.machine.cloud, name, port, line),
+                trust=lambda name, port, line: self._first_met(actor, port, line, self._told(actor) if self._may_be_told else ()),
                 changed=lambda name, port, line: self._changed(actor, port, line),
                 remaining=remaining,
             )
@@ -134,6 +144,24 @@ class Reach:
     def _resolve(self, actor: Actor, port: int) -> list[str]:
         loopback = actor.is_admin or bool(self.machine.cloud.extra.get("loopback"))
         return addresses.resolve(self.host, port, loopback=loopback)
+
+    @property
+    def _may_be_told(self) -> bool:
+        """Does its cloud pass on what it printed on its console?"""
+        cls = all_providers().get(self.machine.cloud.provider)
+        return not self.given and bool(self.machine.external_id) and cls is not None and cls.supports("host_fingerprints")
+
+    def _told(self, actor: Actor) -> Collection[str]:
+        """Fingerprints of its host keys by its console; none where the cloud does not say."""
+        try:
+            with connect(self.machine.cloud, actor, deadline_s=CONSOLE_S) as made:
+                return made.host_fingerprints(self.machine.external_id)
+        except Failed as error:
+            log.info("the console of machine %s tells no host key: %s", self.machine.pk, error.code)
+            return ()
+
+    def _first_met(self, actor: Actor, port: int, line: str, told: Collection[str]) -> None:
+        hostkeys.first_met(actor, self.machine, self.host, port, line, given=self.given, told=told)
 
     def _changed(self, actor: Actor, port: int, line: str) -> None:
         hostkeys.changed(actor, self.machine.org_id, self.host, port, line)
@@ -174,7 +202,11 @@ def reaches(machines: Iterable[Machine], *, user: str = "") -> list[Reach]:
         org_id__in={m.org_id for m in machines}, host__in={way.host for way in ways}
     ).values_list("org_id", "host", "port", "public"):
         known.setdefault((org_id, host), {}).setdefault(port, []).append(line)
+    met = {way.machine.pk for way in ways if (way.machine.org_id, way.host) in known}
+    unmet = [way.machine.pk for way in ways if way.machine.pk not in met]
+    given = dict(GivenHostKey.objects.filter(machine__in=unmet).values_list("machine_id", "public")) if unmet else {}
     for way in ways:
+        way.given = given.get(way.machine.pk, "")
         way.logins = logins.get(way.machine.pk, ())
         way.pinned = known.get((way.machine.org_id, way.host), {})
         if not way.host:
@@ -214,6 +246,14 @@ def speaks_ssh(machine: Machine) -> bool:
 def address_of(machine: Machine) -> str:
     """The address to dial: a person's word first, then public, then private."""
     return next(iter(filter(None, (machine.address, *machine.public_ips, *machine.private_ips, machine.hostname))), "")
+
+
+def _apart(function: Callable[..., T], *args: Any) -> T:
+    """In a thread of its own, with a database connection that ends with it."""
+    try:
+        return function(*args)
+    finally:
+        connection.close()
 
 
 def _is_literal(host: str) -> bool:

@@ -188,6 +188,7 @@ class MachineSpec:
     security_groups: tuple[str, ...] = ()
     public_key: str = ""  # OpenSSH line
     key_name: str = ""
+    host_key: str = field(default="", repr=False)  # private, OpenSSH PEM: what it is to show over SSH, where `takes_host_key`
     user: str = ""
     cloudinit: str = ""
     volumes: tuple[VolumeSpec, ...] = ()
@@ -326,6 +327,11 @@ class Provider:
         """What the API counts calls by (never a secret in clear): clouds with the same answer share one budget."""
         return ""
 
+    @classmethod
+    def takes_host_key(cls, spec: MachineSpec) -> bool:
+        """Can this machine be given its SSH host key by a channel that nobody else reads?"""
+        return False
+
     # -- connection
 
     def check(self) -> None:
@@ -441,6 +447,10 @@ class Provider:
     def end_terminal(self, external_id: str, terminal: str) -> None:
         """Hang up on what runs in it: closing the stream alone may leave it running."""
         raise self._unsupported("open terminals")
+
+    def host_fingerprints(self, external_id: str) -> Sequence[str]:
+        """SHA256:… of each SSH host key that it printed on its console when it booted; none when it said nothing yet."""
+        raise self._unsupported("read what a machine printed")
 
     def list_snapshots(self, external_id: str) -> Sequence[SnapshotInfo]:
         raise self._unsupported("list snapshots")

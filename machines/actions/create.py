@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from django.apps import apps
@@ -21,7 +22,8 @@ from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import AuthFailed, Conflict, Gone, HostKeyChanged, Invalid, MistError, NotSupported, Rejected
 from core.params import NameField, ResourceField, TagsField, clean_text
-from keys.models import Key, KeyAssociation
+from keys import pairs
+from keys.models import GivenHostKey, Key, KeyAssociation
 from machines.actions.record import ExpirationParams
 from machines.inventory import HOURS_A_MONTH
 from machines.models import Machine
@@ -284,11 +286,18 @@ class Create(Action):
     def run(self, call: Call) -> dict[str, Any]:
         machine: Machine = call.target
         cloud = machine.cloud
+        asked, given = spec(call), None
         try:
             with connect(cloud, call.actor, deadline_s=self.deadline_s - 30) as made:
-                external_id = made.create_machine(spec(call))
+                if made.takes_host_key(asked):
+                    given = pairs.generate()
+                    asked = replace(asked, host_key=given.private)
+                external_id = made.create_machine(asked)
                 call.step("created", external_id)
                 machine = adopt(machine, external_id)
+                if given is not None:
+                    GivenHostKey.objects.create(machine=machine, public=given.public, fingerprint=given.fingerprint)
+                    call.step("host_key", given.fingerprint)
                 try:
                     polling.observe(cloud, "machine", made.get_machine(external_id), call.actor)
                 except (Gone, NotSupported):

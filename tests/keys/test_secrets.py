@@ -18,10 +18,10 @@ from accounts import people
 from accounts.models import Organization
 from core import vault
 from core.models import Event, Job, VaultEntry
-from keys.models import Secret, SecretVersion
+from keys.models import Authority, Key, Secret, SecretVersion
 from keys.stores import MOST_VERSIONS
 from tests.api.test_matrix import read
-from tests.keys.test_keys_api import allow, data, make_client, send, wrong
+from tests.keys.test_keys_api import allow, data, keygen, make_client, send, wrong
 
 pytestmark = pytest.mark.django_db
 
@@ -244,3 +244,49 @@ def test_a_key_is_uploaded_by_reference(me: Client, org: Organization) -> None:
     maker = make_client(org, "maker@example.org", allow("key.*", "secret.read", "secret.read_value"))
     assert "no such secret" in wrong(send(maker, "POST", "/keys", {"name": "l", "private": "secret:ssh/private"}))
     assert Event.objects.filter(type="secret.use.succeeded").count() == 1
+
+
+# --- private parts of keys --------------------------------------------------------------------------------------------
+
+
+def body_of(pem: str) -> list[str]:
+    return [line for line in pem.strip().splitlines() if line and not line.startswith(("-----", "Proc-Type", "DEK-Info"))]
+
+
+def test_private_parts_are_in_the_vault_and_the_export_alone(
+    me: Client, org: Organization, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key is made, others are uploaded, one is exported; then everything that is stored and was answered is searched."""
+    base = f"/o/{org.slug}"
+    for number in "123":
+        (tmp_path / number).mkdir()
+    with caplog.at_level(logging.DEBUG):
+        uploads = {
+            "ecdsa": keygen(tmp_path / "1", "-t", "ecdsa", "-m", "PKCS8", "-N", ""),
+            "rsa": keygen(tmp_path / "2", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", ""),
+            "locked": keygen(tmp_path / "3", "-t", "ed25519", "-N", "open-sesame-42"),
+        }
+        answers = [send(me, "POST", "/keys", {"name": "made", "generate": True})]
+        for name, pem in uploads.items():
+            body = {"name": name, "private": pem, "passphrase": "open-sesame-42" if name == "locked" else ""}
+            answers += [send(me, "POST", "/keys", body), send(me, "POST", "/keys", body)]  # the second is a conflict
+        answers += [
+            send(me, "POST", "/keys", {"name": "wrong", "private": uploads["locked"], "passphrase": "not-it-at-all"}),
+            send(me, "POST", "/keys", {"name": "cut", "private": uploads["rsa"][:400]}),
+            send(me, "POST", "/authorities", {"name": "ca"}),
+            *(send(me, "GET", f"/{path}") for path in ("keys", "keys?format=csv", "keys/made", "authorities", "jobs", "events")),
+            *(me.get(f"{base}/{path}") for path in ("keys", "keys/new?way=upload", "keys/authority", "log", "jobs", "log.jsonl")),
+            me.post(f"{base}/keys/new", {"way": "upload", "name": "x", "private": uploads["ecdsa"][:-40]}),
+        ]
+        stored = {key.name: str(vault.read(key.vault_id)["private"]) for key in Key.objects.exclude(vault=None)}
+        exported = send(me, "POST", "/keys/rsa/actions/export", {})
+    assert set(stored) == {"made", *uploads}
+    assert data(exported)["private"] == stored["rsa"] and exported["Cache-Control"] == "no-store"
+    pems = [*stored.values(), *uploads.values(), vault.read(Authority.objects.get().vault_id)["private"]]
+    publics = " ".join([*Key.objects.values_list("public", flat=True), Authority.objects.get().public])
+    hidden = {line for pem in pems for line in body_of(pem) if line not in publics}  # a private file holds the public half too
+    assert len(hidden) > 30
+    hidden |= {"open-sesame-42", "not-it-at-all"}
+    places = [read(answer) for answer in answers] + [everything_stored(), caplog.text] + [str(answer.headers) for answer in answers]
+    assert not [(line[:20], place[:80]) for place in places for line in hidden if line in place and len(line) > 12]
+    assert body_of(stored["rsa"])[2] in exported.content.decode()  # the search can find it

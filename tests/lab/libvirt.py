@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -44,10 +45,12 @@ def libvirt() -> Iterator[Libvirt]:
         pytest.skip("needs root" if os.getuid() else f"needs {', '.join(lacking)} (tests/lab/tinyvm.sh says which Debian packages)")
     cache = Path("/var/tmp/mist-lab-tiny")  # QEMU's own user must get there, so not below pytest's private directory
     cache.mkdir(exist_ok=True)
-    if not (cache / "tiny.qcow2").exists():
+    made_by, digest = cache / "made-by", hashlib.sha256(_SCRIPT.read_bytes()).hexdigest()
+    if not (cache / "tiny.qcow2").exists() or not made_by.exists() or made_by.read_text() != digest:
         built = subprocess.run(["bash", str(_SCRIPT), "image", str(cache)], capture_output=True, text=True, check=False)
         if built.returncode:
             pytest.skip(f"the image could not be built: {built.stderr[-300:]}")
+        made_by.write_text(digest)
     directory = Path(tempfile.mkdtemp(prefix="mist-lab-", dir="/var/tmp"))
     directory.chmod(0o755)
     images, run = directory / "images", directory / "run"

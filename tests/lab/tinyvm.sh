@@ -3,8 +3,8 @@
 #
 #   tinyvm.sh up RUN          virtlogd + libvirtd (nothing if one answers already) and the NAT network RUN/network.xml, if given
 #   tinyvm.sh image DIR       DIR/tiny.qcow2: Debian's cloud kernel, busybox and dropbear behind a boot loader on a partition.
-#                             At boot it reads the disk labelled cidata as cloud-init does: host name, public keys, and a
-#                             user-data that begins with #! is run. Answers ACPI, speaks on ttyS0, DHCP on eth0.
+#                             At boot it reads the disk labelled cidata as cloud-init does: host name, public keys, the
+#                             host key of vendor-data, and a user-data that begins with #! is run. Answers ACPI, speaks on ttyS0, DHCP on eth0.
 #   tinyvm.sh down RUN        stop the daemons that `up` started
 #
 # Needs root, and from Debian: libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils genisoimage
@@ -36,8 +36,8 @@ image)
   rm -rf x root; dpkg -x deb/linux-image-*.deb x; cp x/boot/vmlinuz-* vmlinuz
   mkdir -p root/{bin,dev/pts,proc,sys,etc/dropbear,root/.ssh,lib64,mod,tmp,var/log,run,seed}
   cp "$(command -v busybox)" root/bin/; for a in $(busybox --list); do [ "$a" = busybox ] || ln -sf busybox "root/bin/$a"; done
-  cp /usr/sbin/dropbear root/bin/
-  ldd /usr/sbin/dropbear | awk '/=> \//{print $3}' | while read -r l; do mkdir -p "root$(dirname "$l")"; cp -L "$l" "root$l"; done
+  cp /usr/sbin/dropbear /usr/bin/dropbearconvert root/bin/
+  ldd /usr/sbin/dropbear /usr/bin/dropbearconvert | awk '/=> \//{print $3}' | while read -r l; do mkdir -p "root$(dirname "$l")"; cp -L "$l" "root$l"; done
   cp -L /lib64/ld-linux-x86-64.so.2 root/lib64/
   cp -L /lib/x86_64-linux-gnu/libnss_files.so.2 root/lib/x86_64-linux-gnu/ 2>/dev/null || true
   modules="virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover virtio_net virtio_blk button evdev rng-core virtio-rng cdrom isofs"
@@ -61,6 +61,8 @@ done
 hostname "$(sed -n 's/.*"local-hostname": *"\([^"]*\)".*/\1/p' /seed/meta-data)"
 sed -n 's/.*"public-keys": *\[\([^]]*\)\].*/\1/p' /seed/meta-data | tr ',' '\n' | tr -d '"' | sed 's/^ *//' >/root/.ssh/authorized_keys
 chmod 600 /root/.ssh/authorized_keys
+k=$(sed -n 's/.*"ed25519_private": *"\([^"]*\)".*/\1/p' /seed/vendor-data)
+[ -z "$k" ] || { printf '%b' "$k" >/tmp/k; dropbearconvert openssh dropbear /tmp/k /etc/dropbear/dropbear_ed25519_host_key; } 2>/dev/ttyS0
 ip link set lo up; ip link set eth0 up; udhcpc -f -t 5 -T 1 -A 1 -i eth0 -s /udhcpc.sh >/var/log/udhcpc 2>&1 &
 dropbear -R -E -s 2>/dev/null
 mkdir -p /etc/acpi/PWRF; printf '#!/bin/sh\npoweroff -f\n' >/etc/acpi/PWRF/00000080; chmod +x /etc/acpi/PWRF/00000080; acpid -c /etc/acpi -l /var/log/acpid 2>/dev/null

@@ -34,6 +34,7 @@ from clouds.providers.base import (
 )
 from core.errors import Gone, Rejected, Unavailable
 
+from .. import _console
 from . import create, images, permissions, rows, snapshots
 from .client import Clients, endpoint_of
 from .errors import translated
@@ -193,6 +194,12 @@ class Amazon(Provider):
     def _instance(self, external_id: str) -> dict[str, Any]:
         with self._asking():
             return create.instance(self._ec2, external_id)
+
+    def host_fingerprints(self, external_id: str) -> list[str]:
+        """What cloud-init printed at boot; EC2 has it some minutes afterwards, and keeps the last 64 KiB."""
+        with self._asking():
+            printed = self._ec2.get_console_output(InstanceId=external_id).get("Output") or ""
+        return _console.fingerprints(printed)
 
     def create_machine(self, spec: MachineSpec) -> str:
         """Asked twice with one token, EC2 makes one machine. Returns when it has been asked for; where there are volumes to

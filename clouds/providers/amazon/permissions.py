@@ -53,6 +53,7 @@ WRITES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("ModifyInstanceAttribute", "resize machines", {"InstanceId": "{machine}", "EbsOptimized": {"Value": False}}),
     ("CreateTags", "tag and rename machines", {"Resources": ["{machine}"], "Tags": [{"Key": "mist", "Value": ""}]}),
     ("DeleteTags", "remove tags of machines", {"Resources": ["{machine}"], "Tags": [{"Key": "mist"}]}),
+    ("GetConsoleOutput", "know a machine's host key before it is first dialled", {"InstanceId": "{machine}"}),
     ("ImportKeyPair", "give a new machine its key", {"KeyName": "mist-permission", "PublicKeyMaterial": _NO_KEY}),
     ("AttachVolume", "attach volumes to a new machine", {"InstanceId": "{machine}", "VolumeId": "{volume}", "Device": "/dev/sdp"}),
     ("CreateSnapshots", "make snapshots", {"InstanceSpecification": {"InstanceId": "{machine}"}}),

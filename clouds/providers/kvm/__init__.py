@@ -109,6 +109,13 @@ class Kvm(Provider):
         ),
         Field(name="firmware", label="Firmware", kind="choice", default="bios", choices=(("bios", "BIOS"), ("efi", "UEFI"))),
         Field(name="autostart", label="Start with the host", kind="toggle", default=False),
+        Field(
+            name="host_key",
+            label="Give it a host key",
+            kind="toggle",
+            default=True,
+            help="By cloud-init, so that it is verified the first time it is reached. Not for images without cloud-init.",
+        ),
     )
     create_requires = frozenset({"image", "location"})
     custom_size = True
@@ -278,6 +285,11 @@ class Kvm(Provider):
                 made.uuid = uuid
                 host.virsh("define", "/dev/stdin", input=domains.clone(tree, uuid=uuid, name=name, moved=moved))
         return f"{entry.id}/{uuid}"
+
+    @classmethod
+    def takes_host_key(cls, spec: MachineSpec) -> bool:
+        """Where there is a cloud-init disk, and its user does not put a key in himself."""
+        return bool(spec.extra.get("host_key")) and not spec.image.lower().endswith(".iso") and "ssh_keys" not in spec.cloudinit
 
     def create_machine(self, spec: MachineSpec) -> str:
         """A machine from an image in images_location or a pool, set up by cloud-init; asked again with the same token, the same one.

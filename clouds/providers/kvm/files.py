@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from core.errors import Rejected
+from keys import pairs
 
 from ..base import MachineSpec
 from . import domain as domains
@@ -105,7 +106,7 @@ def write_seed(host: Hypervisor, path: str, documents: dict[str, str]) -> None:
 def seed_documents(spec: MachineSpec, uuid: str) -> dict[str, str]:
     """The documents of NoCloud. JSON is YAML: nothing of a user's is pasted into text.
 
-    The user's own document goes in as it is; what the form asks for (user, key) is vendor data, which it may override.
+    The user's own document goes in as it is; what the form asks for (user, key) and the host key are vendor data, which it may override.
     Raises: Rejected for a document that cloud-init would ignore.
     """
     if spec.cloudinit and not spec.cloudinit.startswith(_HEADERS):
@@ -116,6 +117,9 @@ def seed_documents(spec: MachineSpec, uuid: str) -> dict[str, str]:
     vendor: dict[str, object] = {}
     if spec.public_key:
         meta["public-keys"] = [spec.public_key]
+    if spec.host_key:
+        public = pairs.read_private(spec.host_key).public
+        vendor["ssh_keys"] = {"ed25519_private": spec.host_key, "ed25519_public": public}
     if spec.user:
         user: dict[str, object] = {"name": spec.user, "ssh_authorized_keys": [spec.public_key] if spec.public_key else []}
         if spec.user == "root":

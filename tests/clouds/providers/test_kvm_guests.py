@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from clouds.providers.base import MachineInfo, MachineSpec
 from clouds.providers.kvm import Kvm
-from core.errors import Gone, ProviderError, Rejected
+from core.errors import Gone, ProviderError, Rejected, Unavailable
 from keys.ssh import Host
 from tests.lab.libvirt import NETWORK, Libvirt, libvirt  # noqa: F401
 from tests.lab.sshd import Sshd, Trust, fake_ssh, new_key, public_line, sshd  # noqa: F401
@@ -123,6 +124,32 @@ def test_a_machine_made_from_an_image_boots_as_cloud_init_was_told(lab: Lab, gue
     disk = Path(info.extra["disks"][0]["path"])
     assert disk.parent == lab.images
     assert f"{lab.where}{disk}" not in {image.external_id for image in lab.provider.list_images()}, "a machine's disk is no image"
+
+
+def test_a_host_key_put_in_with_cloud_init_is_what_the_machine_shows(lab: Lab) -> None:
+    key = new_key()
+    spec = MachineSpec(name="guest-3", token="t", image="/tiny.qcow2", extra={"host_key": True})
+    assert Kvm.takes_host_key(spec) and not Kvm.takes_host_key(replace(spec, image="/a.ISO"))
+    external_id = lab.create("guest-3", host_key=key)
+    try:
+        address = lab.until(external_id, lambda info: info.private_ips, "it never had an address").private_ips[0]
+        end = time.monotonic() + BOOT_S
+        while True:
+            host = Host(
+                host=address, user="root", private_key=GUEST_KEY, resolve=lambda host, port: [host],
+                host_keys=lambda host, port: [public_line(key)],
+                trust=lambda host, port, line: pytest.fail("it was known before"), remaining=lambda: 30.0,
+            )  # fmt: skip
+            try:
+                with host:
+                    assert host.run(["hostname"]).text.strip() == "guest-3"
+                break
+            except Unavailable:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
+    finally:
+        lab.forget(external_id)
 
 
 def test_the_same_request_again_makes_no_second_machine(lab: Lab, guest: str) -> None:

@@ -1,0 +1,197 @@
+"""The first time a machine is dialled: its key is known by cloud-init, by its console, or trusted at sight, in this order."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import asyncssh
+import pytest
+
+from clouds.models import Cloud
+from clouds.providers import _console
+from core import vault
+from core.errors import HostKeyUnknown
+from core.models import Event
+from keys import hostkeys, pairs
+from keys.models import GivenHostKey, HostKey
+from machines.models import Machine
+from machines.reach import reach
+from tests.clouds.providers.amazon.conftest import SECRET, ec2, moto_port
+from tests.lab.ec2_front import Front, body, error
+from tests.lab.sshd import Fake, Sshd, fake_ssh, new_key, public_line, sshd
+from tests.scripts.conftest import Place, place
+
+__all__ = ["ec2", "fake_ssh", "moto_port", "place", "sshd"]
+
+RSA = " ".join(asyncssh.generate_private_key("ssh-rsa", key_size=2048).export_public_key("openssh").decode().split()[:2])
+OTHER = public_line(new_key())
+
+
+def unmet(place: Place, server: Sshd, name: str = "new", **more: Any) -> Machine:
+    return place.machine(name, port=server.port, pem=server.private_key, user=server.user, **more)
+
+
+def give(machine: Machine, line: str) -> None:
+    GivenHostKey.objects.create(machine=machine, public=line, fingerprint=hostkeys.fingerprint(line))
+
+
+def ran(place: Place, machine: Machine) -> str:
+    with reach(machine).open(place.actor) as host:
+        return host.run(["echo", "hello"]).text
+
+
+@pytest.mark.django_db
+def test_the_key_that_was_put_in_is_pinned_before_anything_is_said(place: Place, sshd: Sshd) -> None:
+    machine = unmet(place, sshd)
+    give(machine, sshd.public_host_key)
+    place.cloud.extra["strict_host_keys"] = True  # no first use here, and none is needed
+    place.cloud.save()
+    assert place.run(place.script(), [machine]).state == "succeeded"
+    assert HostKey.objects.get().source == "cloud-init"
+    assert Event.objects.get(type="key.host_trusted.succeeded", org_id=place.actor.org_id).detail["source"] == "cloud-init"
+    assert ran(place, machine) == "hello\n"
+
+
+@pytest.mark.django_db
+def test_a_machine_that_shows_another_key_than_was_put_in_is_told_nothing(place: Place, fake_ssh: Fake) -> None:
+    commands: list[str | None] = []
+
+    async def handler(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        commands.append(process.command)
+        process.exit(0)
+
+    machine = place.machine("new", port=fake_ssh.serve(handler), pem=fake_ssh.private_key)
+    give(machine, OTHER)
+    with pytest.raises(HostKeyUnknown, match="cloud-init") as refused:
+        ran(place, machine)
+    assert refused.value.offered == fake_ssh.public_host_key
+    run = place.run(place.script(), [machine])
+    host = run.hosts.get()
+    assert (host.state, host.code) == ("failed", "host_key_unknown")
+    assert commands == [] and not HostKey.objects.exists()
+    seen = Event.objects.filter(type="host_key.changed.observed", target_id=machine.pk)
+    assert seen.count() == 2
+    assert seen[0].detail["known"] == [hostkeys.fingerprint(OTHER)]
+
+
+@pytest.mark.django_db
+def test_a_machine_of_which_nothing_is_known_is_trusted_at_first_use(place: Place, sshd: Sshd) -> None:
+    assert ran(place, unmet(place, sshd)) == "hello\n"
+    assert HostKey.objects.get().source == "first-use"
+
+
+# --- the console ------------------------------------------------------------------------------------------------------
+
+
+PRINTED = """[    0.000000] Linux version 6.1.0
+ci-info: no authorized SSH keys
+ec2: #############
+ec2: -----BEGIN SSH HOST KEY FINGERPRINTS-----
+{prints}
+ec2: -----END SSH HOST KEY FINGERPRINTS-----
+ec2: #############
+-----BEGIN SSH HOST KEY KEYS-----
+{keys}
+-----END SSH HOST KEY KEYS-----
+[   15.1] cloud-init done
+""".replace("\n", "\r\n")
+
+
+def printed(*lines: str) -> str:
+    """As cloud-init prints it, in between what a kernel says."""
+    prints = "\r\n".join(f"ec2: 256 {hostkeys.fingerprint(line)} root@ip-10-0-0-1 (ED25519)" for line in lines)
+    return PRINTED.format(prints=prints, keys="\r\n".join(f"{line} root@ip-10-0-0-1" for line in lines))
+
+
+def answered(text: str) -> Any:
+    encoded = base64.b64encode(text.encode()).decode()
+    return body(
+        f'<GetConsoleOutputResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId><instanceId>i-1</instanceId>'
+        f"<timestamp>2026-11-29T10:00:00.000Z</timestamp><output>{encoded}</output></GetConsoleOutputResponse>".encode()
+    )
+
+
+def test_keys_are_read_out_of_what_a_console_shows() -> None:
+    line = pairs.generate().public
+    assert set(_console.fingerprints(printed(line, RSA))) == {hostkeys.fingerprint(line), hostkeys.fingerprint(RSA)}
+    assert _console.fingerprints(printed(OTHER) + printed(line)) == [hostkeys.fingerprint(line)]  # made from an image that had booted
+    only_prints = printed(line).split("-----BEGIN SSH HOST KEY KEYS-----")[0]
+    assert _console.fingerprints(only_prints) == [hostkeys.fingerprint(line)]
+    for nothing in ("", "SHA256:" + "A" * 43, line, printed(), printed(line).split("-----END SSH HOST KEY FINGER")[0], "\0\ufffd" * 1000):
+        assert _console.fingerprints(nothing) == []
+
+
+@pytest.fixture
+def aws(place: Place, ec2: Front) -> Cloud:
+    """The place's cloud, at the lab's EC2."""
+    entry = vault.put(place.actor.org_id, "cloud", {"apisecret": SECRET})
+    config = {"region": "us-east-1", "apikey": "AKIAIOSFODNN7EXAMPLE", "endpoint": f"http://127.0.0.1:{ec2.port}"}
+    Cloud.objects.filter(pk=place.cloud.pk).update(provider="amazon", config=config, vault=entry)
+    place.cloud.refresh_from_db()
+    return place.cloud
+
+
+@pytest.mark.django_db(transaction=True)  # it is read in another thread, on a connection of its own
+def test_a_key_that_the_console_printed_is_pinned_by_it(place: Place, aws: Cloud, ec2: Front, sshd: Sshd) -> None:
+    ec2.answer("GetConsoleOutput", answered(printed(RSA, sshd.public_host_key)))
+    machine = unmet(place, sshd)
+    run = place.run(place.script(), [machine])  # on the loop
+    assert run.state == "succeeded", run.hosts.get().detail
+    assert HostKey.objects.get().source == "console"
+    HostKey.objects.all().delete()
+    assert ran(place, machine) == "hello\n"  # in a thread
+    assert HostKey.objects.get().source == "console"
+    ran(place, machine)
+    assert ec2.actions().count("GetConsoleOutput") == 2  # asked at first contact alone
+    assert ec2.params("GetConsoleOutput")[0]["InstanceId"] == "new"
+
+
+@pytest.mark.django_db
+def test_a_key_that_the_console_did_not_print_is_told_nothing(place: Place, aws: Cloud, ec2: Front, sshd: Sshd) -> None:
+    ec2.answer("GetConsoleOutput", answered(printed(OTHER)))
+    with pytest.raises(HostKeyUnknown, match="console"):
+        ran(place, unmet(place, sshd))
+    assert not HostKey.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("answer", [error("UnauthorizedOperation", 403), answered(""), error("InternalError", 500)])
+def test_a_console_that_says_nothing_leaves_it_at_first_use(
+    place: Place,
+    aws: Cloud,
+    ec2: Front,
+    sshd: Sshd,
+    answer: Any,
+) -> None:
+    ec2.answer("GetConsoleOutput", answer)
+    assert ran(place, unmet(place, sshd)) == "hello\n"
+    assert HostKey.objects.get().source == "first-use"
+
+
+# --- our own keys -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_key_is_parsed_once_however_many_connections_it_opens(
+    place: Place,
+    sshd: Sshd,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed: list[str] = []
+    parse = asyncssh.import_private_key
+
+    def counting(data: Any, *args: Any, **more: Any) -> Any:
+        parsed.append(str(data))
+        return parse(data, *args, **more)
+
+    monkeypatch.setattr(asyncssh, "import_private_key", counting)
+    key = parse(sshd.private_key)
+    pem = key.export_private_key("openssh").decode()  # the same key in a text nobody has parsed yet: OpenSSH's format has a random part
+    machines = [place.machine(f"m{n}", port=sshd.port, pem=pem, user=sshd.user, pinned=sshd.public_host_key) for n in range(4)]
+    parsed.clear()
+    for name in ("first", "second"):
+        assert place.run(place.script(name=name), machines).counts == {"succeeded": 4}
+    for machine in machines:
+        assert ran(place, machine) == "hello\n"
+    assert parsed.count(pem) == 1  # of 12 connections
