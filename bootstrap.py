@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> None:
     install(python, venv, "requirements-dev.txt" if is_dev else "requirements.txt")
     install_command_line(python, venv)
     build_front_end(python, venv, is_dev)
+    compile_translations(python)
     collect_static(python)
 
 
@@ -133,6 +134,15 @@ def find_node(python: Path, venv: Path) -> tuple[list[str | Path], dict[str, str
     say(f"Node is {version.strip()}, too old" if version else "This machine has no Node", "using the one from PyPI")
     install(python, venv, "requirements-node.txt")
     return [venv / "bin" / "npm"], {**environment, "PATH": f"{venv / 'bin'}{os.pathsep}{environment.get('PATH', '')}"}
+
+
+def compile_translations(python: Path) -> None:
+    """.po → .mo, which Django reads; only what changed."""
+    sources = sorted(ROOT.glob("frontend/locale/*/LC_MESSAGES/*.po"))
+    if all(path.with_suffix(".mo").exists() and path.with_suffix(".mo").stat().st_mtime >= path.stat().st_mtime for path in sources):
+        return
+    say("Compiling the translations")
+    run([python, ROOT / "manage.py", "translations", "compile"])
 
 
 def collect_static(python: Path) -> None:

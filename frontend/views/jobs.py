@@ -8,7 +8,9 @@ from urllib.parse import urlencode
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from core import jobs
 from core.actions import get, perform
@@ -22,11 +24,11 @@ from frontend.rows import event_rows, job_rows
 from frontend.views.base import ConsoleView
 
 DOES = {"undo": jobs.undo, "cancel": jobs.cancel, "retry": jobs.retry}
-VIEWS: tuple[tuple[str, dict[str, str]], ...] = (
-    (_("Mine and watched"), {}),
-    (_("Everyone"), {"who": "all"}),
-    (_("Running"), {"q": "state:waiting,queued,running"}),
-    (_("Failed"), {"q": "state:failed,lost"}),
+VIEWS: tuple[tuple[Promise, dict[str, str]], ...] = (
+    (gettext_lazy("Mine and watched"), {}),
+    (gettext_lazy("Everyone"), {"who": "all"}),
+    (gettext_lazy("Running"), {"q": "state:waiting,queued,running"}),
+    (gettext_lazy("Failed"), {"q": "state:failed,lost"}),
 )
 SHOWN_STATES = ("failed", "lost", "skipped", "succeeded", "running", "queued", "waiting", "cancelled", "undone")
 
