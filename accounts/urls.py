@@ -20,8 +20,8 @@ from accounts.org_api import (
 from core.api import routes
 
 
-def api_routes() -> list[URLPattern]:
-    """Below /api/v2."""
+def api_routes(orgs: type[OrgViewSet] = OrgViewSet) -> list[URLPattern]:
+    """Below /api/v2. `orgs`: of organizations, where an app above adds to what can be said of one."""
     return [
         path("auth", AuthViewSet.as_view({"get": "describe"})),
         path("auth/sessions", AuthViewSet.as_view({"get": "sessions", "post": "login", "delete": "logout"})),
@@ -32,9 +32,9 @@ def api_routes() -> list[URLPattern]:
         path("auth/profile", AuthViewSet.as_view({"patch": "profile"})),
         path("auth/su", AuthViewSet.as_view({"post": "su", "delete": "su_end"})),
         path("auth/account", AuthViewSet.as_view({"delete": "delete_account"})),
-        path("orgs", OrgViewSet.as_view({"get": "list", "post": "create"})),
-        path("orgs/<str:org>", OrgViewSet.as_view({"get": "retrieve", "patch": "partial_update"})),
-        path("orgs/<str:org>/transfer", OrgViewSet.as_view({"post": "transfer"})),
+        path("orgs", orgs.as_view({"get": "list", "post": "create"})),
+        path("orgs/<str:org>", orgs.as_view({"get": "retrieve", "patch": "partial_update"})),
+        path("orgs/<str:org>/transfer", orgs.as_view({"post": "transfer"})),
         path("orgs/<str:org>/members", MemberViewSet.as_view({"get": "list"})),
         path("orgs/<str:org>/members/<str:member>", MemberViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
         path("orgs/<str:org>/teams", OrgTeamViewSet.as_view({"get": "list"})),

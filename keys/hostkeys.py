@@ -92,27 +92,25 @@ def changed(actor: Actor, org_id: UUID, host: str, port: int, line: str) -> None
         live.changed(org_id, "host_key", [row.pk])
 
 
-def first_met(actor: Actor, machine: Any, host: str, port: int, line: str, *, given: str = "", told: Collection[str] = ()) -> None:
+def first_met(actor: Actor, machine: Any, host: str, port: int, line: str, *, told: Collection[str] = ()) -> None:
     """A machine is dialled for the first time and shows this key: pinned, by the most trusted channel that knows it.
 
-    `given`: the key put into it by cloud-init. `told`: fingerprints it printed on its console, as its cloud passes them on.
-    Raises: HostKeyUnknown where one of these knows another key, or a person is to look first.
+    `told`: fingerprints it printed on its console, as its cloud passes them on.
+    Raises: HostKeyUnknown where these are others, or a person is to look first.
     """
     shown = fingerprint(line)
-    for source, known in (("cloud-init", {fingerprint(given)} if given else set()), ("console", set(told))):
-        if shown in known:
-            return pin(actor, machine.cloud, host, port, line, source=source)
-        if known:
-            detail = {"host": host, "port": port, "known": sorted(known), "offered": shown, "source": source}
-            events.record("host_key.changed.observed", actor, org_id=machine.org_id, target=machine, detail=detail)
-            how = "cloud-init was to put into it" if source == "cloud-init" else "it printed on its console"
-            raise HostKeyUnknown(
-                f"{host} shows {shown}, which is not the key that {how}. Nothing was run. Compare it with the host's own and trust it.",
-                host=host,
-                port=port,
-                offered=line,
-            )
-    return trust_first(actor, machine.cloud, host, port, line)
+    if not told:
+        return trust_first(actor, machine.cloud, host, port, line)
+    if shown in told:
+        return pin(actor, machine.cloud, host, port, line, source="console")
+    detail = {"host": host, "port": port, "known": sorted(told), "offered": shown, "source": "console"}
+    events.record("host_key.changed.observed", actor, org_id=machine.org_id, target=machine, detail=detail)
+    raise HostKeyUnknown(
+        f"{host} shows {shown}, which it did not print on its console. Nothing was run. Compare it with the host's own and trust it.",
+        host=host,
+        port=port,
+        offered=line,
+    )
 
 
 def private_part(key: Key | None, wanted: str) -> str:

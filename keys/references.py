@@ -1,7 +1,8 @@
 """References to secrets: `secret:<name>/<key>`, in parameters and variables of scripts, credentials of clouds, uploads of keys.
 
 A reference is checked when it is written, and read at the last moment by whoever needs the value, who has the right
-secret.use: it hands a value to a script or a cloud without showing it, but to who may also write the script it is as good as read.
+secret.use: it hands a value to a script or a cloud without showing it. To who may also write that script, or say where that cloud
+is, it is as good as read.
 """
 
 from __future__ import annotations
@@ -64,6 +65,12 @@ def find(actor: Actor, texts: Collection[str]) -> dict[str, tuple[Secret, str]]:
             raise Invalid(f"{text[:120]}: {NOT_FOUND}", fields={"secret": [f"{text[:120]}: {NOT_FOUND}"]}, code="no_secret")
         found[text] = (row, one.key)
     return found
+
+
+def offered(actor: Actor, most: int = 300) -> list[str]:
+    """`name/key` of those the actor may use, for a form to offer."""
+    rows = Secret.objects.visible_to(actor).visible_to(actor, "use").order_by("name").values_list("name", "keys")[:most]
+    return [f"{name}/{key}" for name, keys in rows for key in keys if "/" not in key][:most]
 
 
 def read(actor: Actor, texts: Collection[str], *, why: str) -> dict[str, str]:

@@ -10,11 +10,17 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.actions import EditOrgParams
+from accounts.api import OrgSerializer
+from accounts.auth import org_named
+from accounts.org_api import OrgViewSet, within
 from core.actions import allowed, perform
+from core.actor import Actor
 from core.api import HexField, RefField, ResourceViewSet, routes
 from core.api.fields import ACTIONS
 from core.api.lists import keep_only, refuse_unknown, refuse_unknown_fields
 from core.api.schema import READ_PARAMETERS
+from core.errors import Invalid
 from keys import stores
 from keys.actions.secrets import AdoptSecretParams, EditSecretParams, ReasonParams
 from keys.models import Secret, SecretStore
@@ -72,7 +78,7 @@ class SecretVersionSerializer(serializers.Serializer[Any]):
 class SecretViewSet(ResourceViewSet):
     """Secrets: named sets of values."""
 
-    queryset = Secret.objects.select_related("owner", "created_by", "store")
+    queryset = Secret.objects.select_related("owner", "created_by", "store").prefetch_related("uses")
     serializer_class = SecretSerializer
     edit_params = EditSecretParams
     written = frozenset({"read_value"})
@@ -155,6 +161,53 @@ class SecretStoreViewSet(ResourceViewSet):
 
     queryset = SecretStore.objects.select_related("owner", "created_by")
     serializer_class = SecretStoreSerializer
+
+
+class VaultRequest(serializers.Serializer[Any]):
+    """Where the organization's secrets are to be kept, in the contract's words: its default store."""
+
+    address = serializers.CharField(required=False, max_length=500)
+    secrets_engine_path = serializers.CharField(required=False, max_length=200)
+    token = serializers.CharField(required=False, max_length=10_000, write_only=True)
+    role_id = serializers.CharField(required=False, max_length=200)
+    secret_id = serializers.CharField(required=False, max_length=1000, write_only=True)
+
+
+class PatchOrganizationRequest(EditOrgParams):
+    """What is left out stays."""
+
+    vault = VaultRequest(required=False)
+
+
+class OrgWithVaultViewSet(OrgViewSet):
+    """Organizations one is in."""
+
+    @extend_schema(request=PatchOrganizationRequest, responses=OrgSerializer)
+    def partial_update(self, request: Request, **kwargs: Any) -> Response:
+        """Rename or describe it, or say which vault keeps its secrets."""
+        vault = self.body().get("vault")
+        if vault is not None:
+            refuse_unknown(request, ())
+            self._keep_in(within(self.actor, org_named(self.actor, kwargs["org"])), vault)
+        return super().partial_update(request, **kwargs)
+
+    def _keep_in(self, actor: Actor, vault: Any) -> None:
+        """Make or change the default store.  Raises: Invalid, in `vault`; what the actions raise."""
+        if not isinstance(vault, dict):
+            raise Invalid(fields={"vault": ["Send an object."]})
+        refuse_unknown_fields(vault, VaultRequest().fields)
+        sent = {name: value for name, value in vault.items() if value is not None}
+        if "secrets_engine_path" in sent:
+            sent["mount"] = sent.pop("secrets_engine_path")
+        known = SecretStore.objects.visible_to(actor).filter(is_default=True).first()
+        try:
+            if known is not None:
+                perform(actor, known, "edit", sent)
+            else:
+                perform(actor, SecretStore, "create", {"name": "vault", "default": True, **sent})
+        except Invalid as error:
+            wrong = {"secrets_engine_path" if name == "mount" else name: what for name, what in error.fields.items()}
+            raise Invalid(error.detail, fields={"vault": wrong}, code=error.code) from error
 
 
 def api_routes() -> list[URLPattern]:

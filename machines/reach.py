@@ -108,6 +108,8 @@ class Reach:
             targets = self._resolve(actor, login.port)
         else:  # name servers take their time, in a thread of their own
             targets = await asyncio.get_running_loop().run_in_executor(None, self._resolve, actor, login.port)
+        if self.given and not self.pinned.get(login.port):
+            await ask(self._pin_given, actor, login.port)
         if not self.pinned.get(login.port):
             offered = await ssh.offered_key(self.host, login.port, targets)
             told = await asyncio.to_thread(_apart, self._told, actor) if self._may_be_told else ()
@@ -119,6 +121,8 @@ class Reach:
         """The same for a thread: connected, to be closed.  Raises: what `connect` raises."""
         tries = _Tries(self)
         for login in tries:
+            if self.given and not self.pinned.get(login.port):
+                self._pin_given(actor, login.port)
             host = ssh.Host(
                 host=self.host,
                 port=login.port,
@@ -145,11 +149,16 @@ class Reach:
         loopback = actor.is_admin or bool(self.machine.cloud.extra.get("loopback"))
         return addresses.resolve(self.host, port, loopback=loopback)
 
+    def _pin_given(self, actor: Actor, port: int) -> None:
+        """Know it by the key that was put into it, before it is dialled: if it shows another, that one is blocked and may be trusted."""
+        hostkeys.pin(actor, self.machine.cloud, self.host, port, self.given, source="cloud-init")
+        self.pinned[port] = [self.given]
+
     @property
     def _may_be_told(self) -> bool:
         """Does its cloud pass on what it printed on its console?"""
         cls = all_providers().get(self.machine.cloud.provider)
-        return not self.given and bool(self.machine.external_id) and cls is not None and cls.supports("host_fingerprints")
+        return bool(self.machine.external_id) and cls is not None and cls.supports("host_fingerprints")
 
     def _told(self, actor: Actor) -> Collection[str]:
         """Fingerprints of its host keys by its console; none where the cloud does not say."""
@@ -161,7 +170,7 @@ class Reach:
             return ()
 
     def _first_met(self, actor: Actor, port: int, line: str, told: Collection[str]) -> None:
-        hostkeys.first_met(actor, self.machine, self.host, port, line, given=self.given, told=told)
+        hostkeys.first_met(actor, self.machine, self.host, port, line, told=told)
 
     def _changed(self, actor: Actor, port: int, line: str) -> None:
         hostkeys.changed(actor, self.machine.org_id, self.host, port, line)

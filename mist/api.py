@@ -20,6 +20,7 @@ from core.api.events import EventViewSet
 from core.api.jobs import BulkViewSet, JobViewSet, TagViewSet
 from core.api.viewset import BaseViewSet
 from keys.api import api_routes as keys_routes
+from keys.secret_api import OrgWithVaultViewSet
 from machines import session_api
 from machines.api import MachineSnapshotViewSet, MachineViewSet, PresetViewSet, SnapshotViewSet
 from networks.api import NetworkViewSet, SecurityGroupViewSet, SubnetViewSet
@@ -67,7 +68,7 @@ def fingerprint() -> str:
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", Root.as_view({"get": "list"})),
-    *accounts_routes(),
+    *accounts_routes(OrgWithVaultViewSet),
     *keys_routes(),
     *routes("clouds", CloudViewSet),
     *routes("images", ImageViewSet),

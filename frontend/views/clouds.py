@@ -137,6 +137,7 @@ class AddCloudView(CloudForm):
                 "fields": self.credential_fields(cls, values=typed, errors=by_field),
                 "problem": summary,
                 "checked": checked,
+                "takes_secret": any(spec.secret or any(inner.secret for inner in spec.fields) for spec in cls.credential_fields),
             },
             status=error.status if error else 200,
         )

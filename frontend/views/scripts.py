@@ -11,10 +11,12 @@ from django.utils.translation import gettext_lazy
 from clouds.providers.base import Field
 from core import guard
 from core.actions import allowed, perform
+from core.actor import Actor
 from core.errors import BadSearch, Invalid, MistError
 from frontend import forms, listing, runs, toasts
 from frontend.samples import SAMPLES
 from frontend.views.base import ConsoleView, problem
+from keys import references
 from machines.models import Machine
 from scripts import ansible
 from scripts.actions.library import newest, read
@@ -338,7 +340,7 @@ class ScriptRunView(ConsoleView):
             "script": script,
             "version": version,
             "fields": forms.bind(
-                _asked(version),
+                _asked(version, self.actor),
                 typed if typed is not None else {p["name"]: p["default"] for p in version.parameters},
                 of_parameters,
                 prefix="p-",
@@ -365,8 +367,10 @@ def _known(ids: list[str]) -> list[str]:
     return [text for text in ids if len(text) in (32, 36) and all(c in "0123456789abcdef-" for c in text)]
 
 
-def _asked(version: ScriptVersion) -> tuple[Field, ...]:
-    """A script's parameters as fields."""
+def _asked(version: ScriptVersion, actor: Actor | None = None) -> tuple[Field, ...]:
+    """A script's parameters as fields. `actor`: whose secrets are offered where one is asked for."""
+    wanted = actor is not None and any(p["type"] == "secret" for p in version.parameters)
+    offered = tuple((one, one) for one in references.offered(actor)) if wanted and actor is not None else ()
     kinds = {"boolean": "toggle", "number": "number", "choice": "choice"}
     return tuple(
         Field(
@@ -376,12 +380,19 @@ def _asked(version: ScriptVersion) -> tuple[Field, ...]:
             required=p["required"],
             default=p["default"],
             help=p.get("help") or (_("name/key of a secret; its value is read when the run begins.") if p["type"] == "secret" else ""),
-            choices=tuple((c, c) for c in p["choices"]) if p["required"] else (("", "–"), *((c, c) for c in p["choices"])),
+            choices=_choices(p, offered),
             minimum=p.get("minimum"),
             maximum=p.get("maximum"),
         )
         for p in version.parameters
     )
+
+
+def _choices(parameter: dict[str, Any], offered: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    if parameter["type"] == "secret":
+        return offered
+    listed = tuple((c, c) for c in parameter["choices"])
+    return listed if parameter["required"] else (("", "–"), *listed)
 
 
 class PickScriptView(ConsoleView):

@@ -426,7 +426,7 @@ class Delete(Action):
     tier = 2
 
     def reason(self, target: Secret) -> str | None:
-        return "It is in use: give what uses it other credentials first." if target.uses.exists() else None
+        return "It is in use: give what uses it other credentials first." if target.uses.all() else None  # fetched with a list
 
     def check(self, call: Call) -> None:
         if count := call.target.uses.values("kind", "target_id").distinct().count():

@@ -41,6 +41,7 @@ PLACES = {
     "EditSecretRequest",
     "CreateSecretStoreRequest",
     "EditSecretStoreRequest",
+    "VaultRequest",
     "EditScriptRequest",
     "AssociateKeyMachineRequest",
     "DisassociateKeyMachineRequest",

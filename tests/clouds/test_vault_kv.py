@@ -251,6 +251,23 @@ def test_tls_is_verified_against_the_ca_given(me: Client, tmp_path: Path) -> Non
         assert data(send(me, "POST", "/secret-stores", {**body, "ca": ca.certificate}))["mount"] == "secret"
 
 
+def test_the_contract_sets_the_vault_of_an_organization(me: Client, org: Organization, far: Far) -> None:
+    path = f"/orgs/{org.pk.hex}"
+    vault = {"address": f"http://127.0.0.1:{far.port}", "secrets_engine_path": "secret", "token": "wrong"}
+    assert send(me, "PATCH", path, {"vault": vault}).json()["code"] == "store_auth_failed"
+    answer = send(me, "PATCH", path, {"vault": {**vault, "secrets_engine_path": "old", "token": far.root}})
+    assert answer.status_code == 422 and list(answer.json()["fields"]["vault"]) == ["secrets_engine_path"]
+    data(send(me, "PATCH", path, {"name": "Renamed", "vault": {**vault, "token": far.root}}))
+    assert SecretStore.objects.get().is_default and Organization.objects.get(pk=org.pk).name == "Renamed"
+    data(send(me, "POST", "/secrets", {"name": "a", "secret": {"a": "1"}}))
+    assert "a" in far.kept
+    data(send(me, "PATCH", path, {"vault": {"token": None, "role_id": "role-1", "secret_id": "secret-id-1"}}))
+    assert data(send(me, "GET", "/secrets/a?value=true"))["value"] == {"a": "1"}
+    plain = make_client(org, "plain@example.org", allow("org.edit", "org.read"))
+    assert send(plain, "PATCH", path, {"vault": vault}).status_code in (403, 404)
+    assert send(me, "PATCH", path, {"vault": {"nonsense": 1}}).status_code == 422
+
+
 def test_no_job_or_event_of_a_store_holds_what_lets_us_in(me: Client, far: Far, kept: dict[str, Any]) -> None:
     said = json.dumps([*Job.objects.values("params", "result"), *Event.objects.values("before", "after", "detail")], default=str)
     assert "127.0.0.1" in said

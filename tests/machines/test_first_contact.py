@@ -11,7 +11,8 @@ import pytest
 from clouds.models import Cloud
 from clouds.providers import _console
 from core import vault
-from core.errors import HostKeyUnknown
+from core.actions import perform
+from core.errors import HostKeyChanged, HostKeyUnknown
 from core.models import Event
 from keys import hostkeys, pairs
 from keys.models import GivenHostKey, HostKey
@@ -63,16 +64,19 @@ def test_a_machine_that_shows_another_key_than_was_put_in_is_told_nothing(place:
 
     machine = place.machine("new", port=fake_ssh.serve(handler), pem=fake_ssh.private_key)
     give(machine, OTHER)
-    with pytest.raises(HostKeyUnknown, match="cloud-init") as refused:
+    with pytest.raises(HostKeyChanged) as refused:
         ran(place, machine)
     assert refused.value.offered == fake_ssh.public_host_key
-    run = place.run(place.script(), [machine])
-    host = run.hosts.get()
-    assert (host.state, host.code) == ("failed", "host_key_unknown")
-    assert commands == [] and not HostKey.objects.exists()
-    seen = Event.objects.filter(type="host_key.changed.observed", target_id=machine.pk)
-    assert seen.count() == 2
-    assert seen[0].detail["known"] == [hostkeys.fingerprint(OTHER)]
+    host = place.run(place.script(), [machine]).hosts.get()
+    assert (host.state, host.code) == ("failed", "host_key_changed")
+    assert commands == []
+    known = HostKey.objects.get()
+    assert (known.public, known.source, known.offered) == (OTHER, "cloud-init", fake_ssh.public_host_key)
+    seen = Event.objects.get(type="host_key.changed.observed", org_id=place.actor.org_id)  # told once
+    assert seen.detail["known"] == [hostkeys.fingerprint(OTHER)]
+    perform(place.actor, known, "retrust", {"fingerprint": hostkeys.fingerprint(fake_ssh.public_host_key)})
+    ran(place, machine)  # an image without cloud-init: somebody looked
+    assert commands == ["echo hello"]
 
 
 @pytest.mark.django_db
