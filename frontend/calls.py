@@ -24,12 +24,17 @@ class Call:
 
 def calls(command: str, options: Mapping[str, Any], path: str, body: Mapping[str, Any]) -> list[Call]:
     """CLI, curl, Python of one POST. `command`: the words after `mist`; `options`: {name: value} behind them; `path`: below /api/v2/."""
+    return written("post", " \\\n  ".join([f"mist {command}", *_options(options)]), path, body)
+
+
+def written(method: str, spoken: str, path: str, body: Mapping[str, Any]) -> list[Call]:
+    """One request as a command (`spoken`; "" where there is none), curl and Python. `path`: below /api/v2/, with its query."""
     url = f"{settings.MIST_PUBLIC_URL}/api/v2/{path}"
-    return [
-        Call(name="cli", title=_("CLI"), text=" \\\n  ".join([f"mist {command}", *_options(options)])),
-        Call(name="curl", title="curl", text=_curl(url, body)),
-        Call(name="python", title="Python", text=_python(url, body)),
+    made = [
+        Call(name="curl", title="curl", text=_curl(method, url, body)),
+        Call(name="python", title="Python", text=_python(method, url, body)),
     ]
+    return [Call(name="cli", title=_("CLI"), text=spoken), *made] if spoken else made
 
 
 def word(value: Any) -> str:
@@ -45,19 +50,22 @@ def _options(options: Mapping[str, Any]) -> Iterable[str]:
             yield f"--{name.replace('_', '-')} {word(value)}"
 
 
-def _curl(url: str, body: Mapping[str, Any]) -> str:
+def _curl(method: str, url: str, body: Mapping[str, Any]) -> str:
     text = shlex.quote(json.dumps(body, indent=2, ensure_ascii=False))
     sent = f" \\\n  -H 'Content-Type: application/json' \\\n  -d {text}" if body else ""
-    return f'curl -X POST {shlex.quote(url)} \\\n  -H "Authorization: Bearer $MIST_TOKEN"{sent}'
+    asked = "" if method == "get" else f"-X {method.upper()} "
+    return f'curl {asked}{shlex.quote(url)} \\\n  -H "Authorization: Bearer $MIST_TOKEN"{sent}'
 
 
-def _python(url: str, body: Mapping[str, Any]) -> str:
+def _python(method: str, url: str, body: Mapping[str, Any]) -> str:
     text = pprint.pformat(dict(body), sort_dicts=False, width=60).replace("\n", "\n         ")
-    return (
-        "import os\n\nimport httpx\n\n"
-        "answer = httpx.post(\n"
-        f"    {url!r},\n"
-        '    headers={"Authorization": f"Bearer {os.environ[\'MIST_TOKEN\']}"},\n'
-        f"    json={text},\n"
-        ')\nprint(answer.raise_for_status().json()["data"])'
-    )
+    asked = f'httpx.request(\n    "{method.upper()}",' if body and method in ("get", "delete") else f"httpx.{method}("  # those take no body
+    lines = [
+        "import os\n\nimport httpx\n",
+        f"answer = {asked}",
+        f"    {url!r},",
+        '    headers={"Authorization": f"Bearer {os.environ[\'MIST_TOKEN\']}"},',
+        *([f"    json={text},"] if body else []),
+        ')\nprint(answer.raise_for_status().json()["data"])',
+    ]
+    return "\n".join(lines)

@@ -269,7 +269,7 @@ class Palette:
     def helping(self) -> Section:
         known = (
             Option(title=_("Keyboard shortcuts"), url=self.to("shortcuts"), icon="keyboard", how="dialog", keys=("?",)),
-            Option(title=_("API docs"), url="/api/v2/", icon="book-open"),
+            Option(title=_("API docs"), url=self.to("api/docs"), icon="book-open"),
             Option(title=_("How to search"), url=self.to("shortcuts"), icon="circle-question-mark", how="dialog"),
         )
         return Section(title=_("Help"), options=[option for option in known if self.fits(option.title)])

@@ -54,6 +54,7 @@ WORDS = {
     "sessions/<str:identity>/do/<slug:verb>": ["end"],
     "runs/<str:identity>/do/<slug:verb>": ["cancel"],
     "jobs/<str:identity>/<slug:what>": ["row"],
+    "api/docs/<slug:noun>": ["machines", "teams"],
 }
 # The texts a stranger may have put anywhere: markup, another direction, and very long.
 BAD = '<script>alert(1)</script>"><img src=x onerror=alert(1)>\u202e'
