@@ -104,9 +104,8 @@ def with_side(run: Run, chosen: str = "") -> Run:
     """The run with its groups of equal output and its hosts."""
     extra: Any = run
     alike = groups(run, "alike")
-    hosts = list(
-        run.hosts.annotate(first=FIRST).order_by("first", "wave", "name") if run.total > PANES else run.hosts.order_by("wave", "name")
-    )[:LISTED]
+    ordered = run.hosts.annotate(first=FIRST).order_by("first", "wave", "name") if run.total > PANES else run.hosts.order_by("wave", "name")
+    hosts = list(ordered[:LISTED])
     extra.groups = [
         {
             **group,

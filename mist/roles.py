@@ -158,7 +158,7 @@ def preload() -> None:
 
 def worker(board: Board, queue: str, slots: int) -> None:
     """Run the tasks of one queue in `slots` threads, and say on the board what each is at."""
-    if queue != "interactive":  # what nobody waits for leaves the processor to those who wait
+    if queue not in ("interactive", "runs"):  # what nobody waits for leaves the processor to those who wait
         os.nice(5)
     prepare(f"worker {queue}", connections_max=slots + 3)
     watch.watched_by(board.extend)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from core import live
-from core.actor import Actor
 from core.models import Job
 from core.ticks import every
-from scripts.actions.run import finish
-from scripts.desk import counts, ended, records
+from scripts.desk import abandon, finish
 from scripts.models import Run, RunHost
 
 
@@ -29,19 +26,13 @@ def settle() -> int:
 
 
 def _settle(run: Run) -> None:
-    lost = run.job.state == Job.State.LOST
-    hosts = list(run.hosts.filter(state__in=[RunHost.State.WAITING, RunHost.State.RUNNING]).select_related("machine"))
-    for host in hosts:
-        if host.state == RunHost.State.RUNNING:
-            ended(host, RunHost.State.UNKNOWN, "worker_lost", "The process that ran this died: it may have ended there or not.")
-        elif lost:
-            ended(host, RunHost.State.UNKNOWN, "not_begun", "The process that ran this died, most likely before it began here.")
-        else:
-            ended(host, RunHost.State.CANCELLED, "cancelled", "The run ended before it began here.")
-    RunHost.objects.bulk_update(hosts, ["state", "code", "detail", "finished_at"], batch_size=500)
-    if run.job.target_kind != "machine":
-        records(run, Actor.system(run.org_id), hosts, {})
-    counts(run)
+    job, unknown, cancelled = run.job, RunHost.State.UNKNOWN, RunHost.State.CANCELLED
+    if job.state == Job.State.LOST:
+        began = ("worker_lost", "The process that ran this died: it may have ended there or not.")
+        waiting = (unknown, "not_begun", "The process that ran this died, most likely before it began here.")
+    else:
+        began = (job.error_code or "unknown", f"{job.error_detail} It may have ended there or not.".strip())
+        waiting = (cancelled, "cancelled", "The run ended before it began here.")
+    is_unknown = abandon(run, began=began, waiting=waiting)
     state = {Job.State.LOST: Run.State.UNKNOWN, Job.State.CANCELLED: Run.State.CANCELLED, Job.State.UNDONE: Run.State.CANCELLED}
-    finish(run, state.get(Job.State(run.job.state), Run.State.FAILED), run.job.error_detail)
-    live.changed(run.org_id, "run", [run.pk])
+    finish(run, state.get(Job.State(job.state), Run.State.UNKNOWN if is_unknown else Run.State.FAILED), job.error_detail)

@@ -32,7 +32,8 @@ from scripts.models import Chunk, Run, RunHost
 
 STREAMS = {output.STDOUT: "stdout", output.STDERR: "stderr"}
 MOST_READ = 1 << 20
-POLL_S = 0.3
+POLL_S = 0.3  # at most
+SOON_S = 0.08  # the first look after something was said: more is likely to follow, or the end
 NATURAL = {"type": "integer", "minimum": 0}
 
 
@@ -285,17 +286,20 @@ def again(actor: Any, run: Run) -> Any:
 async def follow(run_id: UUID, after: int, *, follows: bool = True) -> AsyncIterator[bytes]:
     """Chunks as they are written, as lines of JSON; the run's end, or (`follows` not) its state now, is the last line."""
     look, more = (DatabaseSyncToAsync(function, thread_sensitive=False) for function in (_state, _lines))
+    pause = SOON_S
     while True:
         state, counts = await look(run_id)
         while True:
             lines, after = await more(run_id, after)
             if not lines:
                 break
+            pause = SOON_S
             yield b"".join(lines)
         if state not in Run.ACTIVE or not follows:
             yield json.dumps({"end": state, "counts": counts}).encode() + b"\n"
             return
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(pause)
+        pause = min(POLL_S, pause * 1.5)
 
 
 def _state(run_id: UUID) -> tuple[str, dict[str, int]]:

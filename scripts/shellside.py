@@ -18,11 +18,11 @@ from scripts.parameters import Handed
 # $1 the run's random word, $2 f: a file comes, d: a folder comes, $3 another word, of this host alone.
 # `set -C`: only a file that is not there yet is written.
 _BOOT = (
-    'd="${TMPDIR:-/tmp}/mist-$3";n=$(printf "\\n.");n=${n%.};h=;'
-    'while IFS= read -r l;do [ "$l" = "$1" ]&&break;h="$h$l$n";done;'
+    'd="${TMPDIR:-/tmp}/mist-$3";h=;'
+    'while IFS= read -r l;do [ "$l" = "$1" ]&&break;h="$h$l\n";done;'
     'trap "rm -rf \\"\\$d\\"" EXIT;trap "exit 129" HUP;trap "exit 143" TERM;trap "exit 130" INT;'
     'if [ "$2" = d ];then (umask 077;mkdir "$d"&&cd "$d"&&tar xzf -)||exit 125;'
-    'else (umask 077;set -C;cat >"$d")||exit 125;fi;'
+    'else (umask 077;set -C;exec cat >"$d")||exit 125;fi;'
     'echo "$1 $$ $PPID $d";eval "$h"'
 )
 # $1 signal, $2 sudo or not, $3 our sh, $4 its parent, $5 what it left

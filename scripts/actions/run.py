@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
+from psycopg.errors import DiskFull
 from rest_framework import serializers
 
 from core import guard, live
@@ -27,11 +29,12 @@ from machines.models import Machine
 from machines.reach import Reach, reaches
 from scripts import ansible, engine, output, secret_values
 from scripts.actions.library import newest, read
-from scripts.desk import Desk, counts, ended, records
+from scripts.desk import Desk, abandon, counts, ended, finish, records
 from scripts.models import Run, RunHost, Script, ScriptVersion
 from scripts.parameters import FORBIDDEN, MOST_VALUE, NAME, Handed, handed, references, values
 from scripts.shellside import order
 
+log = logging.getLogger(__name__)
 LONGEST_S = 24 * 3600
 MOST_AT_ONCE = 1000
 ASLEEP = (Machine.State.STOPPED, Machine.State.TERMINATED, Machine.State.SUSPENDED, Machine.State.PAUSED, Machine.State.CREATING)
@@ -223,8 +226,15 @@ class Running(Action):
             carry_out(run, call)
         except MistError as caught:
             error = caught
+        except OperationalError as caught:
+            full = isinstance(caught.__cause__, DiskFull)
+            why = "has no room left: free space on its disk" if full else "did not answer"
+            detail = f"The database {why}. What was said could not be kept, and the scripts were stopped on their hosts; then try again."
+            error = Failed(detail, code="database_full" if full else "database_unavailable")
+            _give_up(run, error)
+            raise error from caught
         except BaseException:
-            finish(run, Run.State.UNKNOWN, "Mist itself failed at this.")
+            _give_up(run, Failed("Mist itself failed at this.", code="internal_error"))
             raise
         by_state = counts(run)
         job.result = {"run": run.pk.hex, "hosts": by_state}
@@ -241,13 +251,6 @@ class Running(Action):
             raise Failed(note, code="some_failed")
         finish(run, Run.State.SUCCEEDED)
         return job.result
-
-
-def finish(run: Run, state: str, note: str = "") -> None:
-    """The run's end."""
-    run.state, run.note, run.finished_at = state, note[:500], timezone.now()
-    run.save(update_fields=["state", "note", "finished_at"])
-    live.changed(run.org_id, "run", [run.pk])
 
 
 @register
@@ -339,7 +342,9 @@ def select(actor: Actor, selector: dict[str, Any], verb: str = "run") -> QuerySe
     rows: QuerySet[Machine] = Machine.objects.visible_to(actor, verb)
     if "ids" in selector:
         return rows.filter(pk__in=selector["ids"])
-    return rows.filter(pk__in=Machine.objects.visible_to(actor).filter(Machine.search_q(selector["search"], actor)).values("pk"))
+    # Both conditions on one row: a subquery of ids is planned as a loop in a loop while the table has no statistics yet.
+    found: QuerySet[Machine] = rows.visible_to(actor).filter(Machine.search_q(selector["search"], actor))
+    return found
 
 
 def _ids(actor: Actor, wanted: Sequence[str], field: str) -> list[UUID]:
@@ -402,8 +407,21 @@ def carry_out(run: Run, call: Call) -> None:
     try:
         desk.serve(work, call.cancelled, conductor.cancel)
     except BaseException:
+        desk.close()
+        loop.call_soon_threadsafe(conductor.cancel)  # nothing that nobody records goes on there
         work.cancel()
         raise
+
+
+def _give_up(run: Run, error: Failed) -> None:
+    """Its hosts and the run come to an end; where even that cannot be written, the sweep of scripts/recovery.py does it."""
+    try:
+        with transaction.atomic():
+            waiting = (RunHost.State.CANCELLED, "cancelled", "The run ended before it began here.")
+            abandon(run, began=(error.code, f"{error.detail} It may have ended here or not."), waiting=waiting)
+            finish(run, Run.State.UNKNOWN, error.detail)
+    except DatabaseError as failure:
+        log.warning("run %s: its end could not be written (%s)", run.pk, type(failure).__name__)
 
 
 def ways(hosts: Sequence[RunHost]) -> list[Reach]:
