@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import Membership, Team
-from clouds.models import Cloud
+from clouds.models import Cloud, Image
 from core import jobs, listing
 from core.actions import slug
 from core.actor import Actor
@@ -215,7 +215,7 @@ class Palette:
         for model, path, icon in KINDS:
             rows = model.objects.visible_to(self.actor).filter(name__icontains=self.text).order_by("name")[:OTHERS]
             found += [Option(title=row.name, url=self.to(f"{path}/{path_of(row)}"), icon=icon, right=model.kind()) for row in rows]
-        for kin, icon in ((Volume, "hard-drive"), (Network, "network")):
+        for kin, icon in ((Volume, "hard-drive"), (Network, "network"), (Image, "disc-3")):
             rows = kin.objects.visible_to(self.actor).filter(name__istartswith=self.text).order_by("name")[:OTHERS]
             plural = f"{kin.kind()}s"
             if any(entry.path == plural for _title, entries in PAGES for entry in entries):

@@ -92,10 +92,11 @@ def server_side(user: Any) -> None:
         get("machines", **asked)
         with CaptureQueriesContext(connection) as captured:
             page = get("machines", **asked)
+        queries = len(captured.captured_queries)  # now: the next request empties the log they are read from
         walls = harness.timed(lambda a=asked: get("machines", **a), times=TIMES)
         harness.report(f"{name}: p95", harness.percentile(walls, 0.95) * 1000, 200, "ms")
         if asked["q"]:
-            harness.report(f"{name}: queries", len(captured.captured_queries), 12, "queries")
+            harness.report(f"{name}: queries", queries, 12, "queries")
             harness.report(f"{name}: HTML, gzip", len(gzip.compress(page.content)) / 1024, 25, "KiB")
     for name, path, texts in (("query bar", "complete", TYPED), ("palette", "palette", ASKED)):
         for text in texts:

@@ -85,6 +85,10 @@ def addresses(stack: Stack, token: str) -> dict[str, str]:
     return {
         "dashboard": "",
         "machines": "machines",
+        "machines-grouped": "machines?group=tag:env",
+        "volumes": "volumes",
+        "networks": "networks",
+        "images": "images",
         "machine": f"machines/{machine}",
         "machine-log": f"machines/{machine}/log",
         "machine-keys": f"machines/{machine}/keys",
