@@ -170,3 +170,18 @@ def typed(mist: Mist, arguments: list[str], keys: str) -> tuple[int, str]:
             os.write(terminal, keys.encode())
             sent = True
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode(errors="replace")
+
+
+def test_a_machine_is_planned_created_and_shown(mist: Mist, fleet: Fleet) -> None:
+    fleet()
+    cloud = ("--cloud", "demo")
+    size = mist.ok("sizes", *cloud, "--limit", "1", "-o", "json").data[0]
+    alike = f"[?architecture=='{size['architecture']}'] | [0].id"
+    image = mist.ok("images", *cloud, "-q", alike, "-o", "json").data
+    place = mist.ok("locations", *cloud, "-q", "[0].name").out.strip()
+    how = ("--name", "made-1", *cloud, "--image", image, "--size", size["id"], "--location", place, "--tags", "env=dev")
+    plan = mist.ok("machines", "create", *how, "--dry-run", "-o", "json").data
+    assert "plan" in plan and not Machine.objects.filter(name="made-1").exists()
+    done = mist.ok("machines", "create", *how)
+    assert "succeeded" in done.out and "created" in done.err  # each step as it is done
+    assert mist.ok("machines", "show", "made-1", "-q", "tags.env").out.strip() == "dev"
