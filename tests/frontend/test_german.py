@@ -19,7 +19,7 @@ from tests.frontend.test_every_page import WIDEST
 from tests.frontend.test_settings import PROFILE
 
 # Texts of the .po that have no words yet: this number only falls. Who marks a text translates it, or takes another one from the heap.
-LEFT = 376
+LEFT = 281
 PAGES = ["", "machines", "clouds", "clouds/new", "clouds/new/demo", "jobs", "log", "teams", "settings/profile", "settings/tokens"]
 MORE = ["settings/organization", "settings/security", "machines/new", "palette", "shortcuts"]
 
