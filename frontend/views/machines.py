@@ -97,7 +97,9 @@ class MachinesView(MachineListView):
         page = listing.page(rows, asked, self.actor, default="name")
         found = lists.rows(Machine.objects.all(), self.actor, listing.query(asked)) if not page.error else Machine.objects.none()
         if nested and not page.error:
-            page.total, page.is_estimate = found.count(), False  # those inside others too
+            counted = page.is_estimate and not asked.get("cloud")
+            page.total = self.frame.machine_count if counted else found.count()  # those inside others too
+            page.is_estimate = False
         groups = grouping.groups(found, by, page.q) if by and page.rows else []
         if groups and not page.next_url and not page.previous_url:
             grouping.distribute(groups, by, page.rows)
@@ -126,7 +128,7 @@ class MachinesView(MachineListView):
             "how": json.dumps(self.how(page, cols, whole=bool(page.q) and drawn is page.rows) | ({"nested": "1"} if nested else {})),
             "whole_q": self.whole_q(page),
             "offered": columns.offered(cols, page.rows),
-            "sums": [] if page.is_estimate or page.error else sums(found),
+            "sums": [] if page.total > lists.EXACT_TO or page.error else sums(found),  # of more it is told afterwards
             "filters": self.filters(page),
             "took_ms": round((time.perf_counter() - began) * 1000),
         }
