@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +34,7 @@ from machines.models import Machine
 
 MOST_TRIED = 4  # sshd hangs up on who tries more, and each costs a connection
 WITHIN_S = 30.0
+AGAIN_S = 5.0  # between two tries at a machine that boots
 CONSOLE_S = 10.0  # for the cloud to say what a machine it never met printed
 
 log = logging.getLogger(__name__)
@@ -101,6 +103,17 @@ class Reach:
             self.login = login
             return made
         raise tries.error
+
+    async def connect_within(self, actor: Actor, ask: Ask, wait_s: float) -> asyncssh.SSHClientConnection:
+        """`connect`, again and again for so long while nothing answers or lets us in: of a machine that boots.  Raises: as `connect`."""
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                return await self.connect(actor, ask)
+            except (Unavailable, AuthFailed):
+                if time.monotonic() + AGAIN_S > until:
+                    raise
+            await asyncio.sleep(AGAIN_S)
 
     async def pin(self, login: Login, actor: Actor, ask: Ask) -> list[str]:
         """The addresses to dial, once the host has a key that we know it by.  Raises: what `connect` raises, untranslated."""

@@ -51,7 +51,8 @@ def missing() -> str:
 class Play:
     """One run of a playbook: a child process a wave."""
 
-    def __init__(self, run: Run, content: Content, given: Handed, desk: Desk, *, cap: int) -> None:
+    def __init__(self, run: Run, content: Content, given: Handed, desk: Desk, *, cap: int, wait_s: float = 0) -> None:
+        self.wait_s = wait_s  # for a host that does not answer yet
         self.run, self.content, self.given, self.desk, self.cap = run, content, given, desk, cap
         self.failures = 0
         self.stopped = ""
@@ -93,6 +94,8 @@ class Play:
             try:
                 if way.error is not None or way.login is None:
                     raise way.error or Failed("There is no way to it.", code="no_key")
+                if self.wait_s:
+                    (await way.connect_within(self.desk.actor, self.desk.ask, self.wait_s)).abort()
                 login = way.login
                 address = await self._address(way, login)
             except MistError as error:

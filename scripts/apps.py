@@ -7,4 +7,4 @@ class ScriptsConfig(AppConfig):
     name = "scripts"
 
     def ready(self) -> None:
-        from scripts import actions, recovery  # noqa: F401, PLC0415 - they register themselves
+        from scripts import actions, after, recovery  # noqa: F401, PLC0415 - they register themselves

@@ -37,8 +37,9 @@ NOISE = 64 << 10  # of a login shell's own start files, before the script begins
 class Conductor:
     """One run on the loop."""
 
-    def __init__(self, run: Run, order: Order | None, secrets: Sequence[str], desk: Desk, *, cap: int) -> None:
+    def __init__(self, run: Run, order: Order | None, secrets: Sequence[str], desk: Desk, *, cap: int, wait_s: float = 0) -> None:
         self.run, self.order, self.secrets, self.desk, self.cap = run, order, secrets, desk, cap
+        self.wait_s = wait_s  # for a host that does not answer yet
         self.failures = 0
         self.stopped = ""  # why no further host begins: a code
         self.at_work: set[Session] = set()
@@ -221,7 +222,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
         """From dialling to its end, which is written into `host`."""
         limit = self.conductor.run.timeout_s
         way, desk = self.way, self.conductor.desk
-        connecting = asyncio.ensure_future(way.connect(desk.actor, desk.ask))
+        connecting = asyncio.ensure_future(way.connect_within(desk.actor, desk.ask, self.conductor.wait_s))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -219,3 +219,35 @@ class Chunk(models.Model):
             models.Index(fields=["run", "id"], name="chunk_of_run"),
             models.Index(fields=["host", "start"], name="chunk_of_host"),
         ]
+
+
+class AfterCreation(models.Model):
+    """A script to be run on a machine once it answers, asked for when the machine was created."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        TAKEN = "taken"  # its job is being made
+        BEGUN = "begun"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    machine = models.ForeignKey("machines.Machine", on_delete=models.CASCADE, related_name="after_creation")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="+")  # of the creation: who asked, through what
+    script = models.ForeignKey(Script, null=True, on_delete=models.SET_NULL, related_name="+")
+    name = models.CharField(max_length=255)  # the script's, then
+    params = models.JSONField(default=dict)  # of machine.run, but the script
+    position = models.PositiveSmallIntegerField()
+    state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
+    detail = models.CharField(max_length=500, blank=True)  # why it failed
+    run = models.ForeignKey(Run, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
+    until = models.DateTimeField()
+    begun_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["machine", "position"]
+        indexes = [models.Index(fields=["until"], condition=models.Q(state="waiting"), name="after_creation_waiting")]
+        constraints = [models.UniqueConstraint(fields=["machine", "position"], name="after_creation_position")]
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.machine_id}"

@@ -49,6 +49,8 @@ class Asked:
             params["size"] = size
         if typed.get("volumes"):
             params["volumes"] = [_volume(row) for row in typed["volumes"]]
+        if scripts := [_script(row) for row in typed.get("scripts") or [] if row.get("script")]:
+            params["scripts"] = scripts
         if typed.get("security_groups"):
             params["security_groups"] = typed["security_groups"]
         if self.tags:
@@ -70,6 +72,11 @@ class Asked:
 def _volume(row: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: row[key] for key in ("size", "name", "type") if row.get(key)}
     return {**kept, **({"delete_on_termination": True} if row.get("delete_on_termination") else {})}
+
+
+def _script(row: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: row[key] for key in ("script", "params") if row.get(key)}
+    return {**kept, **({"su": True} if row.get("su") else {})}
 
 
 def read(data: QueryDict, cloud: Cloud, cls: type[Provider], steps: list[Step]) -> Asked:
@@ -101,7 +108,7 @@ def from_params(params: Mapping[str, Any], cloud: Cloud, cls: type[Provider], qu
         typed |= {key: size[key] for key in NUMBERS if size.get(key)}
     elif size:
         typed["size"] = str(size)
-    for key in ("volumes", "security_groups"):
+    for key in ("volumes", "security_groups", "scripts"):
         if isinstance(params.get(key), list):
             typed[key] = params[key]
     if isinstance(params.get("tags"), Mapping):

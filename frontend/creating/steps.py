@@ -16,6 +16,7 @@ from frontend import forms
 from frontend.forms import Bound
 from keys.models import Key
 from networks.models import Network, SecurityGroup, Subnet
+from scripts.models import Script
 
 OFFERED = 500  # rows of one list in the form
 
@@ -92,7 +93,10 @@ def steps_of(actor: Actor, cloud: Cloud, cls: type[Provider]) -> list[Step]:
         Step(
             name="setup",
             title=_("Setup"),
-            specs=[Field(name="cloudinit", label=_("cloud-init"), kind="textarea", help=_("Starts with #cloud-config or #!."))],
+            specs=[
+                Field(name="cloudinit", label=_("cloud-init"), kind="textarea", help=_("Starts with #cloud-config or #!.")),
+                *_scripts(actor),
+            ],
         ),
         Step(
             name="life",
@@ -106,6 +110,18 @@ def steps_of(actor: Actor, cloud: Cloud, cls: type[Provider]) -> list[Step]:
         ),
     ]
     return [step for step in steps if step.specs or step.offered or (step.template and step.name in ("cloud", "image", "size"))]
+
+
+def _scripts(actor: Actor) -> list[Field]:
+    """What may be run on it once it answers; nothing where this person may run nothing."""
+    listed = [(row.pk.hex, row.name) for row in Script.objects.visible_to(actor, "run").order_by("name")[:OFFERED]]
+    if not listed:
+        return []
+    script = forms.with_choices(Field(name="script", label=_("Script"), required=True), listed)
+    params = Field(name="params", label=_("Parameters"), help=_("name=value, or words of its command line."))
+    sudo = Field(name="su", label=_("As root, by sudo"), kind="toggle")
+    what = _("One after the other, once it answers over SSH.")
+    return [Field(name="scripts", label=_("Scripts"), kind="list", fields=(script, params, sudo), help=what)]
 
 
 def _some(fields: Sequence[Field | None]) -> list[Field]:
@@ -184,8 +200,12 @@ def _tell_volumes(typed: Mapping[str, Any], cls: type[Provider], rows: Mapping[s
 
 
 def _tell_setup(typed: Mapping[str, Any], cls: type[Provider], rows: Mapping[str, Any]) -> str:
-    lines = len(str(typed.get("cloudinit", "")).splitlines())
-    return ngettext("cloud-init of %(n)d line", "cloud-init of %(n)d lines", lines) % {"n": lines} if lines else ""
+    lines, scripts = len(str(typed.get("cloudinit", "")).splitlines()), len(typed.get("scripts") or [])
+    said = [
+        ngettext("cloud-init of %(n)d line", "cloud-init of %(n)d lines", lines) % {"n": lines} if lines else "",
+        ngettext("%(n)d script", "%(n)d scripts", scripts) % {"n": scripts} if scripts else "",
+    ]
+    return " · ".join(part for part in said if part)
 
 
 def _tell_life(typed: Mapping[str, Any], cls: type[Provider], rows: Mapping[str, Any]) -> str:

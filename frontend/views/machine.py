@@ -18,6 +18,7 @@ from frontend.views.base import ConsoleView, problem
 from keys.models import Authority
 from machines.models import Machine
 from networks.models import SecurityGroup
+from scripts.models import AfterCreation
 
 # Done at once and ours alone to say: the head shows it with the answer, before any socket does.
 METADATA = frozenset({"tag", "set_owner", "set_expiration", "extend", "edit"})
@@ -62,6 +63,7 @@ class MachineView(OneMachine):
                 "jobs": job_rows(self.actor, Job.objects.filter(target_id=machine.pk).order_by("-created_at"), 5),
                 "keys": machine.key_associations.select_related("key").order_by("key__name"),
                 "volumes": tabs.volumes_of(self.actor, machine),
+                "after_creation": AfterCreation.objects.filter(machine=machine).exclude(state=AfterCreation.State.BEGUN),
                 "children": Machine.objects.visible_to(self.actor).filter(parent=machine).order_by("name")[:50],
                 "offers": self.offered(machine, "set_owner", "set_expiration", "extend", "edit", "associate_key", "rename", "resize"),
             },

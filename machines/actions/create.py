@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.apps import apps
@@ -43,6 +44,28 @@ VOLUME = {
 }
 
 
+SCRIPTS = {
+    "type": "array",
+    "maxItems": 10,
+    "items": {
+        "oneOf": [
+            {
+                "type": "object",
+                "required": ["script"],
+                "properties": {
+                    "script": {"type": "string", "x-kind": "script"},
+                    "params": {"oneOf": [{"type": "string"}, {"type": "object", "additionalProperties": {}}]},
+                    "env": {"oneOf": [{"type": "string"}, {"type": "object", "additionalProperties": {}}]},
+                    "su": {"type": "boolean"},
+                },
+                "additionalProperties": False,
+            },
+            {"type": "string"},
+        ]
+    },
+}
+
+
 class InCloudField(serializers.Field[Any, Any, Any, Any]):
     """A string (id, name or external id) or an object with `id`; resolved in the chosen cloud by CreateParams.validate."""
 
@@ -66,6 +89,32 @@ class VolumeField(serializers.DictField):
     """`{volume: id, name or external id, device?}` or a new one: `{size: GiB, name?, type?, delete_on_termination?}`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Afterwards:
+    """What an app above lets one ask for with a machine, under `name` of the params.
+
+    `check`: (actor, the machine as it would be, what was sent) → what is wrong with it, in a list; `begin`: (call, machine), once it
+    is created.
+    """
+
+    name: str
+    check: Callable[[Actor, Machine, Any], list[Any]]
+    begin: Callable[[Call, Machine], None]
+
+
+_afterwards: dict[str, Afterwards] = {}
+
+
+def afterwards(one: Afterwards) -> None:
+    """Register it."""
+    _afterwards[one.name] = one
+
+
+@extend_schema_field(SCRIPTS)
+class ScriptsField(serializers.ListField):
+    """Scripts to be run, one after the other, once it answers."""
+
+
 class CreateParams(serializers.Serializer[Any]):
     """The contract's CreateMachineRequest. `size` may be `{cores|cpu, ram_mib|memory, disk_gib}` where sizes are custom."""
 
@@ -83,6 +132,7 @@ class CreateParams(serializers.Serializer[Any]):
     volumes = serializers.ListField(child=VolumeField(), required=False, default=list, max_length=20)
     tags = TagsField(required=False, default=dict)
     expiration = ExpirationParams(required=False)
+    scripts = ScriptsField(required=False, default=list, max_length=10)
     extra = serializers.DictField(required=False, default=dict)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -112,6 +162,10 @@ class CreateParams(serializers.Serializer[Any]):
             errors["extra"] = error.fields["credentials"]
         if attrs["cloudinit"] and "\x00" in attrs["cloudinit"]:
             errors["cloudinit"] = ["A null character is not allowed."]
+        draft = Machine(org_id=actor.org_id, name=attrs["name"], cloud=cloud, tags=attrs["tags"])
+        for name, one in _afterwards.items():
+            if attrs.get(name) and (wrong := one.check(actor, draft, attrs[name])):
+                errors[name] = wrong
         if errors:
             raise serializers.ValidationError(errors)
         return attrs
@@ -315,6 +369,8 @@ class Create(Action):
             KeyAssociation.objects.get_or_create(
                 org_id=machine.org_id, key=call.params["key"], machine=machine, user=call.params["user"] or "root", port=22
             )
+        for one in _afterwards.values():
+            one.begin(call, machine)
         return {"id": machine.pk.hex, "external_id": external_id}
 
 

@@ -111,6 +111,9 @@ class HowParams(serializers.Serializer[Any]):
     dry = serializers.BooleanField(required=False, default=False, help_text="Parse it on the hosts (Ansible: --check), run nothing.")
     version = serializers.IntegerField(required=False, min_value=1)
     timeout = serializers.IntegerField(required=False, min_value=1, max_value=LONGEST_S - 600, default=3600, help_text="Seconds, a host.")
+    wait = serializers.IntegerField(
+        required=False, min_value=0, max_value=3600, default=0, help_text="Seconds to wait for a host that does not answer yet."
+    )
     output_mib = serializers.IntegerField(required=False, min_value=1, max_value=4096, default=output.KEPT_MIB, help_text="Kept of a host.")
     job_id = ResourceField(Job, required=False, allow_null=True, help_text="Of the contract; nothing follows from it.")
 
@@ -399,10 +402,11 @@ def carry_out(run: Run, call: Call) -> None:
     loop = engine.loop()
     desk = Desk(run, actor, loop)
     cap = int(call.params.get("output_mib", output.KEPT_MIB)) << 20
+    wait_s = float(call.params.get("wait", 0))
     if run.exec_type == Script.Exec.ANSIBLE:
-        conductor: Any = ansible.Play(run, content, given, desk, cap=cap)
+        conductor: Any = ansible.Play(run, content, given, desk, cap=cap, wait_s=wait_s)
     else:
-        conductor = engine.Conductor(run, order(content, given, dry=run.dry), given.secrets, desk, cap=cap)
+        conductor = engine.Conductor(run, order(content, given, dry=run.dry), given.secrets, desk, cap=cap, wait_s=wait_s)
     work = asyncio.run_coroutine_threadsafe(conductor.conduct(waves, ways), loop)
     try:
         desk.serve(work, call.cancelled, conductor.cancel)
