@@ -124,6 +124,13 @@ def _single(key: str | tuple[str, ...] | list[str]) -> str:
     return key if isinstance(key, str) else key[0]
 
 
+def _whole(catalog: Catalog) -> Catalog:
+    """Without plurals that lack a form: each would be shown as nothing."""
+    for key in [message.id for message in catalog if isinstance(message.string, tuple | list) and not all(message.string)]:
+        catalog.delete(key)
+    return catalog
+
+
 def compile_all() -> list[Path]:
     """Write the .mo beside each .po that is newer.  Returns: those written."""
     written = []
@@ -133,7 +140,7 @@ def compile_all() -> list[Path]:
             continue
         fresh = compiled.with_suffix(".new")
         with fresh.open("wb") as file:
-            write_mo(file, read(path))
+            write_mo(file, _whole(read(path)))
         fresh.replace(compiled)  # whole or not at all: somebody may be reading it
         written.append(compiled)
     return written
