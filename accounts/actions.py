@@ -498,12 +498,24 @@ class Withdraw(Action):
 
 
 class TokenParams(serializers.Serializer[Any]):
-    """`ttl`: seconds it works, none for ever. `secret`: made by who shows it, once."""
+    """`ttl`: seconds it works, none for ever. `limits`: what alone it does, as statements that allow. `secret`: of who shows it, once."""
 
     name = NameField(max_length=100)
     ttl = serializers.IntegerField(min_value=60, max_value=MAX_TTL_S, required=False, allow_null=True, default=None)
     scope = serializers.ChoiceField(choices=Token.Scope.choices, required=False, default=Token.Scope.ALL)
+    limits = StatementsField(required=False, default=list)
     secret = serializers.RegexField(re.compile(r"^mist_[A-Za-z0-9_-]{43}$"), write_only=True)
+
+
+def _limits(sent: Any, actor: Actor) -> list[dict[str, Any]]:
+    """Raises: Invalid."""
+    try:
+        limits = policies.validate(sent, actor)
+    except Invalid as error:
+        raise Invalid(fields={"limits": error.fields["statements"]}, code=error.code) from error
+    if any(one["effect"] != "allow" for one in limits):
+        raise Invalid(fields={"limits": ["A token's statements allow. What none of them allows it does not do."]}, code="bad_statement")
+    return limits
 
 
 @register
@@ -522,6 +534,7 @@ class CreateToken(Action):
             digest=digest_of(params["secret"]),
             hint=params["secret"][:9],
             scope=params["scope"],
+            limits=_limits(params["limits"], actor),
             expires_at=timezone.now() + timedelta(seconds=params["ttl"]) if params["ttl"] else None,
             owner_id=actor.user_id,
             created_by_id=actor.user_id,
@@ -573,7 +586,13 @@ class RevokeToken(Action):
 
 
 def token_facts(token: Token) -> dict[str, Any]:
-    return {"name": token.name, "scope": token.scope, "expires_at": token.expires_at, "revoked_at": token.revoked_at}
+    return {
+        "name": token.name,
+        "scope": token.scope,
+        "limits": token.limits,
+        "expires_at": token.expires_at,
+        "revoked_at": token.revoked_at,
+    }
 
 
 # --- saved views ------------------------------------------------------------------------------------------------------

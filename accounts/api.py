@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import people
-from accounts.actions import TextField
+from accounts.actions import StatementsField, TextField
 from accounts.auth import address_of, org_named
 from accounts.credentials import TOKEN_PREFIX, check_password, new_secret
 from accounts.models import Membership, Organization, Token, User
@@ -294,6 +294,7 @@ class TokenSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(read_only=True)
     hint = serializers.CharField(read_only=True)
     scope = serializers.ChoiceField(choices=Token.Scope.choices, read_only=True)
+    limits = serializers.ListField(child=serializers.DictField(), read_only=True)
     org = serializers.SerializerMethodField()
     owned_by = serializers.SerializerMethodField()
     created = serializers.DateTimeField(source="created_at", read_only=True)
@@ -313,6 +314,7 @@ class TokenRequest(serializers.Serializer[Any]):
     name = NameField(max_length=100)
     ttl = serializers.IntegerField(required=False, allow_null=True)
     scope = serializers.ChoiceField(choices=Token.Scope.choices, required=False)
+    limits = StatementsField(required=False)
     org = KindField("org", max_length=100, required=False)
     email = serializers.CharField(max_length=254, required=False)
     password = serializers.CharField(max_length=4096, required=False, trim_whitespace=False)
@@ -352,7 +354,7 @@ class TokenViewSet(ReadViewSet):
         if sent.get("org"):
             actor = replace(actor, org_id=org_named(actor, sent["org"]).pk, cache={})
         secret = new_secret(TOKEN_PREFIX)
-        asked = {name: sent[name] for name in ("name", "ttl", "scope") if name in sent}
+        asked = {name: sent[name] for name in ("name", "ttl", "scope", "limits") if name in sent}
         job = perform(actor, Token, "create", {**asked, "secret": secret})
         row = Token.objects.visible_to(actor).get(pk=job.target_id)
         return Response({"data": {**TokenSerializer(row).data, "token": secret}})

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
+from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
 
-from accounts.statements import Decision, policy_of
+from accounts.models import Token
+from accounts.statements import NOTHING, Decision, Statement, policy_of
 from core import guard
 from core.actions import Action, Call, actions_of
 from core.actor import Actor
@@ -68,6 +73,46 @@ class StatementGuard(Guard):
             raise Denied(
                 f"You could not see {call.target} any more.", code="out_of_reach", reason="an edit may not move a row out of one's reach"
             )
+
+
+class TokenGuard(Guard):
+    """A token that was made for some things does those alone, whatever its person may. One without limits does what its person may."""
+
+    def narrow(self, actor: Actor, model: type[models.Model], verb: str) -> Q:
+        limits = limits_of(actor)
+        if limits is None:
+            return Q()
+        found = [q for q in (statement.q(model, verb) for statement in limits) if q is not None]
+        if not found:
+            return NOTHING
+        return Q() if any(not q for q in found) else reduce(or_, found)
+
+    def permits(self, actor: Actor, target: Any, verb: str) -> bool:
+        limits = limits_of(actor)
+        return limits is None or any(statement.matches(target, verb) for statement in limits)
+
+    def check(self, call: Call) -> None:
+        if not self.permits(call.actor, call.target, right_of(call.action)):
+            raise Denied(
+                f"This token was not made for {call.action.verb} here. Use another, or make one that is.",
+                code="token_limited",
+                reason="the token's limits",
+            )
+
+
+def limits_of(actor: Actor) -> tuple[Statement, ...] | None:
+    """What the actor's token was made for; None: it has no limits, or there is no token. One query a request, where there is one."""
+    if actor.token_id is None or actor.is_system:
+        return None
+    if "limits" not in actor.cache:
+        stored = Token.objects.filter(pk=actor.token_id).values_list("limits", flat=True).first()
+        actor.cache["limits"] = read_limits(stored, actor.user_id)
+    found: tuple[Statement, ...] | None = actor.cache["limits"]
+    return found
+
+
+def read_limits(stored: Sequence[Mapping[str, Any]] | None, user_id: UUID | None) -> tuple[Statement, ...] | None:
+    return tuple(Statement.load(one, user_id=user_id) for one in stored) if stored else None
 
 
 def right_of(action: Action) -> str:

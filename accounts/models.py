@@ -281,6 +281,7 @@ class Token(Resource):
     digest = models.CharField(max_length=64, unique=True)  # SHA-256, hex: the secret has 256 random bits
     hint = models.CharField(max_length=16)  # how it begins, to know it by
     scope = models.CharField(max_length=4, choices=Scope.choices, default=Scope.ALL)
+    limits = models.JSONField(default=list, blank=True)  # statements that allow: it does those things alone; none: no limit
     expires_at = models.DateTimeField(null=True)
     last_used_at = models.DateTimeField(null=True)  # to the minute
     revoked_at = models.DateTimeField(null=True)

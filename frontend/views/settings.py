@@ -6,6 +6,7 @@ from typing import Any
 
 from allauth.mfa.models import Authenticator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -16,7 +17,7 @@ from accounts.models import Token, User
 from clouds.providers.base import Field
 from core.actions import perform
 from core.errors import Invalid, MistError
-from frontend import forms, toasts, viewer
+from frontend import forms, fromacts, policy, toasts, viewer
 from frontend.context import DENSITIES, THEMES
 from frontend.views.base import ConsoleView, problem
 
@@ -150,16 +151,24 @@ class TokensView(SettingsView):
             Field(name="name", label=_("What it is for"), required=True),
             forms.with_choices(Field(name="days", label=_("It works for"), required=True, default="90"), days),
             forms.with_choices(
-                Field(name="scope", label=_("It may"), required=True, default="all"),
-                [("all", _("do what you may")), ("read", _("only read"))],
+                Field(name="scope", label=_("It may"), required=True, default=self.source.choices[0][0] if self.source else "all"),
+                [*(self.source.choices if self.source else ()), ("all", _("do what you may")), ("read", _("only read"))],
             ),
         )
 
+    @cached_property
+    def source(self) -> fromacts.Source | None:
+        """What one just did, where the address names it: the token is for that."""
+        return fromacts.source(self.actor, self.request.GET)
+
     def get(self, request: HttpRequest) -> HttpResponse:
-        return self.listed({"fields": forms.bind(self.fields())})
+        return self.listed({"fields": forms.bind(self.fields(), {"name": self.source.title} if self.source else None)})
 
     def listed(self, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+        context = {"source": self.source, **context}
         mine = Token.objects.visible_to(self.actor).filter(owner_id=self.actor.user_id, revoked_at=None).order_by("-created_at")
+        for token in mine:
+            token.sentences = policy.sentences(token.limits, self.actor)  # type: ignore[attr-defined]
         return self.show({"tokens": mine, **context}, status=status)
 
     def post(self, request: HttpRequest) -> HttpResponse:
@@ -170,11 +179,12 @@ class TokensView(SettingsView):
             except MistError as error:
                 return self.failed(_("The token was not revoked."), error, self.here)
             return self.saved(_("%(name)s revoked") % {"name": token.name})
-        days = request.POST.get("days", "90")
+        days, scope = request.POST.get("days", "90"), request.POST.get("scope", "all")
         secret = new_secret("mist_")
         params = {
             "name": request.POST.get("name", ""),
-            "scope": request.POST.get("scope", "all"),
+            "scope": "all" if self.source and scope in self.source.limits else scope,
+            "limits": self.source.limits.get(scope, []) if self.source else [],
             "ttl": int(days) * DAY_S or None if days.isdigit() else DAY_S,
             "secret": secret,
         }

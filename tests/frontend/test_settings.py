@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from playwright.sync_api import expect
 
 from accounts.models import Organization, Token, User
+from core.models import Event, Job
+from machines.models import Machine
 from tests.frontend.browsing import IN_A_BROWSER, Person
-from tests.frontend.conftest import Place
+from tests.frontend.conftest import Place, machine
 
 PROFILE = {"first_name": "Ana", "last_name": "", "theme": "dark", "density": "default", "language": "", "time_zone": ""}
 
@@ -70,6 +72,34 @@ def test_security_is_the_owners_and_locks_nobody_out(place: Place) -> None:
     assert (place.org.allowed_addresses, place.org.session_hours) == (["127.0.0.0/8", "10.0.0.0/8"], 12)
     assert place.nobody.get(url).status_code == 404
     assert place.nobody.post(url, {"session_hours": "1"}).status_code == 403
+
+
+def test_a_token_is_made_of_what_one_just_did(place: Place) -> None:
+    one = machine(state="running")
+    Machine.objects.exclude(pk=one.pk).update(tags={})
+    Machine.objects.filter(pk=one.pk).update(name="web-1", tags={"env": "prod"})
+    place.admin.post(f"{place.base}/machines/{one.pk.hex}/do/stop")
+    job = Job.objects.get(action="machine.stop")
+    assert f"settings/tokens?job={job.pk.hex}" in place.admin.get(f"{place.base}/jobs/{job.pk.hex}").content.decode()
+    url = f"{place.base}/settings/tokens?job={job.pk.hex}"
+    page = place.admin.get(url).content.decode()
+    assert "Stop: web-1 alone" in page
+    assert "Stop: all with env=prod" in page
+    made = place.admin.post(url, {"name": "stopper", "days": "1", "scope": "one"})
+    assert made.status_code == 200
+    assert Token.objects.get(name="stopper").limits == [
+        {"effect": "allow", "verbs": ["machine.stop", "machine.read"], "what": {"ids": [one.pk.hex]}}
+    ]
+    assert "stop, read machines" in made.content.decode()
+    event = Event.objects.filter(type="machine.stop.requested").first()
+    assert event is not None
+    assert "Stop: web-1 alone" in place.admin.get(f"{place.base}/settings/tokens?event={event.pk.hex}").content.decode()
+    assert "Stop: web-1 alone" not in place.nobody.get(url).content.decode(), "nobody learns a name from it"
+    by_call = place.admin.get(f"{place.base}/settings/tokens?verb=machine.create").content.decode()
+    assert "Create: all machines" in by_call
+    plain = place.admin.post(url, {"name": "all of it", "days": "1", "scope": "all"})
+    assert plain.status_code == 200
+    assert Token.objects.get(name="all of it").limits == []
 
 
 class TestInABrowser:
