@@ -1,7 +1,7 @@
 """Pictures of the console's main pages, for the README and for eyes: `make screenshots`.
 
 Starts an installation of its own with a simulated cloud of 200 machines, walks through it in Chromium in both themes, on a desk
-(1440×900) and on a telephone (390×844), and writes `docs/screenshots/<page>[-dark][-phone].png`. Only `machines.png` is committed.
+(1440×900) and on a telephone (390×844), and writes `docs/screenshots/<page>[-dark][-phone].png`. The README shows `dashboard.png` and `machines.png`; no other is committed.
 
     python -m tests.browser.screenshots [page …]     only these pages
 """
@@ -82,6 +82,7 @@ def addresses(stack: Stack, token: str) -> dict[str, str]:
     """{picture: path below the organization}, in the order of the menu."""
     machine = json.loads(stack.get("/api/v2/machines?limit=1&search=state:running&sort=name", Authorization=token)[1])["data"][0]["id"]
     cloud = json.loads(stack.get("/api/v2/clouds", Authorization=token)[1])["data"][0]["id"]
+    team = told(stack.post("/api/v2/teams", {"name": "Web operators"}, Authorization=token))["id"]
     return {
         "dashboard": "",
         "machines": "machines",
@@ -94,6 +95,9 @@ def addresses(stack: Stack, token: str) -> dict[str, str]:
         "machine-keys": f"machines/{machine}/keys",
         "destroy": f"machines/{machine}/do/destroy",
         "create-machine": f"machines/new?cloud={cloud}",
+        "volumes": "volumes",
+        "networks": "networks",
+        "images": "images",
         "clouds": "clouds",
         "add-cloud": "clouds/new",
         "scripts": "scripts",
@@ -106,6 +110,10 @@ def addresses(stack: Stack, token: str) -> dict[str, str]:
         "hosts": "keys/hosts",
         "authority": "keys/authority",
         "teams": "teams",
+        "policy": f"teams/{team}/policy?preset=operate",
+        "who-may-what": "teams/test?verb=machine.stop",
+        "security": "settings/security",
+        "api-docs": "api/docs",
         "organization": "settings/organization",
         "profile": "settings/profile",
         "browsers": "settings/sessions",
