@@ -297,7 +297,12 @@ def activity(actor: Actor) -> list[Event]:
         shown.append(row)
     rows = event_rows(shown)
     for line in rows:
-        line.said = words.event_words(line.type)  # type: ignore[attr-defined]
+        extra: Any = line
+        extra.said = words.event_words(line.type)
+        count = line.detail.get("count")
+        if line.type.endswith(".found.observed") and count:  # what a cloud has listed for the first time: of the cloud, with how many
+            things = f"{line.target_kind.replace('_', ' ')}s"
+            extra.said = (_("Found %(n)d %(things)s in") % {"n": count, "things": _(things)}, "")
     return rows
 
 

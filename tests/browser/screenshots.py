@@ -1,7 +1,8 @@
 """Pictures of the console's main pages, for the README and for eyes: `make screenshots`.
 
 Starts an installation of its own with a simulated cloud of 200 machines, walks through it in Chromium in both themes, on a desk
-(1440×900) and on a telephone (390×844), and writes `docs/screenshots/<page>[-dark][-phone].png`. The README shows `dashboard.png` and `machines.png`; no other is committed.
+(1440×900) and on a telephone (390×844), and writes `docs/screenshots/<page>[-dark][-phone].png`. The README shows `dashboard.png` and
+`machines.png`; no other is committed.
 
     python -m tests.browser.screenshots [page …]     only these pages
 """
