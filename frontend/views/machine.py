@@ -15,8 +15,9 @@ from core.models import Event, Job
 from frontend import acts, dialogs, forms, listing, tabs, words
 from frontend.rows import event_rows, job_rows, machine_queryset, with_jobs, with_story
 from frontend.views.base import ConsoleView, problem
-from keys.models import Authority
+from keys.models import Authority, GivenHostKey, HostKey
 from machines.models import Machine
+from machines.reach import address_of
 from networks.models import SecurityGroup
 from scripts.models import AfterCreation
 
@@ -124,7 +125,15 @@ class MachineKeysView(OneMachine):
         trusts = machine.authority_trusts.select_related("authority").order_by("user", "port")
         authority = Authority.objects.visible_to(self.actor).filter(is_current=True).first()
         offers = self.offered(machine, "associate_key", "disassociate_key", "trust_ca", "distrust_ca")
-        context = {"associations": associations, "trusts": trusts, "authority": authority, "offers": offers}
+        known = HostKey.objects.visible_to(self.actor).filter(host=address_of(machine) or None).order_by("port", "trusted_at")
+        context = {
+            "associations": associations,
+            "trusts": trusts,
+            "authority": authority,
+            "offers": offers,
+            "known": known[:20],
+            "given": GivenHostKey.objects.filter(machine=machine).first(),
+        }
         return self.show(machine, "keys", context)
 
 

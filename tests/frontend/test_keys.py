@@ -9,8 +9,9 @@ from clouds.models import Cloud
 from core.models import Event
 from frontend import toasts
 from keys import pairs
-from keys.models import Authority, AuthorityTrust, HostKey, Key
+from keys.models import Authority, AuthorityTrust, GivenHostKey, HostKey, Key
 from machines.models import Machine
+from machines.reach import address_of
 from tests.frontend.conftest import Place, run_jobs
 
 pytestmark = pytest.mark.django_db
@@ -148,7 +149,16 @@ def test_a_machine_says_what_it_trusts(place: Place) -> None:
     ca = Authority.objects.get()
     assert ca.line in place.admin.get(url).content.decode()
     AuthorityTrust.objects.create(org=place.org, machine=one, authority=ca, user="deploy")
-    assert "deploy" in place.admin.get(url).content.decode()
+    page = place.admin.get(url).content.decode()
+    assert "deploy" in page and "Not met yet" in page
+    given = pairs.generate()
+    GivenHostKey.objects.create(machine=one, public=given.public, fingerprint=given.fingerprint)
+    page = place.admin.get(url).content.decode()
+    assert given.fingerprint in page and "put into it by cloud-init" in page
+    host = address_of(one)
+    HostKey.objects.create(org=place.org, name=f"{host}:22", host=host, public=given.public, fingerprint=given.fingerprint, offered="x")
+    page = place.admin.get(url).content.decode()
+    assert f"{host}:22" in page and "nothing is run on it until somebody trusts that one" in page
     form = place.admin.get(f"{place.base}/machines/{one.pk.hex}/do/distrust_ca").content.decode()
     assert "record_only" in form and "confirm" in form
     place.admin.post(f"{place.base}/machines/{one.pk.hex}/do/distrust_ca", {"user": "", "record_only": "on"})
