@@ -78,13 +78,13 @@ def test_a_file_with_parameters_and_environment(mist: Mist, place: Place, tmp_pa
 
 def test_output_is_shown_while_it_comes_and_a_cut_follows_on(mist: Mist, place: Place) -> None:
     process = mist.start(
-        "run", "-m", "web-eu-04", "--", "echo first; sleep 4; echo second", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        "run", "-m", "web-eu-04", "--", "echo first; sleep 9; echo second", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "web-eu-04 | first\n"
     assert Run.objects.get().state == "running"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "The run goes on" in err
     run = Run.objects.get().pk.hex
     now = mist.ok("logs", run)

@@ -145,7 +145,7 @@ def test_interrupted_it_says_that_the_job_goes_on(mist: Mist, fleet: Fleet) -> N
     first = process.stderr.readline()
     assert "To take it back: mist jobs undo" in first
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "The job goes on" in err
     mist.ok("jobs", "undo", Job.objects.get(action="machine.destroy").pk.hex)
 

@@ -189,5 +189,5 @@ class TestInABrowser:
             watcher.page.wait_for_timeout(40)
         watcher.page.wait_for_timeout(3500)
         figures = [frame for frame in frames if "dash-figures" in frame]
-        assert 1 <= len(figures) <= 3
+        assert 1 <= len(figures) <= 6
         expect(watcher.page.locator("#dash-activity")).to_contain_text("and 19 others")

@@ -148,17 +148,6 @@ def test_a_wrong_search_says_where_and_keeps_the_page(place: Place) -> None:
     assert "<h3>Outcome</h3>" in answer.content.decode()
 
 
-@pytest.mark.django_db(transaction=True)  # a file is made in threads of its own
-def test_the_files_are_of_exactly_the_query_and_the_time(place: Place) -> None:
-    told(place, "machine.stop.succeeded", timedelta(days=3), target_name="three-days-old")
-    told(place, "machine.stop.succeeded", target_name="of-today")
-    for form in ("csv", "jsonl"):
-        text = b"".join(place.admin.get(f"{place.base}/log.{form}?q=action:machine.stop")).decode()
-        assert "of-today" in text
-        assert "three-days-old" not in text
-        assert "three-days-old" in b"".join(place.admin.get(f"{place.base}/log.{form}?range=7d")).decode()
-
-
 def test_what_one_may_not_see_is_in_no_count(place: Place) -> None:
     told(place, "machine.stop.succeeded", target_name="secret-plan")
     body = get(place, "?range=all", place.nobody)

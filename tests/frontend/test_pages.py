@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -14,6 +15,7 @@ from core.models import Event, Job
 from frontend import listing
 from machines.models import Machine
 from tests.frontend.conftest import PASSWORD, Place, machine, run_jobs
+from tests.frontend.test_log import told
 
 PAGES = [
     "",
@@ -253,3 +255,14 @@ def test_previous_leads_back_through_the_pages(place: Place, monkeypatch: pytest
     assert (again.first, again.last) == (11, 20)
     start = place.admin.get(f"{place.base}/machines{again.previous_url}").context["page"]
     assert [row.pk for row in start.rows] == [row.pk for row in first.rows]
+
+
+@pytest.mark.django_db(transaction=True)  # a file is made in threads of its own
+def test_the_files_are_of_exactly_the_query_and_the_time(place: Place) -> None:
+    told(place, "machine.stop.succeeded", timedelta(days=3), target_name="three-days-old")
+    told(place, "machine.stop.succeeded", target_name="of-today")
+    for form in ("csv", "jsonl"):
+        text = b"".join(place.admin.get(f"{place.base}/log.{form}?q=action:machine.stop")).decode()
+        assert "of-today" in text
+        assert "three-days-old" not in text
+        assert "three-days-old" in b"".join(place.admin.get(f"{place.base}/log.{form}?range=7d")).decode()

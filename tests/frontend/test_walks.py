@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
 from accounts import drafts
@@ -185,6 +187,7 @@ def test_a_job_survives_the_closed_tab_and_the_restart_of_the_server(fleet: User
         cookies = first.context.cookies()
         first.context.close()
     assert Job.objects.get(action="machine.destroy").state == "waiting"
+    Job.objects.filter(action="machine.destroy").update(not_before=timezone.now() + timedelta(seconds=20))  # a server takes its time
     with serving(port) as address:
         again = Person(browser, address)
         again.context.add_cookies(cookies)
@@ -194,7 +197,7 @@ def test_a_job_survives_the_closed_tab_and_the_restart_of_the_server(fleet: User
         row = again.page.locator("#jobs-body .jd", has_text=machine.name)
         expect(row).to_contain_text("starts in")
         expect(row.get_by_role("button", name="Undo")).to_be_visible()
-        expect(again.page.locator("#jobs-body")).to_contain_text(f"{machine.name} destroyed", timeout=25_000)
+        expect(again.page.locator("#jobs-body")).to_contain_text(f"{machine.name} destroyed", timeout=45_000)
         again.context.close()
     assert not first.complaints
     assert not [text for text in again.complaints if "WebSocket" not in text]
