@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -64,11 +65,16 @@ class Mist:
         return done
 
     def start(self, *arguments: str, **how: Any) -> subprocess.Popen[Any]:
-        return subprocess.Popen([str(MIST), *arguments], env=self.environment(), **how)
+        """In the foreground: whoever runs the tests in the background has Ctrl-C ignored, and children inherit that."""
+        return subprocess.Popen([str(MIST), *arguments], env=self.environment(), preexec_fn=foreground, **how)
 
     @property
     def contexts(self) -> Path:
         return self.home / ".config" / "mist" / "contexts.json"
+
+
+def foreground() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
