@@ -91,11 +91,14 @@ def begin(call: Call, machine: Machine) -> None:
         return
     rows = []
     for position, sent in enumerate(asked):
-        one = read(call.actor, sent)
-        script: Script = one["script"]
-        params = {key: one[key] for key in ("params", "env", "su") if one.get(key)}
-        row = AfterCreation(machine=machine, job=call.job, script=script, name=script.name, params=params, position=position)
-        row.until = timezone.now() + WITHIN
+        row = AfterCreation(machine=machine, job=call.job, position=position, until=timezone.now() + WITHIN)
+        try:
+            one = read(call.actor, sent)
+        except (serializers.ValidationError, MistError):  # it was right when it was asked for; the machine is there all the same
+            row.name = str(sent.get("script", "") if isinstance(sent, dict) else sent)[:255]
+        else:
+            row.script, row.name = one["script"], one["script"].name
+            row.params = {key: one[key] for key in ("params", "env", "su") if one.get(key)}
         rows.append(row)
     AfterCreation.objects.bulk_create(rows, ignore_conflicts=True)
     call.step("scripts", ", ".join(row.name for row in rows))
@@ -110,8 +113,10 @@ def begin_due() -> int:
     waiting = AfterCreation.objects.filter(state=AfterCreation.State.WAITING)
     ready = waiting.filter(Q(machine__state=Machine.State.RUNNING) | Q(until__lt=timezone.now()) | ~Q(machine__missing_since=None))
     begun = 0
-    for pk in list(ready.order_by("created_at", "position").values_list("pk", flat=True)[:AT_ONCE]):
-        begun += _begin(AfterCreation.objects.get(pk=pk))
+    for row in ready.select_related("machine", "script", "job").order_by("created_at", "position").iterator(chunk_size=AT_ONCE):
+        begun += _begin(row)  # one that cannot begin yet keeps no other from it
+        if begun == AT_ONCE:
+            break
     lost = AfterCreation.objects.filter(state=AfterCreation.State.TAKEN, begun_at__lt=timezone.now() - LOST_AFTER)
     for row in list(lost[:AT_ONCE]):
         _failed(row, "The process that began it died: it may have been run or not.")
@@ -133,7 +138,7 @@ def _begin(row: AfterCreation) -> bool:
     if machine.state != Machine.State.RUNNING or not address_of(machine):
         return _failed(row, f"The machine is {machine.state}.") if late else False
     if row.script is None:
-        return _failed(row, "The script was deleted meanwhile.")
+        return _failed(row, "The script was deleted or changed meanwhile.")
     waiting = AfterCreation.objects.filter(pk=row.pk, state=AfterCreation.State.WAITING)
     if not waiting.update(state=AfterCreation.State.TAKEN, begun_at=timezone.now()):
         return False  # another scheduler was first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from core.errors import Invalid
 from core.models import Event, Job
 from keys.models import KeyAssociation
 from machines import reach
+from machines.actions import create as create_module
 from machines.models import Machine
 from scripts import after
 from scripts.models import AfterCreation, Run, Script
@@ -200,6 +202,38 @@ def test_a_machine_that_is_gone_again_ends_it(place: Place, demo: Cloud) -> None
     script = Script.objects.get(name="hello")
     perform(place.actor, script, "delete")
     assert AfterCreation.objects.get().name == "hello"
+
+
+def test_a_script_that_goes_while_the_cloud_creates_costs_no_machine(
+    place: Place, demo: Cloud, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when it was asked for. The creation succeeds, and that it is not run is told."""
+    script = place.script()
+    began = after.begin
+
+    def meanwhile(call: Any, machine: Machine) -> None:
+        Script.objects.filter(pk=script.pk).delete()
+        began(call, machine)
+
+    monkeypatch.setitem(create_module._afterwards, "scripts", replace(create_module._afterwards["scripts"], begin=meanwhile))
+    machine = create(place, demo, scripts=["hello"])
+    answers_at(place, machine, sshd)
+    after.begin_due()
+    row = AfterCreation.objects.get()
+    assert (row.name, row.state) == ("hello", "failed")
+    assert "deleted" in row.detail
+
+
+def test_one_that_waits_keeps_no_other_from_beginning(place: Place, demo: Cloud, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(after, "AT_ONCE", 1)
+    place.script()
+    waits = create(place, demo, name="waits", scripts=["hello"])
+    machine = create(place, demo, scripts=["hello"])
+    answers_at(place, machine, sshd)
+    Machine.objects.filter(pk=waits.pk).update(state="running", address="", hostname="", public_ips=[], private_ips=[])
+    assert after.begin_due() == 1
+    assert AfterCreation.objects.get(machine=machine).run is not None
+    assert AfterCreation.objects.get(machine=waits).state == "waiting"
 
 
 def test_the_plan_takes_them_too(place: Place, demo: Cloud, api: APIClient) -> None:
