@@ -19,6 +19,7 @@ from core.actor import Actor
 from core.api import rate
 from core.errors import AuthFailed, Denied, Invalid, NotFound, NotSupported, Rejected
 from core.params import NameField, TagsField
+from core.tags import Tagging
 from keys import references
 from keys.models import Secret
 
@@ -202,25 +203,11 @@ class Rotate(Action):
         polling.schedule(cloud)
 
 
-class TagParams(serializers.Serializer[Any]):
-    """`tags`: to set. `remove`: keys to take away."""
-
-    tags = TagsField(required=False, default=dict)
-    remove = serializers.ListField(child=serializers.CharField(max_length=128), required=False, default=list)
-
-
 @register
-class Tag(Action):
+class Tag(Tagging):
     """Set and remove tags."""
 
     model = Cloud
-    name = "tag"
-    params = TagParams
-
-    def run(self, call: Call) -> None:
-        cloud = call.target
-        cloud.tags = {k: v for k, v in cloud.tags.items() if k not in call.params["remove"]} | call.params["tags"]
-        cloud.save(update_fields=["tags", "updated_at"])
 
 
 @register

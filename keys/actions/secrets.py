@@ -18,6 +18,7 @@ from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import Conflict, Invalid, NotFound
 from core.params import NameField, ResourceField, TagsField, clean_text
+from core.tags import Tagging
 from keys import stores
 from keys.models import Secret, SecretStore
 
@@ -368,25 +369,11 @@ class Use(_Told):
     name = "use"
 
 
-class TagSecretParams(serializers.Serializer[Any]):
-    """`tags`: to set. `remove`: keys to take away."""
-
-    tags = TagsField(required=False, default=dict)
-    remove = serializers.ListField(child=serializers.CharField(max_length=128), required=False, default=list)
-
-
 @register
-class Tag(Action):
+class Tag(Tagging):
     """Set and remove tags."""
 
     model = Secret
-    name = "tag"
-    params = TagSecretParams
-
-    def run(self, call: Call) -> None:
-        secret = call.target
-        secret.tags = {k: v for k, v in secret.tags.items() if k not in call.params["remove"]} | call.params["tags"]
-        secret.save(update_fields=["tags", "updated_at"])
 
 
 @register

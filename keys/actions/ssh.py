@@ -13,6 +13,7 @@ from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import Conflict, Invalid
 from core.params import NameField, TagsField
+from core.tags import Tagging
 from keys import hostkeys, pairs, references
 from keys.models import Authority, HostKey, Key
 
@@ -133,25 +134,11 @@ class Edit(Action):
         key.save()
 
 
-class TagKeyParams(serializers.Serializer[Any]):
-    """`tags`: to set. `remove`: keys to take away."""
-
-    tags = TagsField(required=False, default=dict)
-    remove = serializers.ListField(child=serializers.CharField(max_length=128), required=False, default=list)
-
-
 @register
-class Tag(Action):
+class Tag(Tagging):
     """Set and remove tags."""
 
     model = Key
-    name = "tag"
-    params = TagKeyParams
-
-    def run(self, call: Call) -> None:
-        key = call.target
-        key.tags = {k: v for k, v in key.tags.items() if k not in call.params["remove"]} | call.params["tags"]
-        key.save(update_fields=["tags", "updated_at"])
 
 
 @register

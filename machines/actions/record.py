@@ -13,12 +13,12 @@ from django.db import transaction
 from django.utils import timezone
 from rest_framework import serializers
 
-from clouds.actions import TagParams
 from clouds.providers.base import Provider
 from core.actions import Action, Call, perform, register
 from core.actor import Actor
 from core.errors import Conflict, Invalid, Refused
 from core.params import FutureField, KindField, clean_text
+from core.tags import TagParams, retag
 from machines.actions.base import MachineAction, provider_of
 from machines.models import Machine
 
@@ -37,8 +37,7 @@ class Tag(MachineAction):
 
     def run(self, call: Call) -> None:
         machine = call.target
-        machine.tags = {k: v for k, v in machine.tags.items() if k not in call.params["remove"]} | call.params["tags"]
-        machine.save(update_fields=["tags", "updated_at"])
+        retag(machine, call.params)
         if PushTags().offered(machine) and machine.external_id and machine.missing_since is None:
             transaction.on_commit(partial(_push, call.actor, machine), robust=True)
 

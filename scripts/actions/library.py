@@ -7,11 +7,11 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from clouds.actions import TagParams
 from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import Conflict, Invalid
 from core.params import NameField, TagsField, clean_text
+from core.tags import Tagging
 from scripts import content, sources
 from scripts.content import Content
 from scripts.models import Run, Script, ScriptVersion
@@ -157,17 +157,10 @@ class Edit(Action):
 
 
 @register
-class Tag(Action):
+class Tag(Tagging):
     """Set and remove tags."""
 
     model = Script
-    name = "tag"
-    params = TagParams
-
-    def run(self, call: Call) -> None:
-        script = call.target
-        script.tags = {k: v for k, v in script.tags.items() if k not in call.params["remove"]} | call.params["tags"]
-        script.save(update_fields=["tags", "updated_at"])
 
 
 @register
