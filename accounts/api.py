@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import people
-from accounts.actions import StatementsField, TextField
+from accounts.actions.fields import StatementsField, TextField
 from accounts.auth import address_of, org_named
 from accounts.credentials import TOKEN_PREFIX, check_password, new_secret
 from accounts.models import Membership, Organization, Token, User

@@ -12,8 +12,12 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import actions, mail, people, policies
-from accounts.actions import EditOrgParams, InviteParams, OrgParams, RemoveParams, create_org, share, shares_of
+from accounts import mail, people, policies
+from accounts.actions.fields import MemberParams, StatementsField, UserField, owners_only
+from accounts.actions.invitations import InviteParams
+from accounts.actions.orgs import EditOrgParams, OrgParams, RemoveParams, create_org
+from accounts.actions.shares import share, shares_of
+from accounts.actions.teams import PolicyParams
 from accounts.api import OrgSerializer, UserSerializer, valid
 from accounts.auth import org_named
 from accounts.credentials import new_secret
@@ -81,7 +85,7 @@ class OrgViewSet(ReadViewSet):
         perform(within(self.actor, org), org, "edit", self.body())
         return Response({"data": self.answer(Organization.objects.get(pk=org.pk))})
 
-    @extend_schema(request=actions.MemberParams, responses=JobAnswer)
+    @extend_schema(request=MemberParams, responses=JobAnswer)
     def transfer(self, request: Request, **kwargs: Any) -> Response:
         """Make another member an owner in one's own place."""
         refuse_unknown(request, ())
@@ -234,7 +238,7 @@ class PreviewRequest(serializers.Serializer[Any]):
     """`team`: id or name; `statements`: what its policy would be."""
 
     team = KindField("team", max_length=255)
-    statements = actions.StatementsField()
+    statements = StatementsField()
 
 
 class PolicyViewSet(ReadViewSet):
@@ -264,7 +268,7 @@ class PolicyViewSet(ReadViewSet):
         """The policy of a team."""
         return super().retrieve(request, **kwargs)
 
-    @extend_schema(request=actions.PolicyParams, responses=PolicySerializer)
+    @extend_schema(request=PolicyParams, responses=PolicySerializer)
     def update(self, request: Request, **kwargs: Any) -> Response:
         """Give a team its statements, all anew."""
         refuse_unknown(request, ())
@@ -322,7 +326,7 @@ class PolicyViewSet(ReadViewSet):
         found = listing.by_id_or_name(self.rows().visible_to(self.actor), sent["team"])
         if not found:
             raise Invalid(fields={"team": ["Not found."]}, code="not_found")
-        actions.owners_only(self.actor, "preview policies")
+        owners_only(self.actor, "preview policies")
         statements = policies.validate(sent["statements"], self.actor, kept=found[0].statements)
         sentences = [policies.sentence(one, policies.names_in([one], self.actor)) for one in statements]
         changes = policies.preview(self.actor, found[0], statements)
@@ -446,7 +450,7 @@ class ShareRequest(serializers.Serializer[Any]):
 
     kind = serializers.CharField(max_length=40)
     id = KindField("*", max_length=255)
-    user = actions.UserField()
+    user = UserField()
     rights = serializers.ListField(child=serializers.CharField(max_length=90), max_length=50)
 
 

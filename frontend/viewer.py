@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 
-from accounts.actions import zones
+from accounts.actions.fields import zones
 from accounts.models import Organization, User
 
 ENGLISH = "en"

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.actions import EditOrgParams
+from accounts.actions.orgs import EditOrgParams
 from accounts.api import OrgSerializer
 from accounts.auth import org_named
 from accounts.org_api import OrgViewSet, within

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts import policies
-from accounts.actions import owners_only
+from accounts.actions.fields import owners_only
 from accounts.guards import explain
 from accounts.models import Team, User
 from accounts.statements import kinds, load_policy

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts import people
-from accounts.actions import zones
+from accounts.actions.fields import zones
 from accounts.credentials import new_secret
 from accounts.models import Token, User
 from clouds.providers.base import Field
