@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -141,14 +141,14 @@ def event_rows(events: Sequence[Event]) -> list[Event]:
 def with_story(actor: Actor, events: list[Event]) -> list[Event]:
     """Each with `took_s` of its job, `address`, `su_by`, `cloud_name` of what polling saw, and `summary`: what it was about in a line."""
     known = personal.read_all({event.pk: event.personal for event in events})
-    ended = {event.job_id for event in events if event.job_id and event.type.rpartition(".")[2] in ("succeeded", "failed")}
-    jobs = {job.pk: job for job in Job.objects.visible_to(actor).filter(pk__in=ended).only("started_at", "finished_at")}
+    ended = {event.pk: event.job_id for event in events if event.job_id and event.type.endswith((".succeeded", ".failed"))}
+    jobs = Job.objects.visible_to(actor).only("started_at", "finished_at").in_bulk(list(ended.values()))
     seen = {event.cloud_id for event in events if event.cloud_id and event.via.startswith("poll")}
     clouds = dict(Cloud.objects.visible_to(actor).filter(pk__in=seen).values_list("pk", "name")) if seen else {}
     for event in events:
         extra: Any = event
         about = known[event.pk] or {}
-        job = jobs.get(event.job_id)
+        job = jobs.get(ended.get(event.pk))
         extra.took_s = (job.finished_at - job.started_at).total_seconds() if job and job.finished_at and job.started_at else None
         extra.address, extra.su_by = about.get("address", ""), about.get("su_by", "")
         extra.subject = about.get("subject", "")
@@ -158,39 +158,42 @@ def with_story(actor: Actor, events: list[Event]) -> list[Event]:
 
 
 def changes(event: Event) -> str:
-    """Before and after in a line: “size: small → large · env: dev”."""
-    before, after = event.before or {}, event.after or {}
+    """Before and after in a line: “size: small → large · tags.env: dev”."""
     found = []
-    for key in sorted({*before, *after}):
-        was, now = before.get(key), after.get(key)
-        if was != now and not isinstance(was, dict) and not isinstance(now, dict):
-            found.append(f"{key}: {_plain(was)} → {_plain(now)}" if key in before and was not in (None, "") else f"{key}: {_plain(now)}")
-    found += [text for _css, text in _differences(before, after) if "." in text.partition(":")[0]]
+    for key, was, now in _pairs(event.before or {}, event.after or {}):
+        told = [_plain(value) for value in (was, now) if value not in EMPTY and not isinstance(value, dict)]
+        if told:
+            found.append(f"{key}: {' → '.join(told)}{' → –' if now in EMPTY else ''}")
     return " · ".join(found[:3])
 
 
 def _facts(detail: Mapping[str, Any]) -> str:
-    return " · ".join(f"{key}: {_plain(value)}" for key, value in list(detail.items())[:2] if value not in (None, "", [], {}))
+    return " · ".join(f"{key}: {_plain(value)}" for key, value in list(detail.items())[:2] if value not in EMPTY)
 
 
 def diff(event: Event) -> list[tuple[str, str]]:
     """Before and after as lines: ("r", "- size: small"), ("a", "+ size: large")."""
-    return _differences(event.before or {}, event.after or {})
-
-
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = []
-    for key in sorted({*before, *after}):
-        if before.get(key) == after.get(key):
-            continue
-        if isinstance(before.get(key), dict) and isinstance(after.get(key), dict):  # tags: only those that differ
-            lines += [(css, f"{text[:2]}{key}.{text[2:]}") for css, text in _differences(before[key], after[key])]
-            continue
-        if key in before:
-            lines.append(("r", f"- {key}: {_plain(before[key])}"))
-        if key in after:
-            lines.append(("a", f"+ {key}: {_plain(after[key])}"))
+    for key, was, now in _pairs(event.before or {}, event.after or {}):
+        lines += [("r", f"- {key}: {_plain(was)}")] if was is not MISSING else []
+        lines += [("a", f"+ {key}: {_plain(now)}")] if now is not MISSING else []
     return lines
+
+
+MISSING = object()
+EMPTY = (MISSING, None, "", [], {})
+
+
+def _pairs(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(key, was, is now) of what differs, MISSING where one has it not; of tags only those that differ, as `tags.env`."""
+    for key in sorted({*before, *after}):
+        was, now = before.get(key, MISSING), after.get(key, MISSING)
+        if was == now:
+            continue
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from _pairs(was, now, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", was, now
 
 
 def _plain(value: Any) -> str:

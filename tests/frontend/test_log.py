@@ -20,6 +20,7 @@ from core.actions import perform
 from core.models import Event
 from frontend import timeline
 from frontend.facets import _toggled, facets
+from frontend.rows import changes, diff
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import Place, actor_for, add_user, machine, run_jobs, signed_in
 
@@ -166,7 +167,25 @@ def test_a_row_says_what_changed_how_long_it_took_and_from_where(place: Place) -
     row = re.search(r'<tr>\s*<td class="num ink2".*?</tr>', body, re.DOTALL)
     assert row is not None
     assert re.search(r'<td class="n dim p3">\d+', row[0]), "how long its job took"
+    assert '<td class="n dim p3"></td>' in get(place, "?q=action:machine.stop+outcome:requested"), "the asking took no time"
     assert "tags.tier: gold" in get(place, "?q=action:machine.tag")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "lines"),
+    [
+        ({"size": "small"}, {"size": "large"}, "size: small → large", ["- size: small", "+ size: large"]),
+        ({"tags": {"a": "1", "b": "2"}}, {"tags": {"a": "1", "c": "3"}}, "tags.b: 2 → – · tags.c: 3", ["- tags.b: 2", "+ tags.c: 3"]),
+        (None, {"name": "x", "limits": [], "scope": ""}, "name: x", ["+ limits: []", "+ name: x", "+ scope: "]),
+        ({"owner": "maya"}, {"owner": None}, "owner: maya → –", ["- owner: maya", "+ owner: null"]),
+        ({"a": {"b": 1}}, {"a": 2}, "a: 2", ['- a: {"b": 1}', "+ a: 2"]),
+        ({"same": 1}, {"same": 1}, "", []),
+    ],
+)
+def test_what_changed_in_a_line_and_in_lines(before: Any, after: Any, line: str, lines: list[str]) -> None:
+    event = Event(before=before, after=after)
+    assert changes(event) == line
+    assert [text for _css, text in diff(event)] == lines
 
 
 def test_a_queries_count_does_not_grow_with_the_rows(place: Place, django_assert_max_num_queries: Any) -> None:
