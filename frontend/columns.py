@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from frontend.templatetags import console, humanish
 from machines.models import Machine
+from machines.reach import address_of
 
 MOST = 20  # columns of a list
 KEY = 128  # letters of a tag's key
@@ -58,10 +59,6 @@ def _size(row: Machine) -> SafeString:
     return format_html('{} <span class="spec num">{}</span>', row.size.name if row.size else "", spec)
 
 
-def _address(row: Machine) -> str:
-    return next((one for one in (row.address, *row.public_ips[:1], *row.private_ips[:1], row.hostname) if one), "")
-
-
 def _cost(row: Machine) -> str:
     return humanish.money(row.cost_month, row.currency)
 
@@ -80,7 +77,7 @@ COLUMNS = {
         Column(key="location", title=_("Location"), css="w-160 p2", sort="location", cell=_location),
         Column(key="cloud", title=_("Cloud"), css="w-140 p2", sort="cloud", cell=_cloud),
         Column(key="size", title=_("Size"), css="w-160 p2", sort="size", cell=_size),
-        Column(key="address", title=_("Address"), css="w-120 p1", cell=_address),
+        Column(key="address", title=_("Address"), css="w-120 p1", cell=address_of),
         Column(key="cost", title=_("Cost a month"), css="w-100 p3", sort="cost", number=True, cell=_cost),
         Column(key="owner", title=_("Owner"), css="w-100 p3", cell=lambda row: _clip(row.owner.full_name if row.owner else "")),
         Column(key="tags", title=_("Tags"), css="w-200 p3", cell=lambda row: console.tag_list(row.tags, 2)),
