@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -28,6 +28,9 @@ class StatementGuard(Guard):
 
     def permits(self, actor: Actor, target: Any, verb: str) -> bool:
         return actor.is_system or policy_of(actor).decide(target, verb).allowed
+
+    def permitted(self, actor: Actor, target: Any, verbs: Collection[str]) -> Collection[str]:
+        return verbs if actor.is_system else policy_of(actor).allowed(target, verbs)
 
     def check(self, call: Call) -> None:
         actor, right = call.actor, right_of(call.action)
@@ -86,6 +89,9 @@ class TokenGuard(Guard):
         if not found:
             return NOTHING
         return Q() if any(not q for q in found) else reduce(or_, found)
+
+    def permitted(self, actor: Actor, target: Any, verbs: Collection[str]) -> Collection[str]:
+        return verbs if limits_of(actor) is None else super().permitted(actor, target, verbs)
 
     def permits(self, actor: Actor, target: Any, verb: str) -> bool:
         limits = limits_of(actor)

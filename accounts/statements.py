@@ -12,7 +12,7 @@ the one, or denies reading it, reads or denies the other. What a person asked fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
@@ -144,12 +144,16 @@ class Statement:
             return False
         return all(key in tags and (value is None or tags[key] == value) for key, value in self.tags)
 
-    def matches(self, row: Any, right: str) -> bool:
-        """Does it match this row, by any of its faces? A row here may be what is left of one (a job's gone target)."""
+    def holds(self, row: Any) -> bool:
+        """Is this row, as what it is itself, among what it speaks of, whatever the right?"""
         own_tags = getattr(row, "tags", None)
         if own_tags is None:
             own_tags = getattr(row, "target_tags", None) or {}
-        if self.speaks_of(row.kind(), right) and self.holds_for(row.pk, own_tags, row.cloud_ref, self._owner(row)):
+        return self.holds_for(row.pk, own_tags, row.cloud_ref, self._owner(row))
+
+    def matches(self, row: Any, right: str) -> bool:
+        """Does it match this row, by any of its faces? A row here may be what is left of one (a job's gone target)."""
+        if self.speaks_of(row.kind(), right) and self.holds(row):
             return True
         if not isinstance(row, models.Model):
             return False
@@ -290,6 +294,19 @@ class Policy:
         if right == "read" and hasattr(row, "is_shared_with") and row.is_shared_with(self.team_ids):
             return Decision(allowed=True, guard="statements", why="it is shared with one's team or organization")
         return Decision(allowed=False, guard="statements", why="no statement allows it")
+
+    def allowed(self, row: Any, rights: Collection[str]) -> Collection[str]:
+        """Those of the rights that `decide` allows on one row: which statements hold for it is asked once."""
+        if self.is_owner:
+            return rights
+        kind, holding = row.kind(), [s for s in self.statements if s.holds(row)]
+        found = []
+        for right in rights:
+            speaking = {s.allow for s in holding if s.speaks_of(kind, right)}
+            # A denial is the last word; without one, what allows it here does, and else there are other ways to have a right.
+            if False not in speaking and ((True in speaking and len(faces(type(row), right)) == 1) or self.decide(row, right).allowed):
+                found.append(right)
+        return found
 
     def somewhere(self, model: type[Any], right: str) -> bool:
         """Might there be a row on which the right is held? For pages and buttons, before there is a row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,10 @@ class Guard:
         """The same for one row at hand, without a query of its own where it can."""
         return True
 
+    def permitted(self, actor: Actor, target: Any, verbs: Collection[str]) -> Collection[str]:
+        """Those of many verbs that `permits` this row: a list asks each row about all its verbs."""
+        return [verb for verb in verbs if self.permits(actor, target, verb)]
+
     def check(self, call: Call) -> None:
         """Raises: Refused, when this guard forbids the call."""
 
@@ -48,6 +53,9 @@ class TenantGuard(Guard):
         if actor.is_system and actor.org_id is None:
             return True
         return actor.org_id is not None and not actor.is_nobody and target.org_id == actor.org_id
+
+    def permitted(self, actor: Actor, target: Any, verbs: Collection[str]) -> Collection[str]:
+        return verbs if self.permits(actor, target, "") else ()
 
     def check(self, call: Call) -> None:
         if call.actor.is_nobody:
@@ -77,6 +85,13 @@ def permits(actor: Actor, target: Any, verb: str) -> bool:
     return all(guard.permits(actor, target, verb) for guard in guards())
 
 
+def permitted(actor: Actor, target: Any, verbs: Collection[str]) -> Collection[str]:
+    """Those of the verbs that `permits` this row."""
+    for guard in guards():
+        verbs = guard.permitted(actor, target, verbs)
+    return verbs
+
+
 def check(call: Call) -> None:
     """Raises: the first guard's Refused; NotFound where the target may not even be read."""
     try:
@@ -88,4 +103,4 @@ def check(call: Call) -> None:
         raise
 
 
-__all__ = ["Guard", "Refused", "TenantGuard", "check", "guards", "narrow", "permits"]
+__all__ = ["Guard", "Refused", "TenantGuard", "check", "guards", "narrow", "permits", "permitted"]

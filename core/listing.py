@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
@@ -14,7 +15,8 @@ from uuid import UUID
 
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.models import F, Func, Q, Value
+from django.db.models.lookups import GreaterThan, LessThan
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -67,12 +69,11 @@ def rows(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> models.Q
         if not getattr(model, "has_history", False):
             raise BadRequest("This list keeps no history: leave `at` away.", code="no_history")
         queryset = queryset.at(query.at)  # type: ignore[attr-defined]
-    found = queryset.visible_to(actor)  # type: ignore[attr-defined]
     if query.cloud:
-        found = found.filter(cloud_q(model, query.cloud, actor))
+        queryset = queryset.filter(cloud_q(model, query.cloud, actor))
     if query.search.strip():
-        found = found.filter(model.search_q(query.search, actor))
-    return found  # type: ignore[no-any-return]
+        queryset = queryset.filter(model.search_q(query.search, actor))
+    return queryset.visible_to(actor)  # type: ignore[attr-defined,no-any-return]  # last: policies ask for tags, which costs most
 
 
 def cloud_q(model: type[Any], wanted: str, actor: Actor) -> Q:
@@ -99,10 +100,11 @@ def page(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> Page:
     limit = max(1, min(query.limit, MOST))
     with search.time_limited(query.search):
         found = rows(queryset, actor, query)
-        total, estimated = count(found)
-        window = found
+        window, guess = found, 0
         if query.cursor:
-            window = window.filter(_after(query.cursor, sort, column, descending, model))
+            after, guess = _after(query, sort, column, descending, model)
+            window = window.filter(after)
+        total, estimated = (guess, True) if guess else count(found)
         by: F | Func = F(column)
         if query.search.strip() and not estimated:
             # Few match, maybe none near the start of the order: collect and sort them, never walk the order's index. GREATEST of
@@ -121,7 +123,7 @@ def page(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> Page:
         total_is_estimate=estimated,
         sort=sort,
         start=start,
-        next=_cursor(taken[-1], sort, column) if more else None,
+        next=_cursor(taken[-1], query, sort, column, total if estimated else 0) if more else None,
     )
 
 
@@ -135,14 +137,14 @@ def pages(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> Iterato
         query = replace(query, cursor=one_page.next, limit=MOST)
 
 
-def count(found: models.QuerySet[Any]) -> tuple[int, bool]:
-    """(how many, is it a guess): exact up to EXACT_TO."""
-    some = found.order_by().values("pk")[: EXACT_TO + 1]
+def count(found: models.QuerySet[Any], exact_to: int = EXACT_TO) -> tuple[int, bool]:
+    """(how many, is it a guess): exact up to `exact_to`."""
+    some = found.order_by().values("pk")[: exact_to + 1]
     exact = some.count()
-    if exact <= EXACT_TO:
+    if exact <= exact_to:
         return exact, False
     plan = json.loads(found.order_by().values("pk").explain(format="json"))[0]["Plan"]
-    return max(int(plan["Plan Rows"]), EXACT_TO + 1), True
+    return max(int(plan["Plan Rows"]), exact_to + 1), True
 
 
 def _nullable(model: type[Any], column: str) -> bool:
@@ -158,19 +160,35 @@ def _value(row: Any, column: str) -> Any:
     return row
 
 
-def _cursor(row: Any, sort: str, column: str) -> str:
+def _asked(query: Query) -> int:
+    """Two queries of one list that find the same have the same."""
+    return zlib.crc32(repr((query.search, query.cloud, query.at)).encode())
+
+
+def _cursor(row: Any, query: Query, sort: str, column: str, guess: int) -> str:
+    """Where a page ended. A guessed total goes with it: it need not be guessed anew for each page."""
     value = _value(row, column)
     if isinstance(value, datetime | Decimal | UUID):
         value = value.isoformat() if isinstance(value, datetime) else str(value)
-    text = json.dumps([sort, value, row.pk.hex], separators=(",", ":"))
+    text = json.dumps([sort, value, row.pk.hex, guess, _asked(query)], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _after(cursor: str, sort: str, column: str, descending: bool, model: type[Any]) -> Q:
-    """What comes after the row a cursor names: a condition on the index, so that any depth costs what the first page costs."""
+class _Row(Func):
+    """`ROW(name, id)`: compared as an index is ordered, so that it seeks to the very row."""
+
+    function = "ROW"
+    output_field = models.BooleanField()  # of the comparison's sides nothing else is asked
+
+
+def _after(query: Query, sort: str, column: str, descending: bool, model: type[Any]) -> tuple[Q, int]:
+    """(what comes after the row the query's cursor names, the guessed total that came with it or 0).
+
+    The first is a condition on the index, so that any depth costs what the first page costs.
+    """
     wrong = BadRequest("This cursor is not of this list. Start again without it.", code="bad_cursor")
     try:
-        of_sort, value, pk = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        of_sort, value, pk, guess, asked = json.loads(base64.urlsafe_b64decode(query.cursor + "=" * (-len(query.cursor) % 4)))
         last = UUID(pk)
         field: Any = model._meta.get_field(column.split("__")[0])
         if "__" not in column and value is not None:
@@ -179,18 +197,19 @@ def _after(cursor: str, sort: str, column: str, descending: bool, model: type[An
                 raise wrong
     except (ValueError, TypeError, AttributeError, binascii.Error, ValidationError, FieldDoesNotExist) as error:
         raise wrong from error
-    if of_sort != sort or isinstance(value, dict | list):
+    if of_sort != sort or isinstance(value, dict | list) or not isinstance(guess, int):
         raise wrong
     beyond = "lt" if descending else "gt"
     if column == "id":
-        return Q(**{f"id__{beyond}": last})
-    if value is None:
-        return Q(**{f"{column}__isnull": True, f"id__{beyond}": last})
-    same = Q(**{column: value, f"id__{beyond}": last})
-    rest = Q(**{f"{column}__{beyond}": value}) | same
-    if _nullable(model, column):
-        return rest | Q(**{f"{column}__isnull": True})
-    return Q(**{f"{column}__{beyond}e": value}) & rest  # the first half is what the index can seek
+        after = Q(**{f"id__{beyond}": last})
+    elif value is None:
+        after = Q(**{f"{column}__isnull": True, f"id__{beyond}": last})
+    elif _nullable(model, column):
+        after = Q(**{f"{column}__{beyond}": value}) | Q(**{column: value, f"id__{beyond}": last}) | Q(**{f"{column}__isnull": True})
+    else:
+        compare = LessThan if descending else GreaterThan
+        after = Q(compare(_Row(F(column), F("id")), _Row(Value(value, field), Value(last))))
+    return after, guess if asked == _asked(query) else 0
 
 
 def by_id_or_name(queryset: models.QuerySet[Any], text: str) -> list[Any]:

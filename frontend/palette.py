@@ -33,6 +33,8 @@ from volumes.models import Volume
 
 FOUND = 5  # machines shown
 OTHERS = 3  # of each other kind
+COUNTED = 1_000  # machines counted
+LAST = "\U0010ffff"  # no letter comes after it
 HERE = re.compile(r"/machines/([0-9a-f]{32})")
 MEANT = {
     "restart": "reboot",
@@ -195,17 +197,23 @@ class Palette:
     # -- things
 
     def machines(self) -> Section:
-        search = quoted(self.text)
+        """Those whose name begins with what is typed, then those that have it anywhere."""
         options: list[Option] = []
         if len(self.text) >= 2:
+            query = listing.Query(search=quoted(self.text), sort="name", limit=FOUND)
             rows = Machine.objects.select_related("cloud", "location")
-            page = listing.page(rows, self.actor, listing.Query(search=search, sort="name", limit=FOUND))
-            for row in page.rows:
+            found = listing.rows(rows, self.actor, query)
+            named = found.filter(name__startswith=self.text, name__gte=self.text, name__lt=self.text + LAST)  # a range of the index
+            begin = list(named.order_by("name", "id")[:FOUND])
+            if len(begin) < FOUND:
+                begin += [row for row in listing.page(rows, self.actor, query).rows if row not in begin][: FOUND - len(begin)]
+            for row in begin:
                 where = " · ".join(part for part in (row.cloud.name, row.location.name if row.location else "") if part)
                 options.append(Option(title=row.name, url=self.to(f"machines/{path_of(row)}"), state=row.state, right=where))
-            if page.total > len(page.rows):
-                about = _("Show all %(n)s in the machines list") % {"n": f"{page.total:,}{'+' if page.total_is_estimate else ''}"}
-                options.append(Option(title=about, url=self.to("machines", q=search), icon="corner-down-left"))
+            total, more = listing.count(found, COUNTED)
+            if total > len(begin):
+                about = _("Show all %(n)s in the machines list") % {"n": f"{COUNTED:,}+" if more else f"{total:,}"}
+                options.append(Option(title=about, url=self.to("machines", q=query.search), icon="corner-down-left"))
         return Section(title=_("Machines"), options=options)
 
     def things(self) -> list[Section]:

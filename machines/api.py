@@ -101,8 +101,8 @@ class MachineSerializer(InventorySerializer):
     cost = serializers.SerializerMethodField()
     created = serializers.SerializerMethodField()
     expiration = serializers.SerializerMethodField()
-    key_associations = AssociationSerializer(many=True, read_only=True)
-    authority_trusts = TrustSerializer(many=True, read_only=True)
+    key_associations = AssociationSerializer(many=True, read_only=True, source="opened_by")
+    authority_trusts = TrustSerializer(many=True, read_only=True, source="trusting")
     monitoring = serializers.SerializerMethodField()
     ports = serializers.SerializerMethodField()
     probe = serializers.SerializerMethodField()
@@ -201,8 +201,8 @@ class MachineViewSet(ResourceViewSet):
             "created_by__email",
         )
         .prefetch_related(
-            Prefetch("key_associations", queryset=KeyAssociation.objects.select_related("key")),
-            Prefetch("authority_trusts", queryset=AuthorityTrust.objects.select_related("authority")),
+            Prefetch("key_associations", queryset=KeyAssociation.objects.select_related("key"), to_attr="opened_by"),
+            Prefetch("authority_trusts", queryset=AuthorityTrust.objects.select_related("authority"), to_attr="trusting"),
         )
     )
     serializer_class = MachineSerializer

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Coalesce, Lower
+from django.utils.functional import cached_property
 
 from clouds.models import INVENTORY_FIELDS, LOCATION, Cloud, Image, Inventory, Location, Size, inventory_constraints
 from core.models import Resource, ResourceQuerySet
@@ -179,6 +180,16 @@ class Machine(Inventory):
             models.Index(fields=["org", "state"], name="machine_by_state"),
             models.Index(fields=["expires_at"], name="machine_expires", condition=models.Q(expires_at__isnull=False)),
         ]
+
+    @cached_property
+    def opened_by(self) -> list[Any]:
+        """Its key associations, with their keys. A list gives them to all its rows at once: see `machines.api`."""
+        return list(self.key_associations.select_related("key"))
+
+    @cached_property
+    def trusting(self) -> list[Any]:
+        """The certificate authorities it trusts, likewise."""
+        return list(self.authority_trusts.select_related("authority"))
 
 
 class Snapshot(Inventory):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -113,13 +113,16 @@ class Action:
 
 
 _registry: dict[str, Action] = {}
+_of_kind: dict[type[Any], list[Action]] = {}  # a list asks for each row's
 
 
 def register(cls: type[Action]) -> type[Action]:
     """Class decorator: makes the action known under its verb."""
     action = cls()
-    if _registry.setdefault(action.verb, action).__class__ is not cls:
+    if action.verb in _registry:
         raise ValueError(f"Two actions are called {action.verb}.")
+    _registry[action.verb] = action
+    _of_kind.setdefault(action.model, []).append(action)
     return cls
 
 
@@ -131,9 +134,9 @@ def get(verb: str) -> Action:
         raise NotFound(f"There is no verb {verb[:80]}.", code="verb_not_found") from None
 
 
-def actions_of(model: type[Any]) -> list[Action]:
+def actions_of(model: type[Any]) -> Sequence[Action]:
     """The actions of a kind, in the order they were registered."""
-    return [action for action in _registry.values() if action.model is model]
+    return _of_kind.get(model, [])
 
 
 def is_known(verb: str) -> bool:

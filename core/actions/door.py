@@ -120,14 +120,11 @@ def allowed(actor: Actor, target: Any) -> dict[str, bool | str]:
 
     A verb that the provider cannot do, or for which rights lack, is left out.
     """
-    answer: dict[str, bool | str] = {}
-    for action in actions_of(type(target)):
-        if action.creates or not action_offered(action, target):
-            continue
-        if actor.read_only or not guard.permits(actor, target, action.rights or action.name):
-            continue
-        answer[action.name] = action.reason(target) or True
-    return answer
+    if actor.read_only:
+        return {}
+    offered = [action for action in actions_of(type(target)) if not action.creates and action_offered(action, target)]
+    held = set(guard.permitted(actor, target, {action.rights or action.name for action in offered}))
+    return {action.name: action.reason(target) or True for action in offered if (action.rights or action.name) in held}
 
 
 def action_offered(action: Action, target: Any) -> bool:

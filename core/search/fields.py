@@ -314,6 +314,7 @@ class Tags(Field):
     haystack: str = ""
     title: ClassVar[str] = "tag"
     operators: ClassVar[tuple[str, ...]] = (":", "=", "!=", "~")
+    dear: ClassVar[bool] = True
     _EACH: ClassVar[str] = "EXISTS (SELECT 1 FROM jsonb_each_text({0}) AS tag(k, v) WHERE %s)"
 
     def match(self, value: Value, *, exact: bool, context: SearchContext) -> Q:

@@ -106,6 +106,7 @@ class Field:
 
     title: ClassVar[str] = "value"
     operators: ClassVar[tuple[str, ...]] = (":", "=", "!=")
+    dear: ClassVar[bool] = False  # costs several times what comparing a text does: of an AND it is asked last
 
     def describe(self) -> str:
         """What kind of value it takes, in a word or two."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial, reduce
+from operator import and_
 
 from django.db.models import Q
 
@@ -56,15 +58,19 @@ def _compile(node: Node, spec: SearchSpec, context: SearchContext) -> Q:
     if isinstance(node, Not):
         return ~_compile(node.node, spec, context)
     if isinstance(node, And):
-        result = _compile(node.nodes[0], spec, context)
-        for inner in node.nodes[1:]:
-            result &= _compile(inner, spec, context)
-        return result
+        found = [_compile(inner, spec, context) for inner in sorted(node.nodes, key=partial(_is_dear, spec=spec))]
+        return reduce(and_, found)
     if isinstance(node, Or):
         return any_q(_compile(inner, spec, context) for inner in node.nodes)
     if isinstance(node, All):
         return EVERYTHING
     raise TypeError(f"{type(node).__name__} is no part of a search.")
+
+
+def _is_dear(node: Node, spec: SearchSpec) -> bool:
+    """PostgreSQL, to whom all comparisons cost the same, asks them in the order they are written."""
+    place = spec.find(node.key) if isinstance(node, Term) and node.key else None
+    return place is not None and place.dear
 
 
 def _term(term: Term, spec: SearchSpec, context: SearchContext) -> Q:

@@ -66,6 +66,8 @@ def test_a_policy_means_the_same_in_sql_and_in_python(rows: Rows, actor: Actor, 
             assert by_python == {row.pk for row in of_kind if shuffled.decide(row, right).allowed}
             if by_python:
                 assert policy.somewhere(model, right)
+        for row in of_kind:
+            assert list(policy.allowed(row, rights)) == [right for right in rights if policy.decide(row, right).allowed]
 
 
 def seen(actor: Actor, model: type[Any]) -> set[str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
+from core import listing
 from core.actions import perform
 from core.actor import Actor
 from core.models import Event, Job
@@ -47,6 +52,25 @@ def test_the_machines_of_a_cloud_are_paged_by_cursor(api: APIClient, cloud: Clou
         if cursor is None:
             break
     assert len(seen) == len(set(seen)) == Machine.objects.count() == body["meta"]["total"]
+
+
+def test_a_guessed_total_goes_with_the_cursor_of_its_own_search(api: APIClient, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing.count, "__defaults__", (10,))
+
+    def page(**asked: Any) -> dict[str, Any]:
+        answer = api.get("/api/v2/machines", {"limit": 5, "sort": "name", **asked})
+        assert answer.status_code == 200, answer.json()
+        meta: dict[str, Any] = answer.json()["meta"]
+        return meta
+
+    first = page(search="name:*")
+    assert first["total_is_estimate"] and first["total"] > 10
+    with CaptureQueriesContext(connection) as captured:
+        second = page(search="name:*", cursor=first["next"])
+    assert (second["total"], second["total_is_estimate"]) == (first["total"], True)
+    assert not any("COUNT(" in query["sql"] for query in captured.captured_queries), "guessed anew"
+    few = page(search="name:* name:zzz", cursor=first["next"])
+    assert few["total"] == 0 and "total_is_estimate" not in few
 
 
 def test_a_stop_answers_with_a_job(api: APIClient, cloud: Cloud) -> None:
