@@ -27,6 +27,7 @@ def main() -> None:
         from clouds.polling import poll_once
         from core.actions import perform
         from core.actor import Actor
+        from mist.roles import settle
 
         owner = harness.make_owner()
         perform(owner, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": N, "seed": 1}})
@@ -47,7 +48,7 @@ def main() -> None:
         )
         team.members.add(user)
         api = APIClient()
-        harness.freeze()
+        settle()  # as `manage.py up` does
 
         def get(**params: Any) -> dict[str, Any]:
             actor = Actor(org_id=owner.org_id, user_id=user.pk, email=user.email)  # as each request has its own

@@ -6,7 +6,6 @@ is missed; `make bench` runs all.
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import sys
@@ -72,12 +71,6 @@ def make_owner(name: str = "bench") -> Actor:
     Membership.objects.create(org=org, user=user)
     Team.objects.create(org=org, name="Owners", is_owners=True).members.add(user)
     return Actor(org_id=org.pk, user_id=user.pk, is_admin=True, email=user.email)
-
-
-def freeze() -> None:
-    """As `manage.py up` does before it serves: what stands in memory now (here the world the benchmark made) is not collected again."""
-    gc.collect()
-    gc.freeze()
 
 
 def timed(function: Callable[[], Any], *, times: int = 1) -> list[float]:

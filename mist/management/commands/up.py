@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import http.client
 import json
 import logging
@@ -67,8 +66,7 @@ class Command(BaseCommand):
             _start_stores(supervisor)
         web_config = roles.web_config() if serves else None
         roles.preload()
-        gc.collect()
-        gc.freeze()  # what is here now is never looked at again, so that its pages stay shared
+        roles.settle()
         admin = supervisor.once("setup", _set_up)
         if listener is not None and web_config is not None:
             supervisor.start(Fork("web", partial(roles.web, config=web_config, listener=listener), beats=True))
