@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from core.actor import Actor
 from core.models import Event, Job
 from frontend import words
 from frontend.progress import with_progress
+from frontend.story import changes, diff, facts, people_in
 from machines.models import Machine, Session
 
 
@@ -123,7 +123,9 @@ def with_duration(sessions: list[Session]) -> list[Session]:
 def event_rows(events: Sequence[Event]) -> list[Event]:
     """Events with `who`: the name of the actor, or what acted."""
     ids = {event.actor_id for event in events if event.actor_id}
+    ids |= {pk for event in events for pk in people_in(event)}
     people = {user.pk: user for user in User.objects.filter(pk__in=ids)} if ids else {}
+    names = {pk.hex: person.full_name for pk, person in people.items()}
     for event in events:
         extra: Any = event
         person = people.get(event.actor_id) if event.actor_id else None
@@ -132,7 +134,7 @@ def event_rows(events: Sequence[Event]) -> list[Event]:
         extra.verb, _dot, extra.outcome = event.type.rpartition(".")
         extra.of, extra.did = (f"{extra.verb.partition('.')[0]}.", extra.verb.partition(".")[2]) if "." in extra.verb else ("", extra.verb)
         extra.label = words.event_label(event.type)
-        extra.lines = diff(event)
+        extra.lines, extra.change = diff(event, names), changes(event, names)
         extra.via_short = event.via.partition(":")[0]
         extra.why = event.detail.get("reason") or event.detail.get("error") or ""
     return list(events)
@@ -153,48 +155,5 @@ def with_story(actor: Actor, events: list[Event]) -> list[Event]:
         extra.address, extra.su_by = about.get("address", ""), about.get("su_by", "")
         extra.subject = about.get("subject", "")
         extra.cloud_name = clouds.get(event.cloud_id, "") if event.via.startswith("poll") else ""
-        extra.summary = changes(event) or extra.why or _facts(event.detail)
+        extra.summary = (event.before and extra.change) or extra.why or facts(event) or extra.change
     return events
-
-
-def changes(event: Event) -> str:
-    """Before and after in a line: “size: small → large · tags.env: dev”."""
-    found = []
-    for key, was, now in _pairs(event.before or {}, event.after or {}):
-        told = [_plain(value) for value in (was, now) if value not in EMPTY and not isinstance(value, dict)]
-        if told:
-            found.append(f"{key}: {' → '.join(told)}{' → –' if now in EMPTY else ''}")
-    return " · ".join(found[:3])
-
-
-def _facts(detail: Mapping[str, Any]) -> str:
-    return " · ".join(f"{key}: {_plain(value)}" for key, value in list(detail.items())[:2] if value not in EMPTY)
-
-
-def diff(event: Event) -> list[tuple[str, str]]:
-    """Before and after as lines: ("r", "- size: small"), ("a", "+ size: large")."""
-    lines = []
-    for key, was, now in _pairs(event.before or {}, event.after or {}):
-        lines += [("r", f"- {key}: {_plain(was)}")] if was is not MISSING else []
-        lines += [("a", f"+ {key}: {_plain(now)}")] if now is not MISSING else []
-    return lines
-
-
-MISSING = object()
-EMPTY = (MISSING, None, "", [], {})
-
-
-def _pairs(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(key, was, is now) of what differs, MISSING where one has it not; of tags only those that differ, as `tags.env`."""
-    for key in sorted({*before, *after}):
-        was, now = before.get(key, MISSING), after.get(key, MISSING)
-        if was == now:
-            continue
-        if isinstance(was, dict) and isinstance(now, dict):
-            yield from _pairs(was, now, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", was, now
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

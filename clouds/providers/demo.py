@@ -49,7 +49,7 @@ _CALLS = {"start": 20, "stop": 10, "reboot": 30, "power_cycle": 25, "suspend": 1
 class Demo(Provider):
     """`clock`: seconds since 1970, replaceable: tests need not wait for a machine to stop."""
 
-    name, title, tile, category = "demo", "Demo cloud", "DEM", "other"
+    name, title, tile, category = "demo", "Demo cloud", "dm", "other"
     aliases = ("simulated",)
     doc = "A simulated cloud: no account is needed and nothing is real. Acts change only this installation's own copy of it."
     credential_fields = (

@@ -55,7 +55,7 @@ Row = dict[str, Any]
 class Docker(Provider):
     """One engine, its containers, images, networks and volumes. A container's labels cannot change, so they are no tags."""
 
-    name, title, tile, category = "docker", "Docker", "DOC", "container-host"
+    name, title, tile, category = "docker", "Docker", "dk", "container-host"
     doc = (
         "The address of a Docker Engine that listens with TLS (dockerd --tlsverify -H tcp://…), and a client certificate with its key. "
         "unix:///var/run/docker.sock reaches the engine on this machine; only an installation admin may add it."

@@ -12,12 +12,19 @@ const out = join(front, "static", "build");
 const lucide = join(dirname(createRequire(import.meta.url).resolve("lucide-static/package.json")), "icons");
 const watch = process.argv.includes("--watch");
 
-/* The dark tokens are written once, for data-theme="dark"; theme "system" gets the same block behind the media query. */
+/* The dark tokens are written once, for data-theme="dark"; theme "system" gets the same block behind the media query.
+   A token that no style, script or template names yet stays out of what is sent. */
 const themes = {
   name: "themes",
   setup(build) {
     build.onLoad({ filter: /tokens\.css$/ }, async ({ path }) => {
-      const text = await readFile(path, "utf8");
+      const written = await readFile(path, "utf8");
+      let named = written;
+      for (const [folder, ending] of [[join(here, "src"), /(?<!tokens)\.(css|js)$/], [join(front, "templates"), /\.html$/]]) {
+        for await (const file of files(folder, ending)) named += await readFile(file, "utf8");
+      }
+      const used = new Set([...named.matchAll(/var\((--[a-z0-9-]+)/g)].map((match) => match[1]));
+      const text = written.replace(/(--[a-z0-9-]+):[^;]+;/g, (whole, name) => (used.has(name) ? whole : ""));
       const dark = /\[data-theme="dark"\] (\{[^}]*\})/.exec(text);
       if (!dark) throw new Error("tokens.css: no [data-theme=\"dark\"] block");
       return { contents: `${text}\n@media (prefers-color-scheme: dark) { [data-theme="system"] ${dark[1]} }\n`, loader: "css" };

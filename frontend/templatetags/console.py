@@ -300,9 +300,18 @@ def age(at: datetime | None) -> str:
 
 
 @register.filter
+def left(at: datetime) -> str:
+    """How long until then, to the nearest of its largest unit: 3 d, 5 h, 20 min."""
+    seconds = max(0.0, (at - timezone.now()).total_seconds())
+    if seconds >= 1.5 * 86400:
+        return f"{seconds / 86400:,.0f} d"
+    return f"{seconds / 3600:.0f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
+
+
+@register.filter
 def seconds(value: float | None) -> str:
-    """A duration in words: 0.4 s, 27 s, 3 min, 2 h."""
-    if value is None:
+    """A duration in words: 0.4 s, 27 s, 3 min, 2 h. One too short to tell has none."""
+    if value is None or value < 0.05:
         return ""
     if value < 10:
         return f"{value:.1f} s"

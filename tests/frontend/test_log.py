@@ -20,7 +20,7 @@ from core.actions import perform
 from core.models import Event
 from frontend import timeline
 from frontend.facets import _toggled, facets
-from frontend.rows import changes, diff
+from frontend.story import changes, diff, facts, people_in
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import Place, actor_for, add_user, machine, run_jobs, signed_in
 
@@ -176,16 +176,38 @@ def test_a_row_says_what_changed_how_long_it_took_and_from_where(place: Place) -
     [
         ({"size": "small"}, {"size": "large"}, "size: small → large", ["- size: small", "+ size: large"]),
         ({"tags": {"a": "1", "b": "2"}}, {"tags": {"a": "1", "c": "3"}}, "tags.b: 2 → – · tags.c: 3", ["- tags.b: 2", "+ tags.c: 3"]),
-        (None, {"name": "x", "limits": [], "scope": ""}, "name: x", ["+ limits: []", "+ name: x", "+ scope: "]),
-        ({"owner": "maya"}, {"owner": None}, "owner: maya → –", ["- owner: maya", "+ owner: null"]),
+        (None, {"id": "f" * 32, "name": "x", "limits": [], "scope": "all"}, "scope: all", ["+ scope: all"]),
+        ({"owner": "maya"}, {"owner": None}, "owner: maya → –", ["- owner: maya"]),
+        ({"owner_id": None}, {"owner_id": "ab" * 16}, "owner: Priya Raman", ["+ owner: Priya Raman"]),
+        (
+            {"expires_at": None},
+            {"expires_at": "2026-12-02T23:53:45.966017+00:00"},
+            "expires_at: 2 Dec 2026 23:53 UTC",
+            ["+ expires_at: 2 Dec 2026 23:53 UTC"],
+        ),
         ({"a": {"b": 1}}, {"a": 2}, "a: 2", ['- a: {"b": 1}', "+ a: 2"]),
         ({"same": 1}, {"same": 1}, "", []),
     ],
 )
 def test_what_changed_in_a_line_and_in_lines(before: Any, after: Any, line: str, lines: list[str]) -> None:
     event = Event(before=before, after=after)
-    assert changes(event) == line
-    assert [text for _css, text in diff(event)] == lines
+    names = {"ab" * 16: "Priya Raman"}
+    assert changes(event, names) == line
+    assert [text for _css, text in diff(event, names)] == lines
+    assert {pk.hex for pk in people_in(event)} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("detail", "line"),
+    [
+        ({"params": {"machines": ["f" * 32] * 8, "concurrency": 3}}, "machines: 8 · concurrency: 3"),
+        ({"params": {"name": "web", "provider": "demo", "dry": False}}, "provider: demo"),
+        ({"run": "f" * 32, "exit": 3}, "exit: 3"),
+        ({"params": None}, ""),
+    ],
+)
+def test_what_was_asked_in_a_line_without_ids(detail: Any, line: str) -> None:
+    assert facts(Event(target_name="web", detail=detail)) == line
 
 
 def test_a_queries_count_does_not_grow_with_the_rows(place: Place, django_assert_max_num_queries: Any) -> None:

@@ -57,7 +57,7 @@ class Amazon(Provider):
     """EC2: machines, sizes, images, zones, VPCs, subnets, security groups, EBS volumes and snapshots."""
 
     name, title, aliases = "amazon", "Amazon Web Services", ("aws", "ec2")
-    category, tile = "public", "AWS"
+    category, tile = "public", "aws"
     snapshots_outlive = True  # EBS snapshots are things of their own
     doc = (
         "In the AWS console under IAM, make a user for Mist alone, attach a policy with the EC2 actions it shall have, and create an"

@@ -65,7 +65,7 @@ class Kvm(Provider):
     name, title = "kvm", "KVM"
     aliases = ("libvirt",)
     category = "hypervisor"
-    tile = "KVM"
+    tile = "kvm"
     doc = (
         "Hosts with libvirt (virsh), qemu-img and genisoimage that a key opens over SSH, as root or as a user who may use "
         "libvirt and write where the images are."

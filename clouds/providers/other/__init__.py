@@ -40,7 +40,7 @@ class Other(Provider):
     name, title = "other", "Other servers"
     aliases = ("ssh", "bare_metal")
     category = "other"
-    tile = "SSH"
+    tile = "ssh"
     doc = "Any host with an address. With a key that may log in, Mist also reads what it is and can reboot it."
     credential_fields = (
         Field(

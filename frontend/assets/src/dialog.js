@@ -16,6 +16,7 @@ async function open(url, invoker, body) {
   box.innerHTML = text;
   window.htmx.process(box);
   box.addEventListener("close", () => invoker?.isConnected && invoker.focus(), { once: true });
+  for (const line of box.querySelectorAll("[data-when]")) line.hidden = !document.querySelector(line.dataset.when); // keys of this page
   box.showModal();
   const title = box.querySelector("h2[id]");
   if (title) box.setAttribute("aria-labelledby", title.id);
@@ -63,6 +64,7 @@ document.addEventListener("htmx:after:request", (event) => {
 document.addEventListener("htmx:after:swap", () => {
   const box = dialog();
   if (!box || box.open || !box.querySelector("form")) return;
+  for (const line of box.querySelectorAll("[data-when]")) line.hidden = !document.querySelector(line.dataset.when); // keys of this page
   box.showModal();
   (box.querySelector("[autofocus], input:not([type=hidden])") ?? box).focus();
 });
