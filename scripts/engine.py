@@ -64,20 +64,32 @@ class Conductor:
 
     async def _wave(self, hosts: Sequence[RunHost], find: Callable[[Sequence[RunHost]], list[Reach]]) -> None:
         slots = asyncio.Semaphore(self.run.concurrency)
-        for start in range(0, len(hosts), AHEAD):
-            batch = hosts[start : start + AHEAD]
-            ways = [] if self.stopped else await self.desk.ask(find, batch)
-            for index, host in enumerate(batch):
-                await slots.acquire()
-                if self.stopped or not ways:
-                    slots.release()
-                    self._not_begun(host)
-                    continue
-                task = asyncio.create_task(self._one(host, ways[index], slots))
-                self.tasks.add(task)
-                task.add_done_callback(self.tasks.discard)
+        batches = [hosts[start : start + AHEAD] for start in range(0, len(hosts), AHEAD)]
+        asked = [self._ask(find, batch) for batch in batches[:1]]
+        try:
+            for number, batch in enumerate(batches, start=1):
+                ways = await asked.pop()
+                asked += [self._ask(find, later) for later in batches[number : number + 1]]  # while these are at work
+                for index, host in enumerate(batch):
+                    await slots.acquire()
+                    if self.stopped or not ways:
+                        slots.release()
+                        self._not_begun(host)
+                        continue
+                    task = asyncio.create_task(self._one(host, ways[index], slots))
+                    self.tasks.add(task)
+                    task.add_done_callback(self.tasks.discard)
+        finally:
+            for unread in asked:
+                unread.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks)
+
+    def _ask(self, find: Callable[[Sequence[RunHost]], list[Reach]], batch: Sequence[RunHost]) -> asyncio.Task[list[Reach]]:
+        async def ask() -> list[Reach]:
+            return [] if self.stopped else await self.desk.ask(find, batch)
+
+        return asyncio.create_task(ask())
 
     def _not_begun(self, host: RunHost) -> None:
         if self.stopped == "cancelled":

@@ -134,7 +134,7 @@ class Output:
         self.host_id, self.began, self.cap = host_id, began, cap
         self.size = self.seen = self.dropped = 0
         self.last_line = ""
-        self.names = re.compile(b"|".join(re.escape(n.encode()) for n in sorted(names, key=len, reverse=True))) if names else None
+        self.names = [name.encode() for name in sorted(names, key=len, reverse=True)]
         self._maskers = {STDOUT: Masker(secrets), STDERR: Masker(secrets)} if secrets else {}
         self._sums: dict[int, Any] = {}
         self._alike, self._alike_left = hashlib.sha256(), ALIKE_MOST
@@ -195,8 +195,8 @@ class Output:
         if not line.strip():
             return
         self.last_line = line[:400].decode(errors="replace")
-        if self.names is not None:
-            line = self.names.sub(b"@", line)
+        for name in self.names:
+            line = line.replace(name, b"@")
         self._alike.update(b"%d%s\n" % (stream, b" ".join(_ALIKE.sub(b"#", line).split())))
 
     @property

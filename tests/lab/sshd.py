@@ -61,6 +61,11 @@ class Sshd:
     def public_host_key(self) -> str:
         return public_line(self.host_key)
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def start(self) -> None:
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
