@@ -11,8 +11,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.functional import cached_property
 
-from clouds.providers import all_providers
+from clouds.providers import Provider, all_providers
 from core.models import Resource, ResourceQuerySet
 from core.search import (
     RESOURCE_ALIASES,
@@ -54,6 +55,11 @@ class Cloud(Resource):
     enabled = models.BooleanField(default=True)
     features = models.JSONField(default=dict)  # {compute, dns, container, objectstorage}
     extra = models.JSONField(default=dict)
+
+    @cached_property
+    def driver(self) -> type[Provider] | None:
+        """The class that speaks to it; None where this installation has it no more."""
+        return all_providers().get(self.provider)
 
     search = SearchSpec(
         kind="cloud",

@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from clouds.models import Size
-from clouds.providers import all_providers
 from clouds.providers.base import Field
 from core.actions import Action, actions_of, allowed, get
 from core.actor import Actor
@@ -99,7 +98,7 @@ def names_of(model: type[Any]) -> set[str]:
 
 
 def _size_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
-    provider = all_providers().get(machine.cloud.provider) if machine else None
+    provider = machine.cloud.driver if machine else None
     if machine is None or provider is None or provider.custom_size:
         return (
             Field(name="cores", label=_("Cores"), kind="integer", minimum=1, default=_whole(machine.cores) if machine else None),

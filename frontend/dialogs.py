@@ -91,7 +91,7 @@ def _of_volume(volume: Volume) -> Fate:
 
 
 def _of_snapshots(machine: Machine, count: int) -> Fate:
-    known = acts.all_providers().get(machine.cloud.provider)
+    known = machine.cloud.driver
     if known is not None and known.snapshots_outlive:
         return Fate(text=ngettext("%(n)d snapshot kept", "%(n)d snapshots kept", count) % {"n": count})
     return Fate(text=ngettext("%(n)d snapshot lost", "%(n)d snapshots lost", count) % {"n": count}, lost=True)

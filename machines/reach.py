@@ -23,7 +23,6 @@ from django.utils import timezone
 
 from clouds import addresses
 from clouds.connection import connect
-from clouds.providers import all_providers
 from core import vault
 from core.actor import Actor
 from core.errors import AuthFailed, Failed, HostKeyChanged, MistError, Rejected, Unavailable
@@ -170,7 +169,7 @@ class Reach:
     @property
     def _may_be_told(self) -> bool:
         """Does its cloud pass on what it printed on its console?"""
-        cls = all_providers().get(self.machine.cloud.provider)
+        cls = self.machine.cloud.driver
         return bool(self.machine.external_id) and cls is not None and cls.supports("host_fingerprints")
 
     def _told(self, actor: Actor) -> Collection[str]:

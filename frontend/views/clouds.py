@@ -184,7 +184,7 @@ class OneCloud(CloudForm):
         return cloud_rows(self.actor, Cloud.objects.filter(pk=found.pk))[0]
 
     def show(self, cloud: Any, *, error: MistError | None = None, typed: dict[str, Any] | None = None) -> HttpResponse:
-        cls = all_providers().get(cloud.provider)
+        cls = cloud.driver
         wrong: dict[str, Any] = error.fields if isinstance(error, Invalid) else {}
         by_field = wrong["credentials"] if isinstance(wrong.get("credentials"), dict) else {}
         recent = Event.objects.visible_to(self.actor).filter(cloud_id=cloud.pk, target_kind="cloud").order_by("-at", "-id")[:10]
@@ -233,7 +233,7 @@ class CloudActView(OneCloud):
 
     def post(self, request: HttpRequest, identity: str, verb: str) -> HttpResponse:
         cloud = self.cloud(identity)
-        cls = all_providers().get(cloud.provider)
+        cls = cloud.driver
         path = f"{self.frame.base}/clouds/{cloud.pk.hex}"
         if verb == "rotate" and cls:
             typed = self.typed(cls)

@@ -9,20 +9,12 @@ from clouds.connection import connect
 from clouds.providers import provider
 from clouds.providers.base import Provider
 from core.actions import Action, Call
-from core.errors import Already, Conflict, Gone, NotFound, NotSupported
+from core.errors import Already, Conflict, Gone, NotSupported
 from machines.models import Machine
 
 S = Machine.State
 ALIVE = frozenset(S.values) - {S.TERMINATED, S.CREATING}
 STABLE = frozenset({S.RUNNING, S.STOPPED, S.SUSPENDED, S.PAUSED})  # a snapshot of it means something
-
-
-def provider_of(machine: Machine) -> type[Provider] | None:
-    """The class of its cloud's provider; None where this installation has it no more."""
-    try:
-        return provider(machine.cloud.provider)
-    except NotFound:
-        return None
 
 
 class MachineAction(Action):
@@ -36,7 +28,7 @@ class MachineAction(Action):
 
     def offered(self, machine: Machine) -> bool:
         """Can this machine's provider do that at all?"""
-        cls = provider_of(machine)
+        cls = machine.cloud.driver
         return cls is not None and (not self.provider_method or cls.supports(self.provider_method))
 
     def reason(self, machine: Machine) -> str | None:
@@ -54,7 +46,7 @@ class MachineAction(Action):
         return None
 
     def allowed_states(self, machine: Machine) -> frozenset[str]:
-        cls = provider_of(machine)
+        cls = machine.cloud.driver
         return frozenset((cls.verb_states if cls else {}).get(self.name, self.states))
 
     def check(self, call: Call) -> None:

@@ -13,7 +13,7 @@ from clouds.providers.base import Provider
 from core.actions import Call, register
 from core.errors import Conflict, Gone, Invalid
 from core.params import NameField, ResourceField
-from machines.actions.base import ALIVE, STABLE, MachineAction, S, provider_of
+from machines.actions.base import ALIVE, STABLE, MachineAction, S
 from machines.models import Machine
 
 
@@ -99,7 +99,7 @@ class Resize(MachineAction):
 
     def check(self, call: Call) -> None:
         super().check(call)
-        size, cls = call.params.get("size"), provider_of(call.target)
+        size, cls = call.params.get("size"), call.target.cloud.driver
         if cls is not None and not cls.custom_size and size is None:
             raise Invalid(fields={"size": ["This is needed."]})
         if size is None and not ({"cores", "ram_mib"} & call.params.keys()):
@@ -188,7 +188,7 @@ class Destroy(MachineAction):
 
 def snapshot_first(machine: Machine) -> str | None:
     """Why no snapshot of it can be taken before it is destroyed; None: one can."""
-    cls = provider_of(machine)
+    cls = machine.cloud.driver
     if cls is None or not (cls.snapshots_outlive and cls.supports("create_snapshot")):
         return "Its cloud keeps no snapshots of machines that are gone."
     states = cls.verb_states.get("create_snapshot", STABLE)

@@ -19,7 +19,7 @@ from core.actor import Actor
 from core.errors import Conflict, Invalid, Refused
 from core.params import FutureField, KindField, clean_text
 from core.tags import TagParams, retag
-from machines.actions.base import MachineAction, provider_of
+from machines.actions.base import MachineAction
 from machines.models import Machine
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class SetExpiration(Action):
     def run(self, call: Call) -> None:
         machine, p = call.target, call.params
         if p["date"] is not None:
-            cls = provider_of(machine)
+            cls = machine.cloud.driver
             if cls is not None and not cls.supports(f"{p['action']}_machine"):
                 raise Invalid(fields={"action": [f"{cls.title} cannot {p['action']} machines."]})
         machine.expires_at = p["date"]

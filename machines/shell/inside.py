@@ -11,7 +11,6 @@ from clouds.connection import connect
 from clouds.providers.base import Provider
 from core.errors import MistError
 from core.hub import hop
-from machines.actions.base import provider_of
 from machines.models import Machine
 from machines.shell.lines import Asked, Line, Sink, Way, add
 
@@ -128,7 +127,7 @@ def _call(asked: Asked, name: str, args: tuple[Any, ...]) -> Any:
 
 def leads_to(machine: Machine) -> bool:
     """A running thing whose cloud opens terminals in it."""
-    cls = provider_of(machine)
+    cls = machine.cloud.driver
     return machine.type == Machine.Type.CONTAINER and cls is not None and cls.supports("create_terminal")
 
 
