@@ -98,9 +98,11 @@ class AccountAdapter(DefaultAccountAdapter):
         return answer
 
     def logout(self, request: HttpRequest) -> None:
-        if request.user.is_authenticated:
-            tell(actor_in(request), "session.delete.succeeded", request.user)
+        user = request.user
+        actor = actor_in(request)
         super().logout(request)
+        if user.is_authenticated:  # told when it has ended: live sockets are asked at once
+            tell(actor, "session.delete.succeeded", user)
 
     def set_password(self, user: User, password: str) -> None:
         user.must_change_password = False

@@ -9,19 +9,25 @@ from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
+from allauth.usersessions.models import UserSession
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef, Q
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import PermissionDenied
 
 from accounts.credentials import TOKEN_PREFIX, check_address, digest_of, tell
 from accounts.models import Membership, Organization, Token, User
-from accounts.rules import COLUMNS, Rules
+from accounts.rules import COLUMNS, Rules, with_second_step
 from accounts.statements import load_policies
+from core import events
 from core.actions import rights_source
 from core.actor import Actor, new_request_id
-from core.errors import Denied, NotFound, Unauthenticated
+from core.errors import Denied, NotFound, Refused, Unauthenticated
+from core.hub import Held
 
 USED_EVERY = timedelta(minutes=1)  # `last_used_at` is written no more often
 BAD_TOKEN = "This token is not valid any more. Make another."  # noqa: S105
@@ -238,27 +244,71 @@ def todays_rights(actor: Actor) -> Actor:
     return replace(actor, email=user.email, is_admin=user.is_superuser, read_only=read_only, cache={})
 
 
-def rights_of_all(actors: list[Actor]) -> list[Actor | None]:
-    """`todays_rights` of many, their policies with them, in six queries; None for who may not act any more. For live sockets."""
-    users = {user.pk: user for user in User.objects.filter(pk__in={a.user_id for a in actors}, is_active=True)}
-    members = set(Membership.objects.filter(user__in=users, org__in={a.org_id for a in actors}).values_list("org_id", "user_id"))
-    tokens = {token.pk: token for token in Token.objects.filter(pk__in={a.token_id for a in actors if a.token_id})}
-    admins = set(
-        User.objects.filter(pk__in={a.su_by for a in actors if a.su_by}, is_active=True, is_superuser=True).values_list("pk", flat=True)
-    )
-    now, found = timezone.now(), []
-    for actor in actors:
-        user, token = users.get(actor.user_id), tokens.get(actor.token_id)
-        holds = user is not None and (actor.org_id, actor.user_id) in members and (actor.su_by is None or actor.su_by in admins)
-        if actor.token_id is not None:
-            holds = holds and token is not None and not _why_not(token, user, now, is_member=True)
-        read_only = token.scope == Token.Scope.READ if token is not None else actor.read_only
-        found.append(replace(actor, email=user.email, is_admin=user.is_superuser, read_only=read_only, cache={}) if holds else None)
-    policies = load_policies({(a.org_id, a.user_id) for a in found if a is not None and a.org_id and a.user_id})
+events.about_rights("user", "org", "member", "team", "token")
+
+
+def rights_of_all(held: list[Held]) -> list[Actor | Refused]:
+    """For live sockets, in some eight queries: each with the rights of now and their policies, or why they may look no more."""
+    known, found = _Known(held), []
+    for one in held:
+        try:
+            found.append(known.again(one))
+        except Refused as refusal:
+            found.append(refusal)
+    policies = load_policies({(a.org_id, a.user_id) for a in found if isinstance(a, Actor) and a.org_id and a.user_id})
     for actor in found:
-        if actor is not None:
+        if isinstance(actor, Actor):
             actor.cache["policy"] = policies[actor.org_id, actor.user_id]
     return found
+
+
+class _Known:
+    """What the database says of many who listen, read at once. `again` asks of each what `session_actor` and `token_actor` ask."""
+
+    def __init__(self, held: list[Held]) -> None:
+        actors, keys = [one.actor for one in held], {one.session_key for one in held if one.session_key}
+        self.now = timezone.now()
+        self.users = User.objects.in_bulk({a.user_id for a in actors} | {a.su_by for a in actors if a.su_by})
+        members = Membership.objects.filter(user__in=self.users, org__in={a.org_id for a in actors}).select_related("org")
+        self.rules = {(row.org_id, row.user_id): Rules.of(row.org) for row in members}
+        self.tokens = Token.objects.in_bulk({a.token_id for a in actors if a.token_id})
+        self.sessions = {row.pk: row.get_decoded() for row in Session.objects.filter(pk__in=keys, expire_date__gt=self.now)}
+        asked = self.rules.values()
+        self.with_step = with_second_step({a.user_id for a in actors}) if any(r.require_second_step for r in asked) else set()
+        begun = UserSession.objects.filter(session_key__in=keys).values_list("session_key", "created_at")
+        self.begun = dict(begun) if any(r.session_hours for r in asked) else {}
+
+    def again(self, one: Held) -> Actor:
+        """Raises: Unauthenticated, Denied."""
+        actor, user = one.actor, self.users.get(one.actor.user_id)
+        rules = self.rules.get((actor.org_id, actor.user_id))
+        if user is None or not user.is_active or rules is None:
+            raise Unauthenticated("You are not in this organization any more.", code="actor_gone")
+        read_only = actor.read_only
+        if actor.token_id is not None:
+            token = self.tokens.get(actor.token_id)
+            if token is None or _why_not(token, user, self.now, is_member=True):
+                raise Unauthenticated(BAD_TOKEN, code="bad_token")
+            read_only = token.scope == Token.Scope.READ
+        elif user.must_change_password or (one.session_key and not _is_session_of(self.sessions.get(one.session_key), user)):
+            raise Unauthenticated("Your session has ended. Sign in again.", code="session_ended")
+        check_address(user, actor.address)
+        if actor.su_by is None:
+            rules.obey(user.pk, actor.address, one.session_key, has_step=self.with_step.__contains__, is_old=self._is_old)
+        elif not ((admin := self.users.get(actor.su_by)) and admin.is_active and admin.is_superuser):
+            raise Unauthenticated("Whoever acts here as somebody else may not any more.", code="actor_gone")
+        return replace(actor, email=user.email, is_admin=user.is_superuser, read_only=read_only, cache={})
+
+    def _is_old(self, session_key: str, age: timedelta) -> bool:
+        return session_key in self.begun and self.begun[session_key] < self.now - age
+
+
+def _is_session_of(data: Mapping[str, Any] | None, user: User) -> bool:
+    """Does a session's content still sign this person in? One begun with a former password does not."""
+    if data is None or data.get(SESSION_KEY) != str(user.pk):
+        return False
+    hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
+    return any(constant_time_compare(data.get(HASH_SESSION_KEY, ""), one) for one in hashes)
 
 
 def org_named(actor: Actor, wanted: str) -> Organization:

@@ -130,9 +130,10 @@ def sign_in(request: Any, user: User) -> UserSession:
 
 
 def sign_out(request: Any) -> None:
-    tell(_me(request, request.user), "session.delete.succeeded", request.user)
+    me, user = _me(request, request.user), request.user
     UserSession.objects.filter(session_key=request.session.session_key).delete()
     logout(request)
+    tell(me, "session.delete.succeeded", user)
 
 
 def session_id(session: UserSession) -> str:

@@ -49,6 +49,19 @@ def identifies(function: Identify) -> Identify:
     return function
 
 
+def in_short(reason: str) -> str:
+    """As much of it as a close frame holds."""
+    return reason.encode()[:120].decode(errors="ignore")
+
+
+def session_of(scope: Mapping[str, Any], actor: Actor) -> str:
+    """The key of the session that the actor opened this socket with; "": another way."""
+    session, user = scope.get("session"), scope.get("user")
+    if session is None or user is None or user.pk != actor.user_id or actor.token_id is not None:
+        return ""
+    return session.session_key or ""
+
+
 class ActorConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """A socket of somebody: identified, throttled, ended when the right to look ends, planned to reconnect.
 
@@ -66,13 +79,11 @@ class ActorConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             actor = await hop(_identify[0], self.scope)
             if actor.org_id is None:
                 raise Unauthenticated("You are in no organization.")
-            session = self.scope.get("session")
-            by_session = actor.token_id is None and session is not None
-            self.reader = await hub().join(actor, session_key=(session.session_key or "") if by_session else "")
+            self.reader = await hub().join(actor, session_key=session_of(self.scope, actor))
         except TooMany as refusal:
-            await self.close(1013, refusal.detail)
+            await self.close(1013, in_short(refusal.detail))
         except Refused as refusal:
-            await self.close(4401, refusal.detail)
+            await self.close(4401, in_short(refusal.detail))
         else:
             self._tasks = [asyncio.create_task(self._forward()), asyncio.create_task(self._expire())]
 
@@ -116,7 +127,7 @@ class ActorConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _forward(self) -> None:
         async for notes in self.reader:
             await self.on_notes(notes)
-        await self.close(4401, self.reader.ended)
+        await self.close(4401, in_short(self.reader.ended))
 
     async def _expire(self) -> None:
         await asyncio.sleep(LIFE_S * random.uniform(0.9, 1.1))  # noqa: S311 - so that not all come back at once

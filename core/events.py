@@ -127,11 +127,21 @@ def build(
     return event
 
 
+_about_rights: set[str] = set()
+
+
+def about_rights(*kinds: str) -> None:
+    """accounts says what it is that facts are about after which somebody may look no more: live sockets are asked again at once."""
+    _about_rights.update(kinds)
+
+
 def record(kind_of_fact: str, actor: Actor, **facts: Any) -> Event:
     """Append one event and tell who watches. Takes what `build` takes."""
     event = build(kind_of_fact, actor, **facts)
     event.save(force_insert=True)
     live.changed(event.org_id, "event", [event.pk])
+    if event.target_kind in _about_rights and event.type.endswith(".succeeded") and ".create." not in event.type:
+        live.rights_changed()
     return event
 
 

@@ -14,6 +14,7 @@ sight (deleted, retagged, no longer matching the search) is told as `gone` to th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import random
@@ -29,9 +30,7 @@ import redis
 from channels.db import DatabaseSyncToAsync
 from django.apps import apps
 from django.conf import settings
-from django.contrib.sessions.models import Session
 from django.db import Error as DatabaseError
-from django.utils import timezone
 from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -47,7 +46,8 @@ T = TypeVar("T")
 
 BLOCK_S = 10
 MERGE_S = 0.05  # what comes within it is looked at together
-RECHECK_S = 5.0  # how long somebody whose rights, token or membership went may go on listening
+RECHECK_S = 5.0  # how long somebody whose rights, session or token went may go on listening where no event told of it
+RECHECK_APART_S = 0.1
 IDS_HELD = 1000  # of one subscription's unread note; more: "read again"
 READERS_MAX = 5000
 SUBSCRIPTIONS_MAX = 50  # of one reader
@@ -76,12 +76,20 @@ class Note:
             self.ids, self.gone = set(), set()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Somebody who listens, to be asked again whether they may. `session_key` "": not by a session."""
+
+    actor: Actor
+    session_key: str
+
+
 @dataclass(eq=False, kw_only=True)
 class _Seat:
     """One actor, however many sockets it has open here."""
 
     actor: Actor
-    session_key: str  # "": not by a session
+    session_key: str
     readers: set[Reader] = field(default_factory=set)
 
 
@@ -139,26 +147,24 @@ def _version(entry: bytes) -> int:
     return int(entry.split(b"-")[0])
 
 
-def _each_again(actors: list[Actor]) -> list[Actor | None]:
-    found: list[Actor | None] = []
-    for actor in actors:
+Recheck = Callable[[list[Held]], list[Actor | Refused]]
+
+
+def _each_again(held: list[Held]) -> list[Actor | Refused]:
+    found: list[Actor | Refused] = []
+    for one in held:
         try:
-            found.append(actions.with_rights(actor))
-        except Refused:
-            found.append(None)
+            found.append(actions.with_rights(one.actor))
+        except Refused as refusal:
+            found.append(refusal)
     return found
 
 
-def _sessions(keys: set[str]) -> set[str]:
-    """Those that still hold."""
-    return set(Session.objects.filter(pk__in=keys, expire_date__gt=timezone.now()).values_list("pk", flat=True))
+_recheck: list[Recheck] = [_each_again]
 
 
-_recheck: list[Callable[[list[Actor]], list[Actor | None]]] = [_each_again]
-
-
-def rechecks(function: Callable[[list[Actor]], list[Actor | None]]) -> Callable[[list[Actor]], list[Actor | None]]:
-    """Decorator: accounts says, in few queries, which of these actors still are who they were; None for those who are not."""
+def rechecks(function: Recheck) -> Recheck:
+    """Decorator: accounts says, in few queries, what each of these may do now, or why they may look no more."""
     _recheck[:] = [function]
     return function
 
@@ -241,6 +247,8 @@ class Hub:
         self._server = ""  # the run id of the Valkey the versions are of
         self._wake_key = f"mist-live:wake:{uuid4().hex}"
         self._woken = "0-0"
+        self._rights = asyncio.Event()  # somebody's have changed
+        self._rights_at = "0-0"
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- readers ---
@@ -250,7 +258,7 @@ class Hub:
         if self._count >= READERS_MAX:
             raise TooMany("This server has as many live readers as it can.", retry_after_s=30)
         self._count += 1
-        key = (actor.org_id, actor.user_id, actor.token_id, actor.su_by, actor.is_system, session_key)
+        key = (actor.org_id, actor.user_id, actor.token_id, actor.su_by, actor.is_system, actor.address, session_key)
         seat = self._seats.setdefault(key, _Seat(actor=actor, session_key=session_key))
         reader = Reader(self, seat)
         seat.readers.add(reader)
@@ -368,11 +376,16 @@ class Hub:
                 self._put(subscription, topic.version, resync=True)
         asked = {live.stream_key(t.scope): t for t in self._topics.values() if t.version is not None}
         streams = {key: f"{topic.version}-0" for key, topic in asked.items()}
-        answer = await client.xread({**streams, self._wake_key: self._woken}, count=200, block=BLOCK_S * 1000)
+        signals = {self._wake_key: self._woken, live.RIGHTS_KEY: self._rights_at}
+        answer = await client.xread({**streams, **signals}, count=200, block=BLOCK_S * 1000)
         told = []
         for key, entries in answer:
             if key.decode() == self._wake_key:
                 self._woken = entries[-1][0].decode()
+                continue
+            if key.decode() == live.RIGHTS_KEY:
+                self._rights_at = entries[-1][0].decode()
+                self._rights.set()
                 continue
             topic = asked[key.decode()]
             batch = _Batch(topic.version or _version(entries[0][0]) - 1)  # 0: the scope's first note ever
@@ -418,10 +431,14 @@ class Hub:
                 self._put(s, batch.version, ids=set(ids), gone=set(gone), resync=batch.resync)
 
     async def _recheck(self) -> None:
-        """End the readers whose person, token or membership is no more; give the others the rights of now."""
+        """End the readers who may look no more; give the others the rights of now. When an event tells of it, and by the clock."""
         while True:
-            await asyncio.sleep(RECHECK_S * random.uniform(0.8, 1.2))  # noqa: S311 - processes need not do it together
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECHECK_S * random.uniform(0.8, 1.2)):  # noqa: S311 - processes need not do it together
+                    await self._rights.wait()
+            self._rights.clear()
             await self.recheck()
+            await asyncio.sleep(RECHECK_APART_S)
 
     async def recheck(self) -> None:
         """Now. Says too what is looked at: the scheduler polls that sooner (core.live.watched)."""
@@ -432,17 +449,16 @@ class Hub:
             pass  # a poll comes later: nothing else is lost
         seats = [seat for seat in self._seats.values() if not seat.actor.is_system]
         try:
-            fresh = await hop(_recheck[0], [replace(seat.actor, cache={}) for seat in seats])
-            live_sessions = await hop(_sessions, {seat.session_key for seat in seats if seat.session_key})
+            fresh = await hop(_recheck[0], [Held(actor=replace(seat.actor, cache={}), session_key=seat.session_key) for seat in seats])
         except DatabaseError as error:
             log.warning("live readers' rights could not be checked (%s): they will be", type(error).__name__)
             return
-        for seat, actor in zip(seats, fresh, strict=True):
-            if actor is None or (seat.session_key and seat.session_key not in live_sessions):
+        for seat, found in zip(seats, fresh, strict=True):
+            if isinstance(found, Refused):
                 for reader in seat.readers:
-                    reader.end("Your access has ended.")
+                    reader.end(found.detail)
             else:
-                seat.actor = actor
+                seat.actor = found
 
 
 def _read_rights(model: Any, search: str, actor: Actor) -> None:

@@ -86,6 +86,24 @@ def watched(kind: str) -> list[UUID]:
         return []
 
 
+RIGHTS_KEY = "mist-live:rights"
+
+
+def rights_changed() -> None:
+    """Who may look where has changed: once it is committed, every hub asks again for all who listen.
+
+    A stream of one entry, for a signal between two reads would be lost. Not told while Valkey is away: hubs ask by the clock too.
+    """
+    transaction.on_commit(_tell_rights, robust=True)
+
+
+def _tell_rights() -> None:
+    try:
+        valkey.client().xadd(RIGHTS_KEY, {"r": ""}, maxlen=1)
+    except (redis.RedisError, OSError) as error:
+        log.warning("Valkey does not answer (%s): live readers' rights are checked by the clock", type(error).__name__)
+
+
 class _Telling:
     """What one transaction has to tell."""
 

@@ -3,7 +3,8 @@
 → binary: `0` input; `1` {"height", "width"}; `2` {"acked": bytes of output drawn since the socket was opened}.
 ← binary: the terminal's bytes. With `?control=1` also text: JSON of who looks, sizes, commands, the end.
 A client that never acks is taken to have drawn what it was sent before a ping that it answered.
-Close codes: 1000 the shell ended, 4403 the ticket opens nothing, 1012 the other process is gone: ask for the shell again, 1011, 1013.
+Close codes: 1000 the shell ended, 4401 sign in again, 4403 the ticket opens nothing, 1012 the other process is gone: ask for the
+shell again, 1011, 1013.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from dataclasses import replace
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 
-from core.errors import MistError, NotFound
-from core.hub import hop
+from core.consumers import in_short, session_of
+from core.errors import MistError, NotFound, TooMany
+from core.hub import Reader, hop, hub
 from machines.shell import tickets, wire
 from machines.shell.holder import facts_of
 
@@ -34,6 +37,8 @@ class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self.accept()
         self._pump_task: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._listener: Reader | None = None
+        self._watch_task: asyncio.Task[None] | None = None
         self._acks = False
         self._sent = self._pinged = 0
         self._pinging: asyncio.Task[None] | None = None
@@ -41,8 +46,15 @@ class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             admission = await hop(tickets.claim, self.scope["url_route"]["kwargs"]["ticket"])
         except (MistError, DatabaseError) as error:
             detail = error.detail if isinstance(error, MistError) else "The database does not answer. Try again in a moment."
-            await self.close(4403 if isinstance(error, NotFound) else 1013, detail[:120])
+            await self.close(4403 if isinstance(error, NotFound) else 1013, in_short(detail))
             return
+        actor = replace(admission.actor, address=(self.scope.get("client") or [""])[0])
+        try:
+            self._listener = await hub().join(actor, session_key=session_of(self.scope, actor))
+        except TooMany as refusal:
+            await self.close(1013, in_short(refusal.detail))
+            return
+        self._watch_task = asyncio.create_task(self._watch(self._listener))
         try:
             self._reader, self._writer = await wire.dial(admission.addresses)
         except OSError:
@@ -72,11 +84,19 @@ class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             pass  # the pump sees it too, and closes
 
     async def disconnect(self, code: int) -> None:
-        for task in (self._pump_task, self._pinging):
+        for task in (self._pump_task, self._pinging, self._watch_task):
             if task is not None:
                 task.cancel()
+        if self._listener is not None:
+            self._listener.leave()
         if self._writer is not None:
             self._writer.close()
+
+    async def _watch(self, listener: Reader) -> None:
+        """It listens to nothing: the hub ends it when its person, session or token may be here no more."""
+        async for _ in listener:
+            pass
+        await self.close(4401, in_short(listener.ended))
 
     async def _pump(self) -> None:
         """From the holder to the client, until either is gone."""
@@ -101,7 +121,7 @@ class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             pass
         finally:
             if self._pump_task is not None and not self._pump_task.cancelling():
-                await self.close(code, reason.encode()[:120].decode(errors="ignore"))
+                await self.close(code, in_short(reason))
 
     async def _show(self, output: list[bytes]) -> None:
         """Everything that came at once is one message."""

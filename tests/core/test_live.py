@@ -14,6 +14,7 @@ import redis
 from channels.db import database_sync_to_async as sync
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import connections, transaction
 
@@ -255,9 +256,10 @@ async def test_a_removed_members_socket_is_closed(actor: Actor, cloud: Cloud, op
 
 async def test_a_socket_ends_with_its_session(actor: Actor, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "RECHECK_S", 0.1)
-    session = SessionStore()
+    user, session = await user_of(actor), SessionStore()
+    session.update({SESSION_KEY: str(user.pk), HASH_SESSION_KEY: user.get_session_auth_hash()})
     await sync(session.create)()
-    socket = await opened(await user_of(actor), actor.org_id, session)
+    socket = await opened(user, actor.org_id, session)
     await asked(socket, {"sub": {"kind": "machine"}})
     assert await socket.receive_nothing(0.3)
     await sync(session.delete)()
