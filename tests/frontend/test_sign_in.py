@@ -13,9 +13,9 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from playwright.sync_api import Page, expect
 
-from accounts.models import User
+from accounts.models import Team, User
 from tests.frontend.browsing import AXE, IN_A_BROWSER, Person
-from tests.frontend.conftest import PASSWORD, Place
+from tests.frontend.conftest import PASSWORD, Place, signed_in
 from tests.frontend.test_every_page import violations
 
 
@@ -170,3 +170,54 @@ class TestInABrowser:
         expect(page.locator(".toast")).to_contain_text("Profile saved")
         owner.refresh_from_db()
         assert owner.first_name == "Anastasia"
+
+    def test_the_end_of_a_session_is_said_over_the_page_and_rows_come_back(
+        self, owner: User, person: Callable[..., Person]
+    ) -> None:
+        one = person(owner)
+        page, org = one.page, owner.orgs.get()
+        team = Team.objects.create(org=org, name="Ops", statements=[{"effect": "allow", "verbs": ["*.read"], "what": {}}] * 2)
+        page.goto(f"/o/here/teams/{team.pk.hex}/policy")
+        one.be_live()
+        page.get_by_role("button", name="Remove this statement").first.click()
+        for number, verbs in enumerate(["machine.start", "machine.stop"]):
+            page.get_by_role("button", name="Add a statement").click()
+            page.get_by_label("Do", exact=True).last.fill(verbs)
+            page.get_by_label("Its members").last.select_option(["allow", "deny"][number])
+        typed = [(field.get_attribute("name"), field.input_value()) for field in page.locator(".list-row input, .list-row select").all()]
+        other = signed_in(owner)
+        for row in other.get("/api/v2/auth/sessions").json()["data"]:
+            if not row["is_current"]:
+                other.delete(f"/api/v2/auth/sessions/{row['id']}")
+        dialog = page.get_by_role("dialog", name="Your session has ended")
+        expect(dialog).to_be_visible(timeout=4_000)
+        expect(page.locator("mist-live")).to_have_attribute("data-state", "ended")
+        if AXE.exists():
+            assert not violations(page)
+        dialog.get_by_role("link", name="Sign in").click()
+        page.get_by_label("E-mail").fill(owner.email)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/policy")
+        expect(page.locator("#resumed")).to_be_visible()
+        found = [(field.get_attribute("name"), field.input_value()) for field in page.locator(".list-row input, .list-row select").all()]
+        assert sorted(found) == sorted(typed)
+        assert [value for name, value in typed if name.endswith("-verbs")] == ["*.read", "machine.start", "machine.stop"]
+        page.get_by_role("button", name="Show what it changes").click()
+        expect(page.locator("main")).to_contain_text("machine.stop")
+
+    def test_a_password_changed_elsewhere_in_the_same_browser_ends_no_page(self, owner: User, person: Callable[..., Person]) -> None:
+        """The session's key is another then, and the page's socket comes back by itself."""
+        one = person(owner)
+        one.page.goto("/o/here/machines")
+        one.be_live()
+        settings = one.context.new_page()
+        settings.goto("/o/here/settings/password")
+        settings.get_by_label("Password now").fill(PASSWORD)
+        settings.get_by_label("New password", exact=True).fill("another horse battery")
+        settings.locator("main button.pri").click()
+        expect(settings.locator(".toast")).to_contain_text("Password changed")
+        settings.close()
+        expect(one.page.locator("mist-live")).to_have_attribute("data-again", re.compile("[0-9]+"), timeout=8_000)
+        one.be_live()
+        expect(one.page.locator("#ended")).not_to_be_visible()

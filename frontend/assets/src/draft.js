@@ -4,6 +4,9 @@
 const SOON = 900;
 let dirty = null;
 
+/** What was typed is kept elsewhere: leaving asks no more. */
+export const forget = () => (dirty = null);
+
 async function keep(form) {
   const data = new FormData(form);
   for (const field of form.querySelectorAll("input[type=password], input[type=file]")) data.delete(field.name);

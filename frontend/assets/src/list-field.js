@@ -20,15 +20,29 @@ class MistListField extends HTMLElement {
   }
 
   add() {
+    this.make(Number(this.querySelector("input[data-count]").value)).querySelector("input, select")?.focus();
+  }
+
+  make(number) {
     const count = this.querySelector("input[data-count]");
-    const number = Number(count.value);
-    const template = this.querySelector("template");
     const made = document.createElement("template");
-    made.innerHTML = template.innerHTML.replaceAll("__n__", String(number));
+    made.innerHTML = this.querySelector("template").innerHTML.replaceAll("__n__", String(number));
     const row = made.content.firstElementChild;
     this.querySelector(".list-field").append(row);
-    count.value = String(number + 1);
-    row.querySelector("input, select")?.focus();
+    count.value = String(Math.max(Number(count.value), number + 1));
+    return row;
+  }
+
+  /* The rows that fields of these names stood in: those that lack are made, those that were removed go. */
+  become(names) {
+    const [prefix] = this.querySelector("template").content.querySelector("[name]").name.split("__n__");
+    const numberOf = (name) => (name.startsWith(prefix) ? /^\d+(?=-)/.exec(name.slice(prefix.length))?.[0] : undefined);
+    const wanted = new Set(names.map(numberOf).filter((number) => number !== undefined));
+    if (!wanted.size) return;
+    for (const row of this.querySelectorAll(".list-row")) {
+      if (!wanted.delete(numberOf(row.querySelector("[name]").name))) row.remove();
+    }
+    for (const number of wanted) this.make(Number(number));
   }
 }
 

@@ -5,6 +5,7 @@ import { announce } from "./dom.js";
 
 const PING_AFTER = 30_000;
 const GIVE_UP = 10_000;
+const ENDED = 4401;
 
 class MistLive extends HTMLElement {
   connectedCallback() {
@@ -27,7 +28,10 @@ class MistLive extends HTMLElement {
       setTimeout(() => (this.applying = false), 0);
       document.dispatchEvent(new CustomEvent("mist:live"));
     });
-    this.addEventListener("htmx:ws:close", (event) => this.set(event.detail.reason === "removed" ? "paused" : "reconnecting"));
+    this.addEventListener("htmx:ws:close", (event) => {
+      if (event.detail.code === ENDED) this.over();
+      else this.set(event.detail.reason === "removed" ? "paused" : "reconnecting");
+    });
     this.addEventListener("htmx:ws:error", () => this.state !== "live" && this.set("reconnecting"));
     for (const name of ["htmx:after:swap", "mist:rows"]) document.addEventListener(name, () => this.show());
     this.addEventListener("click", () => this.toggle());
@@ -75,6 +79,19 @@ class MistLive extends HTMLElement {
     note.querySelector("span").textContent = count === 1 ? note.dataset.one : note.dataset.many.replace("{n}", count > 100 ? "100+" : String(count));
   }
 
+  /* The server ended it: they may look no more, or their session only has another key since (a password was changed). */
+  async over() {
+    this.set("ended");
+    const again = Date.now() - Number(this.dataset.again ?? 0) > GIVE_UP;
+    const answer = await fetch(document.body.dataset.shortcuts, { redirect: "manual", credentials: "same-origin" }).catch(() => null);
+    if (!answer) return setTimeout(() => this.isConnected && this.over(), 2000);
+    if (!answer.ok || !again) return document.dispatchEvent(new CustomEvent("mist:ended"));
+    const next = this.cloneNode(true);
+    next.dataset.again = String(Date.now());
+    this.replaceWith(next);
+    window.htmx.process(next);
+  }
+
   heard() {
     this.last = Date.now();
     this.asked = 0;
@@ -116,7 +133,7 @@ class MistLive extends HTMLElement {
     const dot = this.querySelector(".livedot");
     const text = this.querySelector(".t");
     const age = Math.round((Date.now() - this.last) / 1000);
-    const words = { live: this.dataset.live, connecting: this.dataset.connecting, paused: this.dataset.paused };
+    const words = { live: this.dataset.live, connecting: this.dataset.connecting, paused: this.dataset.paused, ended: this.dataset.ended };
     const label = words[this.state] ?? this.dataset.reconnecting.replace("{age}", String(age));
     dot.className = `livedot${{ live: "", reconnecting: " warn" }[this.state] ?? " off"}`;
     if (text.textContent !== label) text.textContent = label;

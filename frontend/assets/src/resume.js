@@ -1,22 +1,39 @@
 /* A session that ended while somebody typed: what was in the form is kept in this tab (never what is in a password field), they
-   sign in, and it is there again. The server leads back with ?resume=1 (frontend/views/base.py). */
+   sign in, and it is there again. The server leads back with ?resume=1 (frontend/views/base.py); so does the dialog that says, over
+   the page, that the session has ended (live.js hears it first). */
 import { announce } from "./dom.js";
+import { forget } from "./draft.js";
 
 const KEY = "mist-typed";
 const SECRET = "input[type=password], input[type=file], [name=csrfmiddlewaretoken], [data-no-draft]";
 
 const fields = (form) => [...form.elements].filter((one) => one.name && !one.matches(SECRET) && one.type !== "submit" && one.type !== "hidden");
 
-document.addEventListener(
-  "submit",
-  (event) => {
-    const form = event.target;
-    if (form.method !== "post" || !document.querySelector(".app")) return; /* not the sign-in itself */
-    const typed = fields(form).map((one) => [one.name, one.matches("[type=checkbox], [type=radio]") ? one.checked : one.value, one.value]);
-    if (typed.length) sessionStorage.setItem(KEY, JSON.stringify({ path: location.pathname, typed }));
-  },
-  true,
-);
+function keep(form) {
+  if (form?.method !== "post" || !document.querySelector(".app")) return false; /* not the sign-in itself */
+  const typed = fields(form).map((one) => [one.name, one.matches("[type=checkbox], [type=radio]") ? one.checked : one.value, one.value]);
+  if (typed.length) sessionStorage.setItem(KEY, JSON.stringify({ path: location.pathname, typed }));
+  return typed.length > 0;
+}
+
+document.addEventListener("submit", (event) => keep(event.target), true);
+
+let last = null; /* the form that was typed in */
+document.addEventListener("input", (event) => (last = event.target.form ?? last));
+
+document.addEventListener("mist:ended", () => {
+  const box = document.getElementById("ended");
+  if (!box || box.open) return;
+  const there = new URL(location.href);
+  if (last?.isConnected && keep(last)) there.searchParams.set("resume", "1");
+  const link = box.querySelector("a");
+  link.href = `${link.dataset.signIn}?next=${encodeURIComponent(there.pathname + there.search)}`;
+  link.addEventListener("click", () => {
+    if (there.searchParams.has("resume")) keep(last);
+    forget();
+  });
+  box.showModal();
+});
 
 function resume() {
   const here = new URL(location.href);
@@ -30,6 +47,7 @@ function resume() {
   const [form] = [...document.forms].filter((one) => one.method === "post" && alike(one)).sort((a, b) => alike(b) - alike(a));
   const note = document.getElementById("resumed");
   if (form) {
+    for (const list of form.querySelectorAll("mist-list-field")) list.become([...names]);
     const wanted = new Map(kept.typed.map(([name, value, of]) => [`${name} ${typeof value === "boolean" ? of : ""}`, value]));
     for (const one of fields(form)) {
       const box = one.matches("[type=checkbox], [type=radio]");
