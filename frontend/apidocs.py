@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from django.utils.translation import gettext as _
-from drf_spectacular.generators import SchemaGenerator
 
 from accounts.models import Organization
 from core.actor import Actor
+from core.api.document import document
 from core.hub import kinds
 from frontend.calls import Call, word, written
 
@@ -21,13 +20,6 @@ EXAMPLE_FIELDS = 3  # of a body where none is required
 # What stands for a value of that name where nobody's own can.
 VALUES = {"name": "web-1", "email": "ana@example.org", "verb": "machine.stop", "reason": "INC-4127", "host": "web-1.example.org"}
 Json = Mapping[str, Any]
-
-
-@cache
-def document() -> Json:
-    """The document that /api/v2/spec serves: made once a process, for it takes seconds."""
-    found: Json = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

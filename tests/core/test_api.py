@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from clouds.polling import poll_once
 from core import listing
 from core.actions import perform
 from core.actor import Actor
+from core.api import document
 from core.models import Event, Job
 from machines.models import Machine
 from tests.core.test_doors import make_org
@@ -137,6 +141,26 @@ def test_the_specification_tells_of_each_verb(api: APIClient) -> None:
     assert answer.status_code == 200
     operations = {operation["operationId"] for item in answer.json()["paths"].values() for operation in item.values()}
     assert {"list_machines", "stop_machine", "add_cloud", "associate_key", "get_job", "list_sizes", "remove_cloud"} <= operations
+
+
+def test_the_document_is_taken_as_it_was_made_ahead(tmp_path: Path, settings: Any) -> None:
+    settings.MIST_HOME = tmp_path
+    (tmp_path / "cache").mkdir()
+    old = tmp_path / "cache" / "openapi-of-another-start.json"
+    old.write_text("{}")
+    os.utime(old, (1, 1))
+    document.document.cache_clear()
+    made = document.document()
+    document.make_ahead()
+    assert json.loads(document.kept().read_bytes()) == made
+    assert not old.exists()
+    document.kept().write_text('{"paths": {}}')
+    document.document.cache_clear()
+    assert document.document() == {"paths": {}}
+    document.kept().write_text("half of")
+    document.document.cache_clear()
+    assert document.document() == made
+    document.document.cache_clear()
 
 
 def test_nobody_is_asked_to_sign_in() -> None:

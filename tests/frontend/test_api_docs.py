@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from mist_cli import catalogue
 
+from core.api.document import document
 from frontend import apidocs
 from machines.models import Machine
 from tests.frontend.conftest import Place
@@ -21,9 +22,7 @@ def docs(place: Place) -> apidocs.Docs:
 
 def test_every_operation_is_on_a_page(place: Place) -> None:
     written = {operation.name for noun, _count in apidocs.nouns() for operation in docs(place).of(noun)}
-    served = {
-        one["operationId"] for methods in apidocs.document()["paths"].values() for key, one in methods.items() if key in apidocs.METHODS
-    }
+    served = {one["operationId"] for methods in document()["paths"].values() for key, one in methods.items() if key in apidocs.METHODS}
     assert written == served
     for noun, _count in apidocs.nouns():
         assert place.admin.get(f"{place.base}/api/docs/{noun}").status_code == 200, noun
@@ -41,7 +40,7 @@ def test_examples_name_what_one_sees_oneself(place: Place) -> None:
 
 
 def test_the_commands_are_those_the_command_line_makes_of_the_document(place: Place) -> None:
-    nouns = catalogue.read(dict(apidocs.document()))
+    nouns = catalogue.read(dict(document()))
     known = {f"{noun} {name}" for noun, own in nouns.items() for name in own["commands"]}
     written = {operation.command for noun, _count in apidocs.nouns() for operation in docs(place).of(noun) if operation.command}
     assert not written - known

@@ -171,9 +171,7 @@ class TestInABrowser:
         owner.refresh_from_db()
         assert owner.first_name == "Anastasia"
 
-    def test_the_end_of_a_session_is_said_over_the_page_and_rows_come_back(
-        self, owner: User, person: Callable[..., Person]
-    ) -> None:
+    def test_the_end_of_a_session_is_said_over_the_page_and_rows_come_back(self, owner: User, person: Callable[..., Person]) -> None:
         one = person(owner)
         page, org = one.page, owner.orgs.get()
         team = Team.objects.create(org=org, name="Ops", statements=[{"effect": "allow", "verbs": ["*.read"], "what": {}}] * 2)

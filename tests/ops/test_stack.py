@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import signal
@@ -89,6 +90,16 @@ def test_every_answer_carries_its_request_id_and_a_policy_for_browsers(stack: St
 
 def test_another_host_name_is_refused(stack: Stack) -> None:
     assert stack.get("/api/v2/spec", Host="evil.example")[0] == 400
+
+
+def test_the_apis_document_is_made_before_anybody_asks(stack: Stack) -> None:
+    wait_for(lambda: list((stack.home / "cache").glob("openapi-*.json")), 60)
+    (kept,) = (stack.home / "cache").glob("openapi-*.json")
+    document = json.loads(kept.read_text())
+    assert document["paths"]["/api/v2/machines"]["get"]["operationId"] == "list_machines"
+    document["info"]["title"] = "as it was kept"
+    kept.write_text(json.dumps(document))
+    assert json.loads(stack.get("/api/v2/spec", Accept="application/json")[1]) == document, "it was made once more"
 
 
 @pytest.mark.parametrize("name", PARTS)

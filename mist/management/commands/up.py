@@ -21,6 +21,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from accounts.people import create_first_admin
+from core.api import document
 from mist import roles
 from mist.embedded import CannotStart, Postgres, Valkey, locked
 from mist.supervisor import Fork, Program, Stopped, Supervisor
@@ -81,6 +82,8 @@ class Command(BaseCommand):
             supervisor.start(Fork("scheduler", roles.scheduler, slots=roles.SCHEDULER_THREADS, beats=True))
         if role == "all":
             supervisor.aside("announce", partial(_announce, began, admin))
+        elif serves:
+            supervisor.aside("document", document.make_ahead)
 
 
 def _shell(number: int) -> Fork:
@@ -171,7 +174,7 @@ def _set_up() -> str:
 
 
 def _announce(began: float, admin: str) -> None:
-    """Wait until all is well, then say where, and who the first admin is."""
+    """Wait until all is well, then say where, and who the first admin is; then make what pages of the API begin with."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.MIST_BIND, settings.MIST_BIND)  # noqa: S104
     deadline = time.monotonic() + READY_WITHIN_S
     state: dict[str, Any] = {}
@@ -192,3 +195,4 @@ def _announce(began: float, admin: str) -> None:
         return
     took = f"(after {time.monotonic() - began:.1f} s; Ctrl-C stops it)"
     print("", f"Mist is ready at {settings.MIST_PUBLIC_URL}", *admin.splitlines(), took, "", sep="\n", flush=True)
+    document.make_ahead()
