@@ -328,6 +328,7 @@ class Postgres(Server):
                     "-E",
                     "UTF8",
                     "--locale=C.UTF-8",
+                    "--locale-provider=builtin",  # the same order and letters as the C library's, twice as fast at ILIKE
                     *sync,
                 ],
                 fds=(data,),

@@ -94,6 +94,16 @@ def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_letters_are_folded_by_its_own_tables_and_a_prefix_is_a_range_of_an_index(postgres: Postgres) -> None:
+    with psycopg.connect(host=str(postgres.sockets), user="mist", dbname="mist") as connection:
+        connection.execute("CREATE TEMPORARY TABLE names AS SELECT 'web-' || n AS name FROM generate_series(1, 10000) n")
+        connection.execute("CREATE INDEX ON names (name)")
+        connection.execute("ANALYZE names")
+        plan = "\n".join(row[0] for row in connection.execute("EXPLAIN SELECT name FROM names WHERE name LIKE 'web-77%'"))
+        assert "Index Cond" in plan, plan
+        assert connection.execute("SELECT lower('ÀÉÖŞ'), 'ÄSS' ILIKE '%äs%'").fetchone() == ("àéöş", True)
+
+
 def test_it_runs_as_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     user = User.unprivileged()
     base = tmp_path_factory.mktemp("ordinary")
