@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from types import SimpleNamespace
+from typing import Any
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from clouds.providers.base import PermissionCheck
 from core.models import Job
-from frontend import toasts
+from frontend import overview, policy, toasts
+from frontend.creating.plan import Check, Line
 from frontend.templatetags import console
 from frontend.timeline import HEIGHT, Bar, Bars
 
@@ -50,8 +54,68 @@ def styleguide(request: HttpRequest) -> HttpResponse:
         "menu": ["play", "pause", "power"],
         "bars": _bars(),
         "label": "Last 24 hours",
+        "base": "#",
+        **_later(),
     }
     return render(request, "styleguide.html", context)
+
+
+PRINT, OTHER_PRINT = "SHA256:Zk1kq3xVZ8eE0r7sWm2d0iYc5u1Jt0kS4pQ9nB6xHwA", "SHA256:9sQwB1m0vT5cK2yR8eXj4uNf7aLp3oZdG6hVtYiWkCE"
+NOTICES = (
+    overview.Notice(rank=0, mark="crit", title="aws-prod refuses its credentials", detail="42 machines as of 09:12", url="#", act="Open"),
+    overview.Notice(rank=1, mark="warn", title="3 jobs failed within a day", detail="web-1: it has no room left", url="#", act="Show"),
+    overview.Notice(rank=2, mark="changing", title="ci-7 ends in 3 days", detail="It is destroyed then", url="#", act="Extend"),
+)
+PLAN_CHECKS = (
+    Check(mark="ok", text="Room for 12 more in eu-central-1"),
+    Check(mark="warn", text="Your policy asks for a tag", tag="env=dev"),
+    Check(mark="crit", text="Name: give them one"),
+    Check(mark="info", text="Nobody says how much it costs"),
+)
+PERMISSIONS = (
+    PermissionCheck(name="ec2:DescribeInstances", purpose="see machines", ok=True),
+    PermissionCheck(name="ec2:StopInstances", purpose="stop machines", ok=False),
+    PermissionCheck(name="ec2:GetConsoleOutput", purpose="check host keys", ok=None),
+)
+
+
+def _later() -> dict[str, Any]:
+    """What single pages are made of: statements, notices, the plan of machines, checks of a cloud."""
+    said = [
+        ("allow", "may", ["see everything"], []),
+        ("allow", "may", ["stop", "start machines"], [("tag", "env=dev"), ("cloud", "aws-prod"), ("own", "their own")]),
+        ("deny", "may never", ["destroy machines"], [("kind", "machines"), ("id", "db-1")]),
+    ]
+    rows = [
+        {"effect": "allow", "verbs": "machine.stop machine.start", "what": "tag:env=dev own:yes"},
+        {"effect": "deny", "verbs": "machine.fly", "what": ""},
+    ]
+    line = Line(text="2 × e2-standard-4", cost=Decimal("195.68"))
+    full = {
+        "lines": [line, Line(text="2 × 40 GiB", cost=None)],
+        "hourly": Decimal("0.27"),
+        "monthly": Decimal("195.68"),
+        "is_partial": True,
+    }
+    wrong = {"wrong": {"detail": "The key is not known."}, "retry_s": 30, "words": "AuthFailure", "of_fields": ["Region: choose one"]}
+    return {
+        "completions": [
+            {"insert": "tag:env=prod", "count": 412, "at_least": False},
+            {"insert": "tag:env=", "count": 10_000, "at_least": True},
+            {"insert": "tag:entry", "count": None, "detail": "tag"},
+        ],
+        "sentences": [{"effect": effect, "may": may, "verbs": verbs, "where": where} for effect, may, verbs, where in said],
+        "statements": policy.bind(rows, {"1": {"verbs": ["There is no verb machine.fly."]}}),
+        "attention": [{"name": "with something", "it": NOTICES}, {"name": "with nothing"}, {"name": "that failed", "failed": True}],
+        "plans": [
+            {"checks": PLAN_CHECKS, "currency": "USD", "calls": [], **full},
+            {"checks": PLAN_CHECKS[:1], "currency": "USD", "calls": [], "lines": [Line(text="1 × large", cost=None)], "monthly": None},
+            {"checks": [], "currency": "USD", "calls": [], "lines": []},
+        ],
+        "checks": [None, {"found": PERMISSIONS, "took_s": 1.2, "fix": '{"Action": "ec2:StopInstances"}'}, {**wrong, "took_s": 0.4}],
+        "print": PRINT,
+        "other_print": OTHER_PRINT,
+    }
 
 
 def _bars() -> Bars:
