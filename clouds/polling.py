@@ -49,6 +49,12 @@ def schedule(cloud: Cloud) -> None:
         )
 
 
+def renew(cloud_ids: Iterable[UUID]) -> None:
+    """Credentials of these are other values now: read everything at once."""
+    for cloud in Cloud.objects.filter(pk__in=cloud_ids, enabled=True):
+        schedule(cloud)
+
+
 def hasten(cloud_id: object, kind: str = "machine", *, for_s: int = FAST_FOR_S) -> None:
     """Poll this soon and often for a while: after an action, or because somebody looks. Refused credentials stay hourly."""
     now = timezone.now()

@@ -7,7 +7,7 @@ is, it is as good as read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -133,6 +133,22 @@ def note_uses(kind: str, target_id: UUID, uses: Mapping[str, Secret]) -> None:
     SecretUse.objects.bulk_create(
         SecretUse(kind=kind, target_id=target_id, field=field[:120], secret=secret) for field, secret in uses.items()
     )
+
+
+# {kind: what is called with the ids of its rows, in the transaction in which a secret they refer to got a new version}
+_told: dict[str, Callable[[list[UUID]], None]] = {}
+
+
+def tell(kind: str, function: Callable[[list[UUID]], None]) -> None:
+    """Have rows of a kind told when what they refer to is another value."""
+    _told[kind] = function
+
+
+def renewed(secret: Secret) -> None:
+    """It has a new version: whoever keeps a reference to it is told."""
+    for kind, function in _told.items():
+        if ids := list(SecretUse.objects.filter(secret=secret, kind=kind).order_by().values_list("target_id", flat=True).distinct()):
+            function(ids)
 
 
 def _opened(row: Secret) -> stores.Contents:

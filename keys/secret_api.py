@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from django.urls import URLPattern, path
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -10,7 +14,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.actions.orgs import EditOrgParams
+from accounts.actions.orgs import EditOrgParams, OrgParams
 from accounts.api import OrgSerializer
 from accounts.auth import org_named
 from accounts.org_api import OrgViewSet, within
@@ -23,6 +27,7 @@ from core.api.schema import READ_PARAMETERS
 from core.errors import Invalid
 from keys import stores
 from keys.actions.secrets import AdoptSecretParams, EditSecretParams, ReasonParams
+from keys.actions.stores import try_store
 from keys.models import Secret, SecretStore
 
 TRUE = ("1", "true", "yes")
@@ -179,8 +184,26 @@ class PatchOrganizationRequest(EditOrgParams):
     vault = VaultRequest(required=False)
 
 
+class CreateOrganizationRequest(OrgParams):
+    """`name`: what people see. `vault`: where its secrets are kept; else in our own."""
+
+    vault = VaultRequest(required=False)
+
+
 class OrgWithVaultViewSet(OrgViewSet):
     """Organizations one is in."""
+
+    @extend_schema(request=CreateOrganizationRequest, responses=OrgSerializer)
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        """Make an organization and own it. Its vault, if it has one, is tried before."""
+        vault = self.body().get("vault")
+        if vault is None or self.actor.token_id is not None:  # a token makes no organization
+            return super().create(request, **kwargs)
+        with _of_vault():
+            try_store(self.actor, _in_our_words(vault))
+        made = super().create(request, **kwargs)
+        self._keep_in(replace(self.actor, org_id=UUID(made.data["data"]["id"]), cache={}), vault)
+        return made
 
     @extend_schema(request=PatchOrganizationRequest, responses=OrgSerializer)
     def partial_update(self, request: Request, **kwargs: Any) -> Response:
@@ -193,21 +216,37 @@ class OrgWithVaultViewSet(OrgViewSet):
 
     def _keep_in(self, actor: Actor, vault: Any) -> None:
         """Make or change the default store.  Raises: Invalid, in `vault`; what the actions raise."""
-        if not isinstance(vault, dict):
-            raise Invalid(fields={"vault": ["Send an object."]})
-        refuse_unknown_fields(vault, VaultRequest().fields)
-        sent = {name: value for name, value in vault.items() if value is not None}
-        if "secrets_engine_path" in sent:
-            sent["mount"] = sent.pop("secrets_engine_path")
+        sent = _in_our_words(vault)
         known = SecretStore.objects.visible_to(actor).filter(is_default=True).first()
-        try:
+        with _of_vault():
             if known is not None:
-                perform(actor, known, "edit", sent)
+                perform(actor, known, "edit", {name: value for name, value in sent.items() if name not in DEFAULT_STORE})
             else:
-                perform(actor, SecretStore, "create", {"name": "vault", "default": True, **sent})
-        except Invalid as error:
-            wrong = {"secrets_engine_path" if name == "mount" else name: what for name, what in error.fields.items()}
-            raise Invalid(error.detail, fields={"vault": wrong}, code=error.code) from error
+                perform(actor, SecretStore, "create", sent)
+
+
+DEFAULT_STORE = {"name": "vault", "default": True}
+
+
+def _in_our_words(vault: Any) -> dict[str, Any]:
+    """Params of the default store.  Raises: Invalid, in `vault`."""
+    if not isinstance(vault, dict):
+        raise Invalid(fields={"vault": ["Send an object."]})
+    refuse_unknown_fields(vault, VaultRequest().fields)
+    sent = {name: value for name, value in vault.items() if value is not None}
+    if "secrets_engine_path" in sent:
+        sent["mount"] = sent.pop("secrets_engine_path")
+    return {**DEFAULT_STORE, **sent}
+
+
+@contextmanager
+def _of_vault() -> Iterator[None]:
+    """What is wrong is told in the contract's words, in `vault`."""
+    try:
+        yield
+    except Invalid as error:
+        wrong = {"secrets_engine_path" if name == "mount" else name: what for name, what in error.fields.items()}
+        raise Invalid(error.detail, fields={"vault": wrong}, code=error.code) from error
 
 
 def api_routes() -> list[URLPattern]:

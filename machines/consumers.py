@@ -1,7 +1,8 @@
 """`/ssh/<ticket>`: the socket of one shell (API.md §6), relayed to the process that holds it.
 
 → binary: `0` input; `1` {"height", "width"}; `2` {"acked": bytes of output drawn since the socket was opened}.
-← binary: the terminal's bytes. With `?control=1` also text: JSON of who looks, sizes, commands, the end.
+← binary: the terminal's bytes. With `?control=1` also text: JSON of who looks, sizes, commands, the end and, where it is
+known before, when that will be.
 A client that never acks is taken to have drawn what it was sent before a ping that it answered.
 Close codes: 1000 the shell ended, 4401 sign in again, 4403 the ticket opens nothing, 1012 the other process is gone: ask for the
 shell again, 1011, 1013.
@@ -80,7 +81,7 @@ class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._writer.write(wire.frame(kind, data[1:]))
         try:
             await self._writer.drain()
-        except ConnectionError:
+        except OSError:
             pass  # the pump sees it too, and closes
 
     async def disconnect(self, code: int) -> None:
@@ -117,7 +118,7 @@ class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                         code, reason = said["code"], said["reason"]
                         return
                 await self._show(output)
-        except (ConnectionError, wire.BadFrame):
+        except (OSError, wire.BadFrame):
             pass
         finally:
             if self._pump_task is not None and not self._pump_task.cancelling():

@@ -28,7 +28,7 @@ from django.db import DatabaseError, OperationalError, close_old_connections, co
 from django.urls import get_resolver
 
 from core import tasks, ticks, watch
-from machines.shell.holder import Holder, Relay
+from machines.shell.holder import Holder
 from mist import asgi, health
 from mist.board import Board
 from mist.celery import app
@@ -135,9 +135,7 @@ async def _hold(board: Board, listener: socket.socket, address: str) -> None:
     loop = asyncio.get_running_loop()
     holder = Holder(name=f"{socket.gethostname()[:60]}:{os.getpid()}:{int(time.time())}", address=address)
     loop.add_signal_handler(signal.SIGTERM, holder.stop)
-    listener.setblocking(False)
-    serve = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-    server = await serve(lambda: Relay(holder), sock=listener)
+    server = await holder.listen(listener)
     try:
         await holder.run(board.beat)
     finally:

@@ -29,7 +29,8 @@ DEADLINE_GRACE_S = 10  # past its deadline, before its process is replaced
 CANARY_STALE_S = 90  # a process with a free slot that finishes no canary for so long consumes nothing
 BEAT_STALE_S = 30  # a main loop that stands still
 RETIRE_S = 60  # what a replaced process still has at hand may take so long
-STOP_S = 6  # from being told to stop to being killed
+STOP_S = 6
+HASTE_S = 2  # once somebody asks again
 BACK_OFF_S = (0, 0.5, 1, 2, 4, 8, 15, 30)
 HEALTHY_S = 60  # who lived so long begins again with the first step of BACK_OFF_S
 
@@ -46,7 +47,8 @@ class Part:
     """One process that is to run always."""
 
     name: str
-    is_store = False  # a store ends after all that use it
+    turn = 1  # in which it ends: shells before the web process that shows them, a store after all that use it
+    stop_s: float = STOP_S  # from being told to stop to being killed
 
     def start(self) -> int:
         """Start it; its pid. Raises: CannotStart, OSError."""
@@ -63,7 +65,8 @@ class Part:
 class Program(Part):
     """A server of ours that is another program."""
 
-    is_store = True
+    turn = 2
+    stop_s = STOP_S / 2
 
     def __init__(self, name: str, server: Server) -> None:
         self.name, self.server = name, server
@@ -78,8 +81,19 @@ class Program(Part):
 class Fork(Part):
     """A function of ours in a process of its own. `run` gets the board it is watched by and returns when told to stop by SIGTERM."""
 
-    def __init__(self, name: str, run: Callable[[Board], None], *, slots: int = 0, beats: bool = False, canaries: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Board], None],
+        *,
+        slots: int = 0,
+        beats: bool = False,
+        canaries: bool = False,
+        turn: int = 1,
+        stop_s: float = STOP_S,
+    ) -> None:
         self.name, self.run, self.slots, self.beats, self.canaries = name, run, slots, beats, canaries
+        self.turn, self.stop_s = turn, stop_s
         self.board = Board()
 
     def start(self) -> int:
@@ -293,11 +307,11 @@ class Supervisor:
     # --- stopping
 
     def stop(self) -> None:
-        """End everything, in order: what takes requests and work, then the stores. A second signal kills at once."""
+        """End everything, in order: shells, what takes requests and work, then the stores. A second signal makes haste."""
         self.stopping = True
-        for wanted in (False, True):
-            self._stop_parts([running for running in self.running.values() if running.part.is_store is wanted])
-            if not wanted:
+        for turn in (0, 1, 2):
+            self._stop_parts([running for running in self.running.values() if running.part.turn == turn])
+            if turn == 1:
                 for retired in self.retired:
                     _signal(retired.pid, signal.SIGKILL)
         self._kill_orphans()
@@ -309,11 +323,14 @@ class Supervisor:
             except ProcessLookupError:
                 pass
         left = {running.pid: running for running in parts}
-        deadline = time.monotonic() + (STOP_S if parts and not parts[0].part.is_store else STOP_S / 2)
+        deadline = time.monotonic() + max((running.part.stop_s for running in parts), default=0)
         while left:
             taken = signal.sigtimedwait(_SIGNALS, 0.1)
-            is_impatient = taken is not None and taken.si_signo != signal.SIGCHLD
-            if is_impatient or time.monotonic() > deadline:
+            if taken is not None and taken.si_signo != signal.SIGCHLD:
+                for running in left.values():
+                    _signal(running.pid, signal.SIGTERM)
+                deadline = min(deadline, time.monotonic() + HASTE_S)
+            if time.monotonic() > deadline:
                 for pid, running in left.items():
                     log.warning("%s (pid %d) did not stop in time and is killed", running.part.name, pid)
                     _signal(pid, signal.SIGKILL)

@@ -15,6 +15,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -29,19 +30,20 @@ ALIKE_MOST = 1 << 20  # bytes looked at for likeness
 MASK = b"********"
 SHORTEST_SECRET = 3  # what is shorter would mask everything
 SHORTEST_ENCODED = 6  # likewise of its base64
+_BREAKS = b"\r\n"
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Masker:
-    """Puts MASK in place of secrets in a stream, also where one is cut by the pieces it comes in."""
+    """Puts MASK in place of secrets in a stream, also where one is cut by the pieces it comes in, or its base64 by ends of lines."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         words = set()
         for secret in secrets:
             words.update(_guises(secret))
             words.update(line.strip().encode() for line in secret.splitlines() if len(line.strip()) >= 8)  # a key, line by line
-        self._words = sorted((w for w in words if len(w) >= SHORTEST_SECRET), key=len, reverse=True)
-        self._pattern = re.compile(b"|".join(re.escape(w) for w in self._words)) if self._words else None
+        self._words, self._pattern = _pattern(words)
+        self._encoded, self._encoded_pattern = _pattern({word for secret in secrets for word in _encoded(secret.encode())})
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -49,44 +51,79 @@ class Masker:
         if self._pattern is None:
             return data
         data = self._held + data
-        done: list[bytes] = []
-        at = 0
-        keep = self._from_where(data)
-        for found in self._pattern.finditer(data):
-            if found.start() >= keep:
-                break  # a longer secret may begin here
-            done += (data[at : found.start()], MASK)
-            at = found.end()
-        cut = max(at, keep)
-        done.append(data[at:cut])
-        self._held = data[cut:]
-        return b"".join(done)
+        done, self._held = self._told(data, self._from_where(data))
+        return done
 
     def end(self) -> bytes:
         """What was held back."""
         held, self._held = self._held, b""
-        return self._pattern.sub(MASK, held) if self._pattern is not None else held
+        return self._told(held, len(held))[0]
+
+    def _told(self, data: bytes, keep: int) -> tuple[bytes, bytes]:
+        """What can be told, masked, of that before `keep`, and the rest."""
+        done: list[bytes] = []
+        at = 0
+        for start, end in self._secrets(data):
+            if start >= keep:
+                break  # a longer secret may begin here
+            if start >= at:
+                done += (data[at:start], MASK)
+            at = max(at, end)
+        cut = max(at, keep)
+        done.append(data[at:cut])
+        return b"".join(done), data[cut:]
+
+    def _secrets(self, data: bytes) -> list[tuple[int, int]]:
+        """From where to where each is, in their order."""
+        spans = [found.span() for found in self._pattern.finditer(data)] if self._pattern else []
+        joined = data.translate(None, _BREAKS) if self._encoded_pattern else b""
+        if self._encoded_pattern and (hits := [found.span() for found in self._encoded_pattern.finditer(joined)]):
+            places = [place for place, byte in enumerate(data) if byte not in _BREAKS]
+            spans = sorted(spans + [(places[start], places[end - 1] + 1) for start, end in hits])
+        return spans
 
     def _from_where(self, data: bytes) -> int:
         """The first place from which the rest of `data` may be the beginning of a secret."""
-        first = len(data)
-        for word in self._words:
-            at = max(0, len(data) - len(word) + 1)
-            while 0 <= (at := data.find(word[:1], at)) < first:
-                if word.startswith(data[at:]):
-                    first = at
-                    break
-                at += 1
+        first = _beginning(data, self._words)
+        if self._encoded:
+            tail = data[-3 * len(self._encoded[0]) :]  # in the worst case, each of its letters on a line
+            joined = tail.translate(None, _BREAKS)
+            if (at := _beginning(joined, self._encoded)) < len(joined):
+                places = (place for place, byte in enumerate(tail) if byte not in _BREAKS)
+                first = min(first, len(data) - len(tail) + next(islice(places, at, None)))
         return first
 
 
+def _pattern(words: set[bytes]) -> tuple[list[bytes], re.Pattern[bytes] | None]:
+    """The words, longest first, and what finds any of them."""
+    found = sorted((word for word in words if len(word) >= SHORTEST_SECRET), key=len, reverse=True)
+    return found, re.compile(b"|".join(map(re.escape, found))) if found else None
+
+
+def _beginning(data: bytes, words: Sequence[bytes]) -> int:
+    """The first place from which the rest of `data` is the beginning of a word, or its length."""
+    first = len(data)
+    for word in words:
+        at = max(0, len(data) - len(word) + 1)
+        while 0 <= (at := data.find(word[:1], at)) < first:
+            if word.startswith(data[at:]):
+                first = at
+                break
+            at += 1
+    return first
+
+
 def _guises(secret: str) -> Iterator[bytes]:
-    """A secret as programs write it: as it is, in JSON, in an address, in base64 on its own and within something longer."""
+    """A secret as programs write it, but for base64: as it is, in JSON, in an address."""
     data = secret.encode()
     yield data
     yield json.dumps(secret)[1:-1].encode()
     yield json.dumps(secret, ensure_ascii=False)[1:-1].encode()
     yield quote(secret, safe="").encode()
+
+
+def _encoded(data: bytes) -> Iterator[bytes]:
+    """Base64 of a secret on its own and within something longer, without what others have a part in."""
     if len(data) < SHORTEST_ENCODED:
         return
     for before in range(3):  # bytes of something else in the first group of three

@@ -25,4 +25,5 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 STYLEGUIDE = True
+MIST_SHELL_DRAIN_S = 0
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]

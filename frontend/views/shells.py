@@ -160,6 +160,7 @@ def words() -> dict[str, str]:
         "only": _("Show {name} alone"),
         "terminal": _("Terminal of {name}"),
         "reattaching": _("The connection was lost. Re-attaching …"),
+        "ending": _("Mist is being stopped or renewed: this shell on {machine} ends at {time}"),
         "again": _("Open again"),
         "replay": _("Replay"),
         "dismiss": _("Close"),

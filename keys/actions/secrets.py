@@ -19,7 +19,7 @@ from core.actor import Actor
 from core.errors import Conflict, Invalid, NotFound
 from core.params import NameField, ResourceField, TagsField, clean_text
 from core.tags import Tagging
-from keys import stores
+from keys import references, stores
 from keys.models import Secret, SecretStore
 
 MOST_KEYS = 100
@@ -242,6 +242,7 @@ class Writing(Action):
                 p["made"], p["number"] = made, store.write(secret, made, after=secret.latest, actor=call.actor)
         if "number" in p:
             secret.keys, secret.latest, secret.changed_at = _names(p["made"]), p["number"], timezone.now()
+            references.renewed(secret)
         secret.save()
         return {"version": secret.latest}
 
@@ -398,6 +399,7 @@ class Refresh(Action):
         secret, found = call.target, call.params["found"]
         if found.number != secret.latest:
             secret.changed_at = timezone.now()
+            references.renewed(secret)
         secret.keys, secret.latest = _names(found.values), found.number
         secret.save()
         return {"version": secret.latest}

@@ -101,6 +101,15 @@ def _make_default(row: SecretStore) -> None:
     SecretStore.objects.filter(org_id=row.org_id, is_default=True).exclude(pk=row.pk).update(is_default=False)
 
 
+def try_store(actor: Actor, params: dict[str, Any]) -> None:
+    """What `create` would try, for an organization that is not there yet.  Raises: Invalid; Rejected, Unavailable … of the store."""
+    form = CreateSecretStoreParams(data=params)
+    if not form.is_valid():
+        raise Invalid(fields=form.errors)
+    row = Create().draft(actor, dict(form.validated_data))
+    stores.remote(row, _credentials(form.validated_data)).check()
+
+
 @register
 class Create(Action):
     """Let secrets be kept in a HashiCorp Vault or an OpenBao. Address and credentials are tried at once."""

@@ -3,12 +3,15 @@
 Any number of these may run; a session's row names the one that holds it. Once a second each closes the chunks that are due, seals
 them into the audit log, writes its rows, and looks who is to be ended. While the database is away recordings go on in their files;
 what cannot be sealed for UNSEALED_S ends.
+
+Told to stop, it takes no new shell and tells who looks at one when that ends: after MIST_SHELL_DRAIN_S. It is gone with the last.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -26,7 +29,7 @@ from core.errors import MistError, NotFound, Refused
 from core.hub import hop
 from core.models import Job
 from machines.models import Machine, Session, ShellHolder
-from machines.shell import wire
+from machines.shell import tls, wire
 from machines.shell.lines import Asked, way_to
 from machines.shell.live import Limits, LiveShell, Viewer
 from machines.shell.recorder import Chunk, Recorder, RecordingFailed, path_of
@@ -113,6 +116,15 @@ class Holder:
         self._beaten_at = self._rights_at = -1e9
         self._unsealed_since: float | None = None
         self.stopping = False
+        self._stop_at = 0.0  # by the clock, once it is stopping
+
+    async def listen(self, listener: socket.socket) -> asyncio.Server:
+        """Take in whom web brings: on a unix socket as they are, on any other by TLS."""
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        if listener.family == socket.AF_UNIX:
+            return await loop.create_unix_server(lambda: Relay(self), sock=listener)
+        return await loop.create_server(lambda: Relay(self), sock=listener, ssl=tls.server(), ssl_handshake_timeout=HELLO_S)
 
     # -- who comes
 
@@ -120,7 +132,10 @@ class Holder:
         """Let somebody in whose ticket was good."""
         pk = UUID(hello["session"])
         shell = self.shells.get(pk)
-        if shell is None and hello["new"] and not self.stopping:
+        if shell is None and hello["new"] and self.stopping:
+            relay.refuse(1012, "The process that was to hold this shell stops. Ask for the shell again.")
+            return
+        if shell is None and hello["new"]:
             try:
                 shell = await self._begin(pk, hello)
             except (Refused, RecordingFailed) as error:
@@ -167,6 +182,8 @@ class Holder:
         shell = LiveShell(row=row, owner=owner, limits=self.limits, recorder=recorder, ended=self._ended, clock=self.clock)
         self.shells[pk] = shell
         shell.opening = asyncio.ensure_future(self._open(shell))
+        if self.stopping:
+            self._tell(shell)
         return shell
 
     def _take(self, pk: UUID) -> tuple[Session, Actor]:
@@ -241,24 +258,34 @@ class Holder:
             except DatabaseError as error:
                 log.warning("shells could not be written down (%s); tried again", type(error).__name__)
                 self._unsealed_since = self._unsealed_since or self.clock()
-                if self.stopping or self.clock() - self._unsealed_since > UNSEALED_S:
+                is_last = self.stopping and self.clock() >= self._stop_at
+                if is_last or self.clock() - self._unsealed_since > UNSEALED_S:
                     for shell in list(self.shells.values()):
                         shell.end("not_recorded", "What it shows can be sealed no more: the database does not answer.")
-                if self.stopping:
+                if is_last:
                     return
         await hop(ShellHolder.objects.filter(name=self.name).delete)
 
     def stop(self) -> None:
-        """End everything: this process is told to."""
-        self.stopping = True
-        for shell in list(self.shells.values()):
-            shell.end("holder_stopped", "The process that held it was stopped.")
+        """This process is told to stop: no new shell, and the time that is left for those it holds. Told twice: no time."""
+        left_s = 0 if self.stopping else settings.MIST_SHELL_DRAIN_S
+        self.stopping, self._stop_at = True, self.clock() + left_s
+        self._beaten_at = -1e9  # the next tick says that nobody new is taken in
+        for shell in self.shells.values():
+            self._tell(shell)
+        asyncio.get_running_loop().call_later(left_s, self._wake.set)
         self._wake.set()
+
+    def _tell(self, shell: LiveShell) -> None:
+        shell.will_end(self._stop_at - self.clock(), "The process that holds this shell was told to stop.")
 
     async def tick(self) -> None:
         """Raises: DatabaseError: nothing of it was written, and it is tried again."""
+        is_last = self.stopping and self.clock() >= self._stop_at
         for shell in list(self.shells.values()):
-            if why := shell.overdue():
+            if is_last:
+                shell.end("holder_stopped", "The process that held it was stopped.")
+            elif why := shell.overdue():
                 shell.end(*why)
             else:
                 shell.close_chunk()
@@ -295,7 +322,7 @@ class Holder:
                 if note.loud:
                     live.changed(note.shell.row.org_id, "session", [note.shell.pk])
         if beats:
-            facts = {"address": self.address, "sessions": len(held), "beat_at": timezone.now()}
+            facts = {"address": self.address, "sessions": len(held), "is_stopping": self.stopping, "beat_at": timezone.now()}
             ShellHolder.objects.update_or_create(name=self.name, defaults=facts)
         found: dict[UUID, tuple[str, str]] = {}
         gone = set(held)

@@ -28,7 +28,7 @@ SCROLLBACK = 256 << 10  # bytes kept for who comes back
 UNSENT = 4 << 20  # bytes typed that the machine does not take
 TYPED_AHEAD = 64 << 10  # bytes typed before it is open
 BURST = 128 << 20  # of output at full speed
-TRICKLE = 1 << 20  # bytes a second after that
+TRICKLE = 512 << 10  # bytes a second after that: `yes` for ten minutes is 700 MiB on record
 KEY_CREDIT = 8 << 20  # at full speed again, after a key
 COMMANDS_SHOWN = 200
 COMMAND_TEXT = 60_000  # characters of commands that the search finds
@@ -88,6 +88,7 @@ class LiveShell:
     opening: asyncio.Task[None] | None = None
     news: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # events to be recorded
     told_of: tuple[Any, ...] = ()  # what lists were told of last
+    leaving: dict[str, Any] = field(default_factory=dict)  # what is said of its end, once that is known
 
     def __post_init__(self) -> None:
         self.began = self.clock()
@@ -200,6 +201,8 @@ class LiveShell:
                 self.line.resize(self.row.cols, self.row.rows)
         viewer.tell(self.facts())
         viewer.tell({"size": [self.row.cols, self.row.rows]})
+        if self.leaving:
+            viewer.tell(self.leaving)
         self._viewers_changed()
 
     def facts(self) -> dict[str, Any]:
@@ -299,6 +302,11 @@ class LiveShell:
             self.chunks.append(chunk)
             self.row.recorded_bytes, self.row.recorded_chunks = chunk.offset + chunk.length, chunk.sequence
             self.dirty = True
+
+    def will_end(self, within_s: float, detail: str) -> None:
+        """Tell who looks, and who comes, when it will be ended."""
+        self.leaving = {"ending": {"at": round(time.time() + within_s), "detail": detail}}
+        self.tell_all(self.leaving)
 
     def end(self, code: str, detail: str) -> None:
         """End it, once. Its recorder is closed by whoever seals the rest."""

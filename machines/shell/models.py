@@ -128,6 +128,7 @@ class ShellHolder(models.Model):
     name = models.CharField(primary_key=True, max_length=100)
     address = models.CharField(max_length=300)  # unix:<path>, or host:port
     sessions = models.PositiveIntegerField(default=0)
+    is_stopping = models.BooleanField(default=False)  # it takes no new shell
     started_at = models.DateTimeField(default=timezone.now)
     beat_at = models.DateTimeField(default=timezone.now)
 

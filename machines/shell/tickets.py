@@ -67,7 +67,8 @@ def claim(ticket: str) -> Admission:
     if is_new and actor.user_id != session.owner_id:
         raise Conflict("Whoever asked for this shell has not opened it yet.", code="session_unopened")
     if is_new:
-        alive = ShellHolder.objects.filter(beat_at__gt=timezone.now() - timedelta(seconds=SILENT_S)).order_by("sessions", "-beat_at")
+        alive = ShellHolder.objects.filter(is_stopping=False, beat_at__gt=timezone.now() - timedelta(seconds=SILENT_S))
+        alive = alive.order_by("sessions", "-beat_at")
         addresses = list(dict.fromkeys(alive.values_list("address", flat=True)[:5]))
         if not addresses:
             raise Conflict("No process that holds shells is running. Try again in a moment.", code="no_holder")

@@ -1,5 +1,6 @@
 """What web and the shell process say to each other about one socket: frames of a kind (one byte), a length (four) and so many bytes.
 
+On one machine they speak over a unix socket, on two by TLS (tls.py), never in the clear.
 web → holder: `h` who comes (signed, once, first), then as the client sends them (API.md §6): `0` input, `1` size, `2` drawn so far.
 holder → web: `o` output, `c` JSON for clients that asked for it, `x` JSON {code, reason}: close. Nothing follows it.
 """
@@ -8,10 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import ssl
 import struct
 from typing import Any
 
 from django.core import signing
+
+from machines.shell import tls
+
+log = logging.getLogger(__name__)
 
 HEADER = struct.Struct("!cI")
 LONGEST = 2 << 20
@@ -83,12 +90,15 @@ async def dial(addresses: list[str]) -> tuple[asyncio.StreamReader, asyncio.Stre
 
 
 async def _dial(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """`unix:<path>` or `host:port`.  Raises: OSError."""
+    """`unix:<path>`, or `host:port` by TLS.  Raises: OSError."""
     try:
         async with asyncio.timeout(CONNECT_S):
             if address.startswith("unix:"):
                 return await asyncio.open_unix_connection(address[5:], limit=PIECE)
             host, _, port = address.rpartition(":")
-            return await asyncio.open_connection(host.strip("[]"), int(port), limit=PIECE)
+            return await asyncio.open_connection(host.strip("[]"), int(port), limit=PIECE, ssl=tls.client())
     except TimeoutError as error:
         raise OSError("it does not answer") from error
+    except ssl.SSLError as error:
+        log.error("%s is no shell process of this installation (%s). Has it the same MIST_SECRET_KEY_FILE?", address, error.reason)
+        raise

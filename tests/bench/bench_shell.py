@@ -2,6 +2,8 @@
 
 Opening ≤ 2 × ssh + 50 ms; a key's echo p95 ≤ 1.3 × ssh + 10 ms while 20 shells are busy; 100 MB of output ≥ 30 MB/s per core with the
 recorder on and memory flat ± 20 MB; 200 idle shells ≤ 100 KiB each; Ctrl-C in a flood ≤ 200 ms.
+
+`python -m tests.bench.bench_shell yes` is for itself: `yes` for BENCH_SECONDS (600), memory each second, and then Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import os
 import pty
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +29,7 @@ from tests.ops.stack import Stack
 EMAIL, PASSWORD = "ann@example.org", "correct-horse-7"
 OPENINGS, KEYS, BUSY, IDLE = 8, 150, 20, 200
 BULK_MB = 100
+YES_S, YES_WARM_S, YES_ROUNDS = float(os.environ.get("BENCH_SECONDS", "600")), 5, 5
 CHATTER = "while :; do head -c 1500 /dev/urandom | base64; sleep 0.2; done\r"
 SETUP = """
 import sys, json
@@ -49,7 +53,7 @@ for name, port, login, private, public in json.loads({hosts!r}):
 class Shell:
     """A browser's half of one shell."""
 
-    def __init__(self, port: int, token: str, machine: str) -> None:
+    def __init__(self, port: int, token: str, machine: str, *, control: bool = False) -> None:
         self.began = time.perf_counter()
         http = HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "Host": f"localhost:{port}"}
@@ -57,12 +61,13 @@ class Shell:
         answer = http.getresponse()
         answer.read()
         assert answer.status == 302, answer.status
-        self.socket = connect(answer.getheader("Location", ""), max_size=None, compression=None, legacy=True)
+        there = answer.getheader("Location", "") + ("?control=1" if control else "")
+        self.socket = connect(there, max_size=None, compression=None, legacy=True)
         self.total = 0
 
     def read(self) -> bytes:
-        data = self.socket.recv(timeout=30)
-        assert isinstance(data, bytes)
+        while isinstance(data := self.socket.recv(timeout=30), str):  # with `control`
+            pass
         self.total += len(data)
         self.socket.send(b"2" + json.dumps({"acked": self.total}).encode())
         return data
@@ -142,6 +147,9 @@ async def _prompt(process: Any) -> None:
 
 def measure(stack: Stack, shell: Callable[[str], Shell], plain: Callable[[], PlainSsh], folder: Path) -> None:
     pids = {name: stack.pids()[name] for name in ("mist-web", "mist-shell")}
+    if sys.argv[1:] == ["yes"]:
+        yes(shell("real"), pids)
+        return
     opening(shell, plain)
     time.sleep(2)
     idle(shell, pids)
@@ -216,13 +224,47 @@ def bulk(ours: Shell, folder: Path, pids: dict[str, int]) -> None:
             f"bulk output: memory of {name} after the first 4 MB, most less least", (max(looks[2:]) - min(looks[2:])) / 1024, 20, "MB"
         )
     ours.type("yes\r")
-    stop = time.perf_counter() + 2
+    harness.report("Ctrl-C in a flood answers in", interrupted(ours, 2) * 1000, 200, "ms")
+    ours.close()
+
+
+def interrupted(ours: Shell, after_s: float) -> float:
+    """Ctrl-C, after so long of a flood.  Returns: seconds to the prompt."""
+    stop = time.perf_counter() + after_s
     while time.perf_counter() < stop:
         ours.read()
     begun = time.perf_counter()
     ours.type("\x03")
     ours.until(b"ready> ")
-    harness.report("Ctrl-C in a flood answers in", (time.perf_counter() - begun) * 1000, 200, "ms")
+    return time.perf_counter() - begun
+
+
+def yes(ours: Shell, pids: dict[str, int]) -> None:
+    """A flood that nobody stops, and that is read as fast as it comes."""
+    ours.until(b"ready> ")
+    ours.type("yes\r")
+    looks: dict[str, list[int]] = {name: [] for name in pids}
+    cpu = {name: cpu_s(pid) for name, pid in pids.items()}
+    began = time.perf_counter()
+    while (now := time.perf_counter() - began) < YES_S:
+        ours.read()
+        if now >= YES_WARM_S + len(looks["mist-web"]):
+            for name, pid in pids.items():
+                looks[name].append(rss_kib(pid))
+    took = [interrupted(ours, 0) * 1000]
+    print(
+        f"     {ours.total / 1e6:.0f} MB in {now:.0f} s; CPU: " + ", ".join(f"{n} {cpu_s(pid) - cpu[n]:.1f} s" for n, pid in pids.items())
+    )
+    for name, seen in looks.items():
+        first, last = seen[0] / 1024, seen[-1] / 1024
+        name = (
+            f"yes for {now:.0f} s: memory of {name} ({first:.0f} MB at first, {last:.0f} MB at last), most less least of {len(seen)} looks"
+        )
+        harness.report(name, (max(seen) - min(seen)) / 1024, 20, "MB")
+    for _ in range(YES_ROUNDS - 1):
+        ours.type("yes\r")
+        took.append(interrupted(ours, 2) * 1000)
+    harness.report(f"Ctrl-C after it answers in (worst of {YES_ROUNDS}; the first {took[0]:.0f} ms)", max(took), 200, "ms")
     ours.close()
 
 

@@ -268,6 +268,28 @@ def test_the_contract_sets_the_vault_of_an_organization(me: Client, org: Organiz
     assert send(me, "PATCH", path, {"vault": {"nonsense": 1}}).status_code == 422
 
 
+def test_an_organization_is_made_with_its_vault_or_not_at_all(me: Client, org: Organization, far: Far) -> None:
+    vault = {"address": f"http://127.0.0.1:{far.port}", "token": "wrong"}
+    assert send(me, "POST", "/orgs", {"name": "Second", "vault": vault}).json()["code"] == "store_auth_failed"
+    for bad, where in (({**vault, "secrets_engine_path": "old", "token": far.root}, "secrets_engine_path"), ({"token": "t"}, "address")):
+        answer = send(me, "POST", "/orgs", {"name": "Second", "vault": bad})
+        assert answer.status_code == 422 and list(answer.json()["fields"]["vault"]) == [where]
+    assert send(me, "POST", "/orgs", {"name": "Second", "vault": ["no object"]}).status_code == 422
+    assert not Organization.objects.filter(name="Second").exists()
+    made = data(send(me, "POST", "/orgs", {"name": "Second", "vault": {**vault, "token": far.root}}))
+    row = SecretStore.objects.get()
+    assert (row.org_id.hex, row.name, row.is_default, row.mount) == (made["id"], "vault", True, "secret")
+    answer = me.post(
+        "/api/v2/secrets",
+        json.dumps({"name": "a", "secret": {"a": "1"}}),
+        content_type="application/json",
+        headers={"X-Org": made["id"]},
+    )
+    assert answer.status_code < 300 and far.kept["a"][0].data == {"a": "1"}
+    said = json.dumps([*Job.objects.values("params", "result"), *Event.objects.values("before", "after", "detail")], default=str)
+    assert far.root not in said
+
+
 def test_no_job_or_event_of_a_store_holds_what_lets_us_in(me: Client, far: Far, kept: dict[str, Any]) -> None:
     said = json.dumps([*Job.objects.values("params", "result"), *Event.objects.values("before", "after", "detail")], default=str)
     assert "127.0.0.1" in said

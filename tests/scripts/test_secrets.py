@@ -37,7 +37,8 @@ def test_a_secret_reaches_the_script_as_it_is_and_is_masked_in_what_it_says(plac
     kept(place)
     text = (
         "#!/bin/bash\nprintf '%s' \"$TOKEN\" | sha256sum\nprintf '%s' \"$PW\" | sha256sum\n"
-        'echo "is $PW"; printf %s "$TOKEN" | base64 -w0; echo; printf %s "user:$TOKEN" | base64 -w0 >&2; sleep 0.4; echo "end of $TOKEN"\n'
+        'echo "is $PW"; printf %s "$TOKEN" | base64 -w0; echo; printf %s "user:$TOKEN" | base64 -w0 >&2; '
+        'echo; (printf %50s; printf %s "$TOKEN") | base64; sleep 0.4; echo "end of $TOKEN"\n'
     )
     script = place.script(text, parameters=[{"name": "TOKEN", "type": "secret", "required": True}])
     run = place.run(script, place.behind(sshd, "a"), params={"TOKEN": "team/db/password"}, env="PW=secret:team/db/password")
@@ -49,6 +50,8 @@ def test_a_secret_reaches_the_script_as_it_is_and_is_masked_in_what_it_says(plac
     assert "hunter2" not in output and "battery" not in output
     assert base64.b64encode(PASSWORD.encode()).decode()[:20] not in output
     assert base64.b64encode(f"user:{PASSWORD}".encode()).decode()[12:40] not in output
+    lines = base64.b64encode(b" " * 50 + PASSWORD.encode()).decode()
+    assert lines[:76] not in output and lines[-12:-2] not in output and lines[:60] in output
     assert f"is {MASK.decode()}" in output and f"end of {MASK.decode()}" in output
     everything = everything_stored()
     assert "hunter2" not in everything and "team/db/password" in everything
@@ -161,6 +164,38 @@ def test_base64_of_a_secret_within_anything_is_masked_wherever_it_is_cut(before:
         at += cut
     first, last = -(-len(before) * 8 // 6), (len(before) + len(SECRET)) * 8 // 6  # letters in which nothing else has a part
     assert fed(Masker([SECRET]), pieces) == text[:first] + MASK + text[last:]
+
+
+@given(
+    st.binary(max_size=80), st.sampled_from([12, 64, 76, 77]), st.sampled_from([b"\n", b"\r\n"]), st.lists(st.integers(1, 90), max_size=30)
+)
+def test_base64_of_a_secret_is_masked_in_whatever_lines_it_is_written(before: bytes, width: int, end: bytes, cuts: list[int]) -> None:
+    """A key of three lines and a bit, in the middle of something."""
+    secret = "".join(chr(33 + n * 7 % 90) for n in range(200))
+    whole = base64.b64encode(before + secret.encode() + b"after")
+    text = b"".join(whole[at : at + width] + end for at in range(0, len(whole), width))
+    pieces, at = [], 0
+    for cut in [*cuts, len(text)]:
+        pieces.append(text[at : at + cut])
+        at += cut
+    first, last = -(-len(before) * 8 // 6), (len(before) + len(secret)) * 8 // 6
+    left = fed(Masker([secret]), pieces)
+    assert left.translate(None, b"\r\n") == whole[:first] + MASK + whole[last:]
+
+
+def test_base64_of_a_long_secret_is_masked_over_its_lines() -> None:
+    secret = "".join(chr(33 + n * 31 % 90) for n in range(20_000))
+    whole = base64.b64encode(secret.encode() + b"\n")  # as `echo` gives it
+    text = b"".join(whole[at : at + 76] + b"\n" for at in range(0, len(whole), 76))
+    masker = Masker([secret])
+    left = fed(masker, [text[at : at + 700] for at in range(0, len(text), 700)])
+    assert left.startswith(MASK) and len(left) < 20
+
+
+def test_lines_that_only_begin_like_a_secret_are_told_as_they_are() -> None:
+    whole = base64.b64encode(SECRET.encode())
+    text = whole[:9] + b"\n\n" + whole[:5] + b"\r\n"
+    assert fed(Masker([SECRET]), [text[:10], text[10:12], text[12:]]) == text
 
 
 @pytest.mark.parametrize(

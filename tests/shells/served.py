@@ -26,7 +26,7 @@ for name, value in changed.items():
 django.setup()
 
 from machines.shell import holder as holding  # noqa: E402  settings first
-from machines.shell.holder import Holder, Relay  # noqa: E402
+from machines.shell.holder import Holder  # noqa: E402
 from mist import roles  # noqa: E402
 
 for name in changed:
@@ -49,12 +49,10 @@ async def shell(where: str) -> None:
     is_local = where.startswith("/")
     host, _, port = where.rpartition(":")
     listener = roles.listen_local(Path(where)) if is_local else roles.listen(host, int(port))
-    listener.setblocking(False)
-    address = f"unix:{where}" if is_local else where
+    address = settings.MIST_SHELL_ADDRESS or (f"unix:{where}" if is_local else where)
     holder = Holder(name=f"{socket.gethostname()[:60]}:{os.getpid()}:1", address=address)
     loop.add_signal_handler(signal.SIGTERM, holder.stop)
-    serve = loop.create_unix_server if is_local else loop.create_server
-    server = await serve(lambda: Relay(holder), sock=listener)
+    server = await holder.listen(listener)
     await holder.run(lambda: None)
     server.close()
 

@@ -24,7 +24,7 @@ from accounts.people import create_first_admin
 from core.api import document
 from mist import roles
 from mist.embedded import CannotStart, Postgres, Valkey, locked
-from mist.supervisor import Fork, Program, Stopped, Supervisor
+from mist.supervisor import STOP_S, Fork, Program, Stopped, Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,8 @@ def _shell(number: int) -> Fork:
     else:
         path = settings.SOCKET_DIR / f"{name}.sock"
         listener, address = roles.listen_local(path), f"unix:{path}"
-    return Fork(name, partial(roles.shell, listener=listener, address=address), beats=True)
+    stop_s = settings.MIST_SHELL_DRAIN_S + STOP_S
+    return Fork(name, partial(roles.shell, listener=listener, address=address), beats=True, turn=0, stop_s=stop_s)
 
 
 def _listener() -> socket.socket:

@@ -127,6 +127,11 @@ export class Pane {
       this.viewers = told.viewers;
       if (before && told.viewers.length > before) this.page.announce(this, told.viewers.at(-1));
     }
+    if (told.ending) {
+      const at = new Date(told.ending.at * 1000).toLocaleTimeString(document.documentElement.lang, { timeStyle: "medium" });
+      this.note?.remove();
+      this.over(this.page.words.ending.replace("{time}", at).replace("{machine}", this.facts.name));
+    }
     if (told.command) this.commands.push([told.command.at, told.command.text]);
     this.page.changed(this);
   }
