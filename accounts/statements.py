@@ -308,6 +308,11 @@ class Policy:
                 found.append(right)
         return found
 
+    def only_own(self, kind: str, right: str) -> bool:
+        """Is the right held on one's own rows of a kind, and on no others'? Single things shared with one do not count."""
+        allows = [s for s in self.speaking((kind,), right) if s.allow and not s.is_share]
+        return not self.is_owner and bool(allows) and all(s.own for s in allows)
+
     def somewhere(self, model: type[Any], right: str) -> bool:
         """Might there be a row on which the right is held? For pages and buttons, before there is a row."""
         q = self.q(model, right)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -13,8 +13,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from accounts.models import Organization, Team, User
-from accounts.statements import policy_of
+from accounts.models import Organization, User
+from accounts.statements import kinds, policy_of
 from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
@@ -50,6 +50,7 @@ class Entry:
     title: Promise
     icon: str
     key: str = ""  # after "g"
+    kinds: tuple[str, ...] = ()  # shown to who might read, or make, one of these; (): to everybody
 
 
 PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
@@ -58,12 +59,12 @@ PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
         gettext_lazy("Resources"),
         (
             Entry(path="machines", title=gettext_lazy("Machines"), icon="server", key="m"),
-            Entry(path="volumes", title=gettext_lazy("Volumes"), icon="hard-drive", key="v"),
-            Entry(path="networks", title=gettext_lazy("Networks"), icon="network", key="n"),
-            Entry(path="images", title=gettext_lazy("Images"), icon="disc-3", key="i"),
+            Entry(path="volumes", title=gettext_lazy("Volumes"), icon="hard-drive", key="v", kinds=("volume",)),
+            Entry(path="networks", title=gettext_lazy("Networks"), icon="network", key="n", kinds=("network",)),
+            Entry(path="images", title=gettext_lazy("Images"), icon="disc-3", key="i", kinds=("image",)),
         ),
     ),
-    (gettext_lazy("Automate"), (Entry(path="scripts", title=gettext_lazy("Scripts"), icon="file-code", key="s"),)),
+    (gettext_lazy("Automate"), (Entry(path="scripts", title=gettext_lazy("Scripts"), icon="file-code", key="s", kinds=("script",)),)),
     (
         gettext_lazy("Observe"),
         (
@@ -74,9 +75,9 @@ PAGES: tuple[tuple[Promise | str, tuple[Entry, ...]], ...] = (
     (
         gettext_lazy("Govern"),
         (
-            Entry(path="clouds", title=gettext_lazy("Clouds"), icon="cloud", key="a"),
-            Entry(path="keys", title=gettext_lazy("Keys & secrets"), icon="key-round", key="y"),
-            Entry(path="teams", title=gettext_lazy("Teams & policies"), icon="users", key="p"),
+            Entry(path="clouds", title=gettext_lazy("Clouds"), icon="cloud", key="a", kinds=("cloud",)),
+            Entry(path="keys", title=gettext_lazy("Keys & secrets"), icon="key-round", key="y", kinds=("key", "secret")),
+            Entry(path="teams", title=gettext_lazy("Teams & policies"), icon="users", key="p", kinds=("team",)),
         ),
     ),
 )
@@ -96,11 +97,26 @@ class Frame:
         self.jobs_url = f"{self.base}/jobs"
 
     @cached_property
+    def pages(self) -> list[tuple[str, list[Entry]]]:
+        """(heading, pages) of what this person may open. Who has only machines of their own has those first."""
+        groups = [(str(title), [entry for entry in pages if self.may_open(entry)]) for title, pages in PAGES]
+        if self.is_self_service:
+            own = next(entry for _title, pages in PAGES for entry in pages if entry.path == "machines")
+            groups = [(title, [entry for entry in pages if entry.path != own.path]) for title, pages in groups]
+            groups[0][1].insert(0, replace(own, title=gettext_lazy("My machines")))
+        return [(title, pages) for title, pages in groups if pages]
+
+    def may_open(self, entry: Entry) -> bool:
+        """Is there something on it for this person?"""
+        policy = policy_of(self.actor)
+        return not entry.kinds or any(policy.somewhere(kinds()[kind], right) for kind in entry.kinds for right in ("read", "create"))
+
+    @cached_property
     def nav(self) -> list[Group]:
         counts = {"machines": self.machine_count}
         return [
             Group(
-                title=str(title),
+                title=title,
                 items=[
                     Item(
                         title=str(entry.title),
@@ -113,7 +129,7 @@ class Frame:
                     for entry in pages
                 ],
             )
-            for title, pages in PAGES
+            for title, pages in self.pages
         ]
 
     @property
@@ -141,7 +157,21 @@ class Frame:
     @cached_property
     def has_no_rights(self) -> bool:
         """In the organization, but in no team that allows anything."""
-        return not self.is_owner and not Team.objects.filter(org=self.org, members=self.user).exclude(statements=[]).exists()
+        return not self.is_owner and not any(statement.allow for statement in policy_of(self.actor).statements)
+
+    @cached_property
+    def is_self_service(self) -> bool:
+        """Does this person have machines of their own and see no others?"""
+        return policy_of(self.actor).only_own("machine", "read")
+
+    @cached_property
+    def may_create_machines(self) -> bool:
+        """Perhaps: in which cloud is known where one is chosen."""
+        return policy_of(self.actor).somewhere(Machine, "create")
+
+    @cached_property
+    def may_add_clouds(self) -> bool:
+        return policy_of(self.actor).somewhere(Cloud, "create")
 
     @cached_property
     def owners(self) -> list[User]:

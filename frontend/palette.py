@@ -24,7 +24,7 @@ from core.actor import Actor
 from core.errors import BadRequest, Invalid
 from core.models import Resource
 from frontend import acts, words
-from frontend.frame import PAGES
+from frontend.frame import Entry
 from frontend.views.bulk import BAR, MORE
 from keys.models import Key, Secret
 from machines.models import Machine
@@ -102,8 +102,11 @@ KINDS: tuple[tuple[type[Resource], str, str], ...] = (
 class Palette:
     """One question: `text` as typed, `path` of the page it was asked on, `chosen` rows there."""
 
-    def __init__(self, actor: Actor, base: str, text: str, *, path: str = "", chosen: Iterable[UUID] = ()) -> None:
+    def __init__(
+        self, actor: Actor, base: str, text: str, *, pages: Iterable[Entry] = (), path: str = "", chosen: Iterable[UUID] = ()
+    ) -> None:
         self.actor, self.base, self.path, self.chosen = actor, base, path, list(chosen)
+        self.entries = list(pages)
         text = text.strip()[:200].replace("\0", "")
         self.prefix = text[0] if text[:1] in (">", "#", "@", "?") else ""
         self.text = text[len(self.prefix) :].strip()
@@ -226,7 +229,7 @@ class Palette:
         for kin, icon in ((Volume, "hard-drive"), (Network, "network"), (Image, "disc-3")):
             rows = kin.objects.visible_to(self.actor).filter(name__istartswith=self.text).order_by("name")[:OTHERS]
             plural = f"{kin.kind()}s"
-            if any(entry.path == plural for _title, entries in PAGES for entry in entries):
+            if any(entry.path == plural for entry in self.entries):
                 found += [Option(title=row.name, url=self.to(f"{plural}/{path_of(row)}"), icon=icon, right=kin.kind()) for row in rows]
         return [Section(title=_("Other things"), options=found)]
 
@@ -259,10 +262,9 @@ class Palette:
     # -- pages
 
     def pages(self) -> Section:
-        entries = [entry for _title, some in PAGES for entry in some]
         options = [
             Option(title=str(entry.title), url=self.to(entry.path), icon=entry.icon, keys=("G", entry.key.upper()) if entry.key else ())
-            for entry in entries
+            for entry in self.entries
             if self.fits(entry.title)
         ]
         options += [

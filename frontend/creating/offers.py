@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import Q, QuerySet
 
@@ -14,10 +14,12 @@ from clouds.models import Cloud, Image, Location, Size
 from core.actor import Actor
 from frontend.creating.steps import offered
 from machines.inventory import HOURS_A_MONTH
+from machines.models import Preset
 
-IMAGES, SIZES = 40, 120  # shown at once
+IMAGES, SIZES, PRESETS = 40, 120, 30  # shown at once
 CPUS = (1, 2, 4, 8, 16, 32, 64)
 MEMORY_GB = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+HEX = re.compile(r"[0-9a-f]{32}")
 SHAPE = re.compile(r"\b(\d{1,5})\s*(v?cpus?|gi?b)\b")
 FILTERS = ("s_q", "s_cpu", "s_mem", "s_price", "s_family", "image_q")
 
@@ -41,6 +43,21 @@ def images(actor: Actor, cloud: Cloud, data: Mapping[str, Any], chosen: Image | 
     if chosen is not None:
         found = [chosen, *(row for row in found if row.pk != chosen.pk)]
     return Images(rows=found, total=rows.count(), q=q)
+
+
+def presets(actor: Actor) -> list[Preset]:
+    """The presets one sees, each with `month`: what its machines cost, where their size has a price, and the `currency`."""
+    rows = list(Preset.objects.visible_to(actor).select_related("cloud").order_by("name")[:PRESETS])
+    named = {str(row.params.get("size")) for row in rows}
+    sizes = Size.objects.visible_to(actor).filter(cloud__in={row.cloud_id for row in rows}, cost_hour__isnull=False)
+    known: dict[tuple[Any, str], Size] = {}
+    for size in sizes.filter(Q(external_id__in=named) | Q(pk__in=filter(HEX.fullmatch, named))):
+        known |= {(size.cloud_id, size.external_id): size, (size.cloud_id, size.pk.hex): size}
+    for row in rows:
+        found, extra = known.get((row.cloud_id, str(row.params.get("size")))), cast(Any, row)
+        extra.month = found.cost_hour * HOURS_A_MONTH * row.quantity if found and found.cost_hour else None
+        extra.currency = found.currency if found else ""
+    return rows
 
 
 @dataclass(kw_only=True)

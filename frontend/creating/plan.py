@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -60,6 +62,14 @@ class Plan:
     def is_partial(self) -> bool:
         """Does the sum leave out something whose price nobody states?"""
         return any(line.cost is None for line in self.lines)
+
+    @property
+    def ends(self) -> datetime | None:
+        """When they end, as typed; None: never, or it is no date."""
+        try:
+            return parse_datetime(str(self.asked.typed.get("date") or "")[:16])
+        except ValueError:  # a 31st of February
+            return None
 
     @property
     def previews(self) -> list[str]:

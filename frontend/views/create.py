@@ -81,7 +81,8 @@ class CreateMachineView(CreateView):
             found = self.chosen(kept.data.get("cloud", ""), among)
             if found is not None:
                 return self.form(forming.read(kept.data, *found, steps_of(self.actor, *found)), among, draft=kept)
-        found = self.chosen(wanted, among) or (among[0] if len(among) == 1 else None)
+        from_presets = self.frame.is_self_service and Preset.objects.visible_to(self.actor).exists()
+        found = self.chosen(wanted, among) or (among[0] if len(among) == 1 and not from_presets else None)
         return self.form(Asked(cloud=found[0], cls=found[1]), among) if found else self.gallery(among)
 
     def copied(self, text: str, among: list[tuple[Cloud, type[Provider]]]) -> HttpResponse:
@@ -136,7 +137,7 @@ class CreateMachineView(CreateView):
 
     def gallery(self, among: list[tuple[Cloud, type[Provider]]]) -> HttpResponse:
         """In which cloud? Or none, and why."""
-        presets = Preset.objects.visible_to(self.actor).select_related("cloud").order_by("name")[:30]
+        presets = offers.presets(self.actor)
         seen = Cloud.objects.visible_to(self.actor).exists()
         return self.page("machines/create/where.html", {"clouds": [cloud for cloud, _cls in among], "presets": presets, "seen": seen})
 
@@ -167,7 +168,7 @@ class CreateMachineView(CreateView):
             steps.insert(len(steps) - 1, own)
         if not any(step.is_open for step in steps):
             first = next((step for step in steps if not step.is_set), next((step for step in steps if step.name == "size"), None))
-            if first is not None:
+            if first is not None and not (preset and first.is_set and self.frame.is_self_service):
                 first.is_open = True
         known = [spec for step in steps for spec in step.specs]
         context = {

@@ -16,6 +16,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from accounts import people
 from accounts.auth import console_actor
 from accounts.models import Team, User
+from accounts.statements import load_policy
 from clouds.providers.base import Field
 from core.actions import perform
 from core.api.errors import database_fault, is_database_fault
@@ -44,7 +45,8 @@ def home(request: HttpRequest) -> HttpResponse:
     org = orgs.filter(pk=user.last_org_id).first() or orgs.first()
     if org is None:
         return render(request, "entry_no_org.html")
-    return HttpResponseRedirect(f"/o/{org.slug}/")
+    own = load_policy(org.pk, user.pk).only_own("machine", "read")
+    return HttpResponseRedirect(f"/o/{org.slug}/machines" if own else f"/o/{org.slug}/")
 
 
 @never_cache

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 
-from frontend.frame import PAGES
 from frontend.palette import Palette
 from frontend.views.base import ConsoleView
 
@@ -24,7 +23,8 @@ class PaletteView(ConsoleView):
             except ValueError:
                 continue
         text = request.GET.get("q", "")
-        found = Palette(self.actor, self.frame.base, text, path=request.GET.get("path", ""), chosen=chosen)
+        entries = [entry for _title, some in self.frame.pages for entry in some]
+        found = Palette(self.actor, self.frame.base, text, pages=entries, path=request.GET.get("path", ""), chosen=chosen)
         template = "palette/_found.html" if self.is_htmx else "palette/page.html"
         response = self.page(template, {"sections": found.sections(), "text": text})
         response["Cache-Control"] = "no-store"
@@ -35,6 +35,6 @@ class ShortcutsView(ConsoleView):
     """The keys of this page, and how to search."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        pages = [entry for _title, some in PAGES for entry in some if entry.key]
+        pages = [entry for _title, some in self.frame.pages for entry in some if entry.key]
         inside = self.in_dialog or self.is_htmx
         return self.page("palette/_shortcuts.html" if inside else "palette/shortcuts.html", {"pages": pages})

@@ -24,7 +24,10 @@ WIDEST = """[...document.querySelectorAll('main *')].filter(one => one.getBoundi
 CLOBBERED = """[...document.querySelectorAll('form [name]')].filter(one => one.form && one.name in HTMLElement.prototype
   && !['id', 'name', 'title', 'hidden', 'lang', 'dir', 'style'].includes(one.name)).map(one => one.name)"""
 READER = [{"effect": "allow", "verbs": ["*.read"], "what": {}}]
-SELF_SERVICE = [{"effect": "allow", "verbs": ["machine.*", "cloud.read"], "own": True}]
+SELF_SERVICE = [
+    {"effect": "allow", "verbs": ["cloud.read"], "what": {}},
+    {"effect": "allow", "verbs": ["machine.*"], "what": {"own": True}},
+]
 
 
 @pytest.fixture
