@@ -1,8 +1,8 @@
 """Pictures of the console's main pages, for the README and for eyes: `make screenshots`.
 
-Starts an installation of its own with a simulated cloud of 200 machines, walks through it in Chromium in both themes, on a desk
-(1440×900) and on a telephone (390×844), and writes `docs/screenshots/<page>[-dark][-phone].png`. The README shows `dashboard.png` and
-`machines.png`; no other is committed.
+Starts an installation of its own with three simulated clouds in which something happens, walks through it in Chromium in both
+themes, on a desk (1440×900) and on a telephone (390×844), and writes `docs/screenshots/<page>[-dark][-phone].png`. The README shows
+`dashboard.png` and `machines.png`; no other is committed.
 
     python -m tests.browser.screenshots [page …]     only these pages
 """
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.ops.stack import ROOT, Stack, wait_for
 WRITTEN = ROOT / "docs" / "screenshots"
 CHROMIUM = shutil.which("chromium")
 EMAIL, PASSWORD = "maya@example.org", "correct-horse-battery-staple"
-MACHINES = 200
+CLOUDS = {"Production": 120, "Staging": 48, "Research": 32}  # {name: machines}
 SIZES = {"": {"width": 1440, "height": 900}, "-phone": {"width": 390, "height": 844}}
 THEMES = {"": "light", "-dark": "dark"}
 
@@ -49,7 +50,7 @@ def main(wanted: list[str]) -> None:
 
 @contextmanager
 def installation() -> Iterator[tuple[Stack, str]]:
-    """A running installation that has read its simulated cloud, and its admin's token. Nothing of it is left afterwards."""
+    """A running installation that has read its simulated clouds, and its admin's token. Nothing of it is left afterwards."""
     with tempfile.TemporaryDirectory(prefix="mist-screenshots-") as directory:
         if os.getuid() == 0:
             Path(directory).chmod(0o755)  # as root the database runs as somebody else, who has to pass through here
@@ -58,13 +59,28 @@ def installation() -> Iterator[tuple[Stack, str]]:
         try:
             stack.start(within_s=300)
             token = str(told(stack.post("/api/v2/auth/tokens", {"email": EMAIL, "password": PASSWORD, "name": "screenshots"}))["token"])
-            cloud = {"name": "Demo", "provider": "demo", "credentials": {"machines": MACHINES, "seed": 7}}
-            told(stack.post("/api/v2/clouds", cloud, Authorization=token))
-            wait_for(lambda: total(stack, token) >= MACHINES, 120)
+            for seed, (name, machines) in enumerate(CLOUDS.items(), start=7):
+                cloud = {"name": name, "provider": "demo", "credentials": {"machines": machines, "seed": seed}}
+                told(stack.post("/api/v2/clouds", cloud, Authorization=token))
+            wait_for(lambda: total(stack, token) >= sum(CLOUDS.values()), 120)
+            work(stack, token)
             yield stack, token
         finally:
             if stack.process and stack.process.poll() is None:
                 stack.stop(within_s=60)
+
+
+def work(stack: Stack, token: str) -> None:
+    """Some things that people do, so that the pages have something to say."""
+    stack.manage("adduser", "priya@example.org", "--org", "default")
+    found = stack.get("/api/v2/machines?limit=8&search=state:running+tag:env=dev&sort=name", Authorization=token)[1]
+    ids = [row["id"] for row in json.loads(found)["data"]]
+    ends = (datetime.now(UTC) + timedelta(days=3)).isoformat(timespec="seconds")
+    for number, machine in enumerate(ids):
+        act = f"/api/v2/machines/{machine}/actions/"
+        told(stack.post(f"{act}set-expiration", {"date": ends, "action": "stop"}, Authorization=token))
+        told(stack.post(f"{act}tag", {"tags": {"release": "4.12"}}, Authorization=token)) if number % 2 else None
+        told(stack.post(f"{act}{'stop' if number % 3 else 'reboot'}", {}, Authorization=token))
 
 
 def told(answer: tuple[int, bytes]) -> dict[str, Any]:

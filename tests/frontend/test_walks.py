@@ -76,6 +76,30 @@ def test_brackets_lead_through_the_list_one_came_from(fleet: User, person: Open)
     page.get_by_label("Machines", exact=False).or_(page.locator("a[data-back]")).locator("visible=true").last.click()
 
 
+def test_the_sheet_lists_the_keys_of_its_page_and_they_do_what_it_says(fleet: User, person: Open) -> None:
+    machine = a_machine()
+    page = person(fleet).page
+    dialog = page.locator("#dialog")
+    page.goto("/o/here/machines")
+    page.keyboard.press("Shift+?")
+    expect(dialog.get_by_text("row down, up")).to_be_visible()
+    expect(dialog.get_by_text("shell", exact=True)).to_be_hidden()
+    page.goto(f"/o/here/machines/{machine.pk.hex}")
+    page.keyboard.press("Shift+?")
+    expect(dialog.get_by_text("row down, up")).to_be_hidden()
+    for words in ("shell", "run a script", "edit", "previous, next of the list"):
+        expect(dialog.get_by_text(words, exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("e")
+    expect(dialog.get_by_role("heading", name="Rename")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    expect(dialog.get_by_role("heading", level=2)).to_contain_text("script")
+    page.keyboard.press("Escape")
+    page.keyboard.press("s")
+    page.wait_for_url("**/shell")
+
+
 def test_a_machine_is_stopped_by_keyboard_alone(fleet: User, person: Open) -> None:
     machine = a_machine()
     page = person(fleet).page
