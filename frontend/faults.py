@@ -55,10 +55,10 @@ _KNOWN: dict[str, tuple[Promise | str, Promise | str, str, bool]] = {
     "host_key_changed": (
         gettext_lazy("Make sure that it is the same host, then trust its new key."),
         gettext_lazy("Host keys"),
-        "keys",
+        "keys/hosts",
         True,
     ),
-    "host_key_unknown": (gettext_lazy("Trust its key first."), gettext_lazy("Host keys"), "keys", True),
+    "host_key_unknown": (gettext_lazy("Trust its key first."), gettext_lazy("Host keys"), "keys/hosts", True),
     "busy": ("", gettext_lazy("Open that job"), "jobs/{job}", True),
     "job_lost": (gettext_lazy("Look at the target, then try again."), "", "", True),
     "internal_error": (gettext_lazy("Try again. If it stays, tell who runs this installation the request id."), "", "", True),

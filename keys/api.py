@@ -146,6 +146,9 @@ class HostKeySerializer(serializers.Serializer[Any]):
     offered = serializers.CharField(read_only=True)
     offered_fingerprint = serializers.SerializerMethodField()
     offered_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    offered_from = serializers.CharField(
+        read_only=True, help_text="Who else knows that key: cloud-init, console; nobody: only the host shows it."
+    )
     actions = serializers.SerializerMethodField()
 
     def get_offered_fingerprint(self, row: HostKey) -> str:

@@ -26,7 +26,7 @@ def fingerprint(line: str) -> str:
 
 def pinned(org_id: UUID, host: str, port: int) -> list[str]:
     """The public keys (OpenSSH lines) this host is known by; none: never met."""
-    return list(HostKey.objects.filter(org_id=org_id, host=host, port=port).values_list("public", flat=True))
+    return list(HostKey.objects.filter(org_id=org_id, host=host, port=port).exclude(public="").values_list("public", flat=True))
 
 
 def trust_first(actor: Actor, cloud: Any, host: str, port: int, line: str) -> None:
@@ -67,6 +67,7 @@ def pin(actor: Actor, cloud: Any, host: str, port: int, line: str, *, source: st
                 "cloud": cloud if not cloud._state.adding else None,
             },
         )
+        HostKey.objects.filter(org_id=cloud.org_id, host=host, port=port, public="").delete()  # it shows the right one after all
         if made:
             detail = {"host": host, "port": port, "fingerprint": fingerprint(line), "source": source}
             events.record(
@@ -79,17 +80,52 @@ def pin(actor: Actor, cloud: Any, host: str, port: int, line: str, *, source: st
             )
 
 
-def changed(actor: Actor, org_id: UUID, host: str, port: int, line: str) -> None:
-    """A host shows another key than the one pinned: told once for each key it shows, and kept for who is to decide."""
+def changed(actor: Actor, org_id: UUID, host: str, port: int, line: str, *, vouched: str = "") -> bool:
+    """A host shows another key than the one pinned: told once for each key it shows, and kept for who is to decide.
+
+    `vouched`: who else knows that key: cloud-init, console.  Returns: is it told now?
+    """
     with transaction.atomic():
         known = list(HostKey.objects.select_for_update().filter(org_id=org_id, host=host, port=port).order_by("trusted_at"))
         if not known or known[-1].offered == line:
-            return
+            return False
         row = known[-1]
-        HostKey.objects.filter(pk=row.pk).update(offered=line, offered_at=timezone.now())
-        detail = {"host": host, "port": port, "known": [one.fingerprint for one in known], "offered": fingerprint(line)}
+        HostKey.objects.filter(pk=row.pk).update(offered=line, offered_at=timezone.now(), offered_from=vouched)
+        detail = {"host": host, "port": port, "known": [one.fingerprint for one in known], "source": row.source}
+        detail |= {"offered": fingerprint(line), "offered_from": vouched}
         events.record("host_key.changed.observed", actor, org_id=org_id, target=row, detail=detail)
         live.changed(org_id, "host_key", [row.pk])
+        return True
+
+
+def vouch(org_id: UUID, host: str, port: int, line: str, by: str) -> None:
+    """The key it shows, which is blocked, is known to somebody: console."""
+    HostKey.objects.filter(org_id=org_id, host=host, port=port, offered=line).update(offered_from=by)
+
+
+def compare(actor: Actor, row: HostKey, told: Collection[str]) -> None:
+    """What a console printed after its host was trusted at first sight: the pin is the console's from then on, or the host is blocked."""
+    with transaction.atomic():
+        held = HostKey.objects.select_for_update().filter(pk=row.pk, public=row.public, source="first-use").first()
+        if held is None:
+            return
+        held.compared_at = timezone.now()
+        if told and held.fingerprint in told:
+            held.source = "console"
+        elif told:
+            _block(actor, held, held.public, told, target=held)
+        held.save()
+
+
+def _block(actor: Actor, row: HostKey, line: str, told: Collection[str], *, target: Any) -> None:
+    """Not saved: it is known by what its console printed, which is not what it shows."""
+    shown = fingerprint(line)
+    row.public, row.source, row.fingerprint = "", "console", " ".join(sorted(told)[:7])
+    row.offered, row.offered_from, row.offered_at = line, "", timezone.now()
+    row.trusted_at = row.offered_at
+    detail = {"host": row.host, "port": row.port, "known": sorted(told), "offered": shown, "source": "console"}
+    events.record("host_key.changed.observed", actor, org_id=row.org_id, target=target, detail=detail)
+    live.changed(row.org_id, "host_key", [row.pk])
 
 
 def first_met(actor: Actor, machine: Any, host: str, port: int, line: str, *, told: Collection[str] = ()) -> None:
@@ -103,8 +139,12 @@ def first_met(actor: Actor, machine: Any, host: str, port: int, line: str, *, to
         return trust_first(actor, machine.cloud, host, port, line)
     if shown in told:
         return pin(actor, machine.cloud, host, port, line, source="console")
-    detail = {"host": host, "port": port, "known": sorted(told), "offered": shown, "source": "console"}
-    events.record("host_key.changed.observed", actor, org_id=machine.org_id, target=machine, detail=detail)
+    with transaction.atomic():
+        known = HostKey.objects.select_for_update().filter(org_id=machine.org_id, host=host, port=port, public="").first()
+        if known is None or known.offered != line:
+            row = known or HostKey(org_id=machine.org_id, cloud=machine.cloud, name=f"{host}:{port}"[:255], host=host, port=port)
+            _block(actor, row, line, told, target=machine)
+            row.save()
     raise HostKeyUnknown(
         f"{host} shows {shown}, which it did not print on its console. Nothing was run. Compare it with the host's own and trust it.",
         host=host,

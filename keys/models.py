@@ -129,12 +129,14 @@ class HostKey(Resource):
     cloud = models.ForeignKey("clouds.Cloud", null=True, on_delete=models.CASCADE, related_name="+")
     host = models.CharField(max_length=255)
     port = models.PositiveIntegerField(default=22)
-    public = models.TextField()  # OpenSSH line
-    fingerprint = models.CharField(max_length=80)
+    public = models.TextField(blank=True)  # OpenSSH line; "": only fingerprints are known, and it shows none of them
+    fingerprint = models.CharField(max_length=400)  # of several that a console printed: with spaces between
     source = models.CharField(max_length=30, default="first-use")  # first-use, console, cloud-init, operator
     trusted_at = models.DateTimeField(default=timezone.now)
     offered = models.TextField(blank=True)  # the other key it shows since `offered_at`: it is blocked until somebody decides
     offered_at = models.DateTimeField(null=True)
+    offered_from = models.CharField(max_length=30, blank=True)  # who else knows that one: cloud-init, console; "": nobody
+    compared_at = models.DateTimeField(null=True)  # with what its console printed, some time after the first use
 
     search = SearchSpec(
         kind="host_key",

@@ -93,8 +93,9 @@ class Reach:
                     targets = await self.pin(login, actor, ask)
                     made = await ssh.log_in(self.host, login.port, login.user, targets, pinned=self.pinned[login.port], keys=keys)
             except HostKeyChanged as error:
-                if error.code == HostKeyChanged.code:
-                    await ask(self._changed, actor, login.port, error.offered)
+                if error.code == HostKeyChanged.code and await ask(self._changed, actor, login.port, error.offered) and self.may_be_told:
+                    told = await asyncio.to_thread(_apart, self.told, actor)
+                    await ask(self._vouch, login.port, error.offered, told)
                 raise
             except (AuthFailed, Rejected, Unavailable) as error:
                 tries.failed(login, error)
@@ -124,7 +125,7 @@ class Reach:
             await ask(self._pin_given, actor, login.port)
         if not self.pinned.get(login.port):
             offered = await ssh.offered_key(self.host, login.port, targets)
-            told = await asyncio.to_thread(_apart, self._told, actor) if self._may_be_told else ()
+            told = await asyncio.to_thread(_apart, self.told, actor) if self.may_be_told else ()
             await ask(self._first_met, actor, login.port, offered, told)
             self.pinned[login.port] = [offered]
         return targets
@@ -142,8 +143,8 @@ class Reach:
                 client_keys=partial(login.client_keys, actor),
                 resolve=lambda name, port: self._resolve(actor, port),
                 host_keys=lambda name, port: self.pinned.get(port, []),
-                trust=lambda name, port, line: self._first_met(actor, port, line, self._told(actor) if self._may_be_told else ()),
-                changed=lambda name, port, line: self._changed(actor, port, line),
+                trust=lambda name, port, line: self._first_met(actor, port, line, self.told(actor) if self.may_be_told else ()),
+                changed=lambda name, port, line: self._changed_here(actor, port, line),
                 remaining=remaining,
             )
             try:
@@ -167,12 +168,12 @@ class Reach:
         self.pinned[port] = [self.given]
 
     @property
-    def _may_be_told(self) -> bool:
+    def may_be_told(self) -> bool:
         """Does its cloud pass on what it printed on its console?"""
         cls = self.machine.cloud.driver
         return bool(self.machine.external_id) and cls is not None and cls.supports("host_fingerprints")
 
-    def _told(self, actor: Actor) -> Collection[str]:
+    def told(self, actor: Actor) -> Collection[str]:
         """Fingerprints of its host keys by its console; none where the cloud does not say."""
         try:
             with connect(self.machine.cloud, actor, deadline_s=CONSOLE_S) as made:
@@ -184,8 +185,18 @@ class Reach:
     def _first_met(self, actor: Actor, port: int, line: str, told: Collection[str]) -> None:
         hostkeys.first_met(actor, self.machine, self.host, port, line, told=told)
 
-    def _changed(self, actor: Actor, port: int, line: str) -> None:
-        hostkeys.changed(actor, self.machine.org_id, self.host, port, line)
+    def _changed(self, actor: Actor, port: int, line: str) -> bool:
+        given = GivenHostKey.objects.filter(machine=self.machine, public=line).exists()
+        return hostkeys.changed(actor, self.machine.org_id, self.host, port, line, vouched="cloud-init" if given else "")
+
+    def _changed_here(self, actor: Actor, port: int, line: str) -> None:
+        if self._changed(actor, port, line) and self.may_be_told:
+            self._vouch(port, line, self.told(actor))
+
+    def _vouch(self, port: int, line: str, told: Collection[str]) -> None:
+        """Its address was another machine's, say: the key that is new to us is the one its console printed."""
+        if hostkeys.fingerprint(line) in told:
+            hostkeys.vouch(self.machine.org_id, self.host, port, line, "console")
 
 
 class _Tries:
@@ -219,9 +230,11 @@ def reaches(machines: Iterable[Machine], *, user: str = "") -> list[Reach]:
     for login, machine_id in sorted(_logins(machines, user), key=lambda found: found[0].error is not None):
         logins.setdefault(machine_id, []).append(login)
     known: dict[tuple[UUID, str], dict[int, list[str]]] = {}
-    for org_id, host, port, line in HostKey.objects.filter(
-        org_id__in={m.org_id for m in machines}, host__in={way.host for way in ways}
-    ).values_list("org_id", "host", "port", "public"):
+    for org_id, host, port, line in (
+        HostKey.objects.filter(org_id__in={m.org_id for m in machines}, host__in={way.host for way in ways})
+        .exclude(public="")
+        .values_list("org_id", "host", "port", "public")
+    ):
         known.setdefault((org_id, host), {}).setdefault(port, []).append(line)
     met = {way.machine.pk for way in ways if (way.machine.org_id, way.host) in known}
     unmet = [way.machine.pk for way in ways if way.machine.pk not in met]

@@ -14,9 +14,16 @@ from core.actions import perform
 from core.actor import Actor
 from core.errors import MistError
 from core.ticks import every
+from keys import hostkeys
+from keys.models import HostKey
 from machines.models import Machine
+from machines.reach import Reach
 
 log = logging.getLogger(__name__)
+
+PRINTED_AFTER = timedelta(minutes=10)  # EC2 passes on what a console printed minutes after a machine has booted
+COMPARED_UNTIL = timedelta(days=1)
+COMPARED_AT_ONCE = 3
 
 
 @every(30)
@@ -60,3 +67,22 @@ def expire(now: datetime | None = None) -> int:
             log.info("machine %s has expired but cannot %s: %s", machine.pk, machine.expire_action, error.code)
             Machine.objects.filter(pk=machine.pk).update(expires_at=now + timedelta(minutes=10))
     return done
+
+
+@every(20)
+def compare_host_keys(now: datetime | None = None) -> int:
+    """Compare keys that were trusted at first sight with what their consoles printed by now, once.  Returns: how many."""
+    now = now or timezone.now()
+    rows = HostKey.objects.filter(source="first-use", offered="", compared_at=None, cloud__enabled=True)
+    rows = rows.filter(trusted_at__range=(now - COMPARED_UNTIL, now - PRINTED_AFTER)).select_related("cloud").order_by("trusted_at")
+    compared = 0
+    for row in rows[:COMPARED_AT_ONCE]:
+        HostKey.objects.filter(pk=row.pk).update(compared_at=now)
+        here = Q(address=row.host) | Q(public_ips__contains=[row.host]) | Q(private_ips__contains=[row.host])
+        machine = Machine.objects.filter(here, cloud=row.cloud, missing_since=None).select_related("cloud").first()
+        if machine is None or not (way := Reach(machine=machine, host=row.host)).may_be_told:
+            continue
+        actor = Actor.system(row.org_id, via="console")
+        hostkeys.compare(actor, row, way.told(actor))
+        compared += 1
+    return compared

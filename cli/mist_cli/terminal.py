@@ -11,8 +11,9 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,17 +21,17 @@ import click
 
 from mist_cli import __version__
 from mist_cli.commands import client_of, find, names_argument, told
-from mist_cli.errors import Refused, Stop, Usage
+from mist_cli.errors import Away, Refused, Stop, Usage
 
 if TYPE_CHECKING:
     from mist_cli.client import Client
 
 ENDED, SPENT = 1000, 4403
-COME_BACK_S = 60.0  # for so long we try to join a shell whose line broke
+COME_BACK_S = 600.0  # for so long the server keeps a shell whose line broke
 PIECE = 64 << 10
 # Modes a program may have left: cursor keys, mouse, paste, the other screen; and the cursor shown.
 RESET = b"\x1b[?1l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1049l\x1b[?25h\x1b[0m"
-LEAVE = b"~."
+CLEAR = b"\x1b[H\x1b[2J"  # what was shown comes again from the server
 
 
 class Ssh(click.Command):
@@ -141,6 +142,8 @@ class Shell:
         self._code = ""
         self._socket: Any = None
         self._open = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._is_again = False
         self._keys: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._fresh_line, self._held = True, b""
 
@@ -167,15 +170,20 @@ class Shell:
         loop.add_reader(0, self._typed, is_terminal)
         if is_terminal:
             loop.add_signal_handler(signal.SIGWINCH, self._resized)
-        sender = asyncio.create_task(self._send())
+        sender, self._task = asyncio.create_task(self._send()), asyncio.current_task()
         try:
             end = time.monotonic() + COME_BACK_S
-            while not self.ended and not self.left:
+            while True:
                 if await self._one_socket(location):
                     end = time.monotonic() + COME_BACK_S
                 if self.ended or self.left:
                     break
+                self._say(f"{self.why} Joining it again for {COME_BACK_S / 60:.0f} minutes at most; Ctrl-C gives up.")
                 location = await self._come_back(end)
+                self._is_again = is_terminal
+        except asyncio.CancelledError:
+            if not self.left:
+                raise
         finally:
             sender.cancel()
             loop.remove_reader(0)
@@ -198,6 +206,9 @@ class Shell:
                 open_timeout=20,
             ) as socket:
                 self._socket, opened = socket, True
+                if self._is_again:
+                    self._is_again = False
+                    _write(RESET + CLEAR)
                 self._open.set()
                 self._resized()
                 try:
@@ -213,7 +224,7 @@ class Shell:
                     pass
                 self._closed(socket.close_code or 1006, socket.close_reason or "")
         except (OSError, WebSocketException) as error:
-            self.why = f"The line to the shell broke: {error}"
+            self.why = f"The line to the shell broke: {error}."
         finally:
             self._socket = None
             self._open.clear()
@@ -225,7 +236,7 @@ class Shell:
         return f"{'wss' if ours.scheme == 'https' else 'ws'}://{ours.netloc}{theirs.path}?control=1"
 
     def _closed(self, code: int, reason: str) -> None:
-        self.why = reason
+        self.why = reason or ("" if code == ENDED else "The line to the shell broke.")
         if code in (ENDED, SPENT) and not self.left:
             self.ended = True
             if self._code == "exited":
@@ -233,6 +244,8 @@ class Shell:
 
     def _told(self, message: str) -> None:
         found = json.loads(message)
+        if isinstance(ending := found.get("ending"), dict):
+            self._say(f"{ending.get('detail', '')} It ends at {time.strftime('%H:%M:%S', time.localtime(ending.get('at', 0)))}.")
         if isinstance(ended := found.get("ended"), dict):
             self._code = str(ended.get("code", ""))
             if isinstance(ended.get("exit_status"), int):
@@ -243,15 +256,22 @@ class Shell:
         pause = 0.3
         while True:
             try:
-                answer = await asyncio.to_thread(self.client.ask, "POST", f"/sessions/{self.session}/actions/join", body={})
+                answer = await _aside(lambda: self.client.ask("POST", f"/sessions/{self.session}/actions/join", body={}))
                 return str(answer.headers["Location"])
             except Refused as refusal:
+                if (refusal.status >= 500 or refusal.status == 429) and time.monotonic() < end:
+                    await asyncio.sleep(pause)
+                    continue
                 raise Stop(f"{self.why}\r\nThe shell cannot be joined again: {refusal.format_message()}") from refusal
-            except Stop:
+            except Away:
                 if time.monotonic() > end:
                     raise
             await asyncio.sleep(pause)
             pause = min(5.0, pause * 1.6)
+
+    def _say(self, words: str) -> None:
+        """A line of ours, on the screen of the host's."""
+        os.write(2, f"\r\n[mist] {words}\r\n".encode())
 
     def _resized(self) -> None:
         if sys.stdin.isatty():
@@ -263,6 +283,10 @@ class Shell:
         if not data:
             asyncio.get_running_loop().remove_reader(0)
             self._keys.put_nowait(b"0\x04")  # the end of what was piped in is the end of input there, too
+            return
+        if is_terminal and not self._open.is_set() and b"\x03" in data and self._task is not None:
+            self.left = True
+            self._task.cancel()
             return
         if is_terminal:
             data = self._escaped(data)
@@ -304,6 +328,28 @@ class Shell:
                 await self._socket.send(item)
             except Exception as error:  # noqa: BLE001 - whatever it was, the reader sees the socket end
                 self.why = str(error)
+
+
+async def _aside(function: Callable[[], Any]) -> Any:
+    """What it gives, called in a thread that nobody waits for at the end, as one does for an executor's."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+
+    def settle(settler: Callable[[Any], None], found: Any) -> None:
+        if not answer.done():
+            settler(found)
+
+    def call() -> None:
+        with suppress(RuntimeError):  # the loop is gone: somebody gave up
+            try:
+                found = function()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who asked
+                loop.call_soon_threadsafe(settle, answer.set_exception, error)
+            else:
+                loop.call_soon_threadsafe(settle, answer.set_result, found)
+
+    Thread(target=call, daemon=True).start()
+    return await answer
 
 
 def _write(data: bytes) -> None:

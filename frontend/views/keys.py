@@ -59,6 +59,19 @@ TRUST = (
 )
 
 
+KNOWN_FROM = {
+    "first-use": gettext_lazy("It showed this one when it was first reached."),
+    "console": gettext_lazy("It printed this on its console, as its cloud tells."),
+    "cloud-init": gettext_lazy("Mist put this one into it when it was made."),
+    "operator": gettext_lazy("Somebody trusted this one."),
+}
+SHOWN_FROM = {
+    "": gettext_lazy("It shows this one now. Nobody else knows it."),
+    "console": gettext_lazy("It shows this one now, and printed it on its console, as its cloud tells."),
+    "cloud-init": gettext_lazy("It shows this one now, which Mist put into the machine that has this address."),
+}
+
+
 class KeysView(ConsoleView):
     """The list: what kind, where it works, when it was last used."""
 
@@ -171,6 +184,8 @@ class HostKeysView(ConsoleView):
         blocked = list(HostKey.objects.visible_to(self.actor).exclude(offered="").order_by("offered_at")[:20])
         for row in blocked:
             row.shown, row.can = hostkeys.fingerprint(row.offered), allowed(self.actor, row)  # type: ignore[attr-defined]
+            row.known_from = KNOWN_FROM.get(row.source, row.source)  # type: ignore[attr-defined]
+            row.shown_from = SHOWN_FROM.get(row.offered_from, row.offered_from)  # type: ignore[attr-defined]
         context = {
             "page": page,
             "tab": "hosts",

@@ -328,7 +328,7 @@ class Trust(Action):
         return {"id": call.target.pk.hex, "fingerprint": call.target.fingerprint, "forgotten": call.params["forgotten"]}
 
     def snapshot(self, target: Any) -> dict[str, Any] | None:
-        return {"host": target.host, "port": target.port, "fingerprint": target.fingerprint}
+        return {"host": target.host, "port": target.port, "fingerprint": target.fingerprint, "source": target.source}
 
 
 class RetrustParams(serializers.Serializer[Any]):
@@ -360,14 +360,14 @@ class Retrust(Action):
     def run(self, call: Call) -> dict[str, Any]:
         row = call.target
         HostKey.objects.filter(org_id=row.org_id, host=row.host, port=row.port).exclude(pk=row.pk).delete()
-        forgotten = row.fingerprint
+        told = {"forgotten": [row.fingerprint], "forgotten_source": row.source, "offered_from": row.offered_from}
         row.public, row.fingerprint, row.source = row.offered, hostkeys.fingerprint(row.offered), "operator"
-        row.trusted_at, row.offered, row.offered_at = timezone.now(), "", None
+        row.trusted_at, row.offered, row.offered_at, row.offered_from = timezone.now(), "", None, ""
         row.save()
-        return {"fingerprint": row.fingerprint, "forgotten": [forgotten]}
+        return {"fingerprint": row.fingerprint, **told}
 
     def snapshot(self, target: Any) -> dict[str, Any] | None:
-        return {"host": target.host, "port": target.port, "fingerprint": target.fingerprint}
+        return {"host": target.host, "port": target.port, "fingerprint": target.fingerprint, "source": target.source}
 
 
 @register
@@ -383,4 +383,4 @@ class Forget(Action):
         call.target.delete()
 
     def snapshot(self, target: Any) -> dict[str, Any] | None:
-        return {"host": target.host, "port": target.port, "fingerprint": target.fingerprint}
+        return {"host": target.host, "port": target.port, "fingerprint": target.fingerprint, "source": target.source}

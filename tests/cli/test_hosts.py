@@ -6,11 +6,13 @@ import fcntl
 import os
 import pty
 import re
+import shutil
 import signal
 import struct
 import subprocess
 import termios
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from machines.models import Session
 from scripts.models import Run, Script
 from tests.cli.conftest import MIST, ROOT, Mist
 from tests.lab.sshd import Sshd
-from tests.shells.conftest import Place, Process, wait_for
+from tests.shells.conftest import Place, Process, Shells, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -113,10 +115,11 @@ def test_a_terminal_is_not_told_what_a_host_says_to_it(mist: Mist, place: Place)
 class Pty:
     """A command on a terminal of its own, as a person sits at one."""
 
-    def __init__(self, mist: Mist, *arguments: str, rows: int = 30, cols: int = 100) -> None:
+    def __init__(self, mist: Mist, *arguments: str, program: list[str] | None = None, rows: int = 30, cols: int = 100) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execve(MIST, [str(MIST), *arguments], mist.environment(TERM="xterm"))
+            command = program or [str(MIST), *arguments]
+            os.execvpe(command[0], command, mist.environment(TERM="xterm", PATH=f"{MIST.parent}:{os.environ['PATH']}"))
         self.resize(rows, cols)
         os.set_blocking(self.fd, False)
         self.shown = b""
@@ -195,6 +198,48 @@ def test_left_and_joined_again(mist: Mist, place: Place, holder: Process) -> Non
     assert again.end() == 0
 
 
+@pytest.fixture
+def restarted(place: Place, mist: Mist) -> Iterator[Shells]:
+    """The real web and shell processes, of which either may be killed; the command line speaks to this web process."""
+    made = Shells()
+    made.hold()
+    mist.url = f"http://127.0.0.1:{made.port}"
+    yield made
+    made.stop()
+
+
+def test_a_web_process_that_is_killed_is_found_again_by_itself(mist: Mist, place: Place, restarted: Shells) -> None:
+    shell = Pty(mist, "ssh", "web-eu-04")
+    shell.prompt()
+    shell.type("X=still-here; echo on-the-$((1+1))-screen\r")
+    shell.expect(b"on-the-2-screen")
+    restarted.web.kill()
+    shell.expect(b"Joining it again for 10 minutes at most; Ctrl-C gives up.")
+    shell.type("echo $X-again\r")  # waits for the next line
+    time.sleep(2)
+    shell.shown = b""
+    restarted.start_web()
+    shell.expect(b"still-here-again", 40)
+    assert shell.shown.index(b"\x1b[2J") < shell.shown.index(b"on-the-2-screen") < shell.shown.index(b"still-here-again")
+    assert Session.objects.count() == 1
+    restarted.web.kill()
+    shell.expect(b"Joining it again")
+    shell.type("\x03")
+    began = time.monotonic()
+    assert shell.end() == 0 and time.monotonic() - began < 5
+    assert b"Left. The shell goes on: mist sessions join" in shell.shown
+    assert Session.objects.get().state == "open"
+
+
+def test_a_shell_process_that_is_killed_ends_the_terminal_in_words(mist: Mist, place: Place, restarted: Shells) -> None:
+    shell = Pty(mist, "ssh", "web-eu-04")
+    shell.prompt()
+    restarted.holders[0].kill()
+    shell.expect(b"Joining it again")
+    Session.objects.update(state="ended")  # as the scheduler finds out
+    assert shell.end() != 0 and b"cannot be joined again" in shell.shown
+
+
 def test_much_output_arrives_whole(mist: Mist, place: Place, holder: Process) -> None:
     shell = Pty(mist, "ssh", "web-eu-04")
     shell.prompt()
@@ -261,3 +306,33 @@ def test_the_script_works_in_bash(mist: Mist, place: Place) -> None:
     )
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=mist.environment(), timeout=30, cwd=ROOT)
     assert done.stdout.split() == ["web-eu-04"], done.stderr
+
+
+def on_tab(shell: list[str], mist: Mist, *typed: str) -> bytes:
+    """A real shell on a terminal, the script for it read, the words typed and Tab pressed.  Returns: its screen, once it says enough."""
+    made = Pty(mist, program=shell)
+    wait_for(lambda: made.read() and made.shown, 20)
+    for line in typed:
+        time.sleep(0.3)
+        made.type(line)
+    wait_for(lambda: not made.read() or b"stop web-eu-04" in made.shown, 30, lambda: repr(made.shown[-1500:]))
+    os.kill(made.pid, signal.SIGKILL)
+    os.waitpid(made.pid, 0)
+    return made.shown
+
+
+@pytest.mark.parametrize(
+    ("shell", "prepare"),
+    [
+        (["bash", "--norc", "--noprofile", "-i"], 'eval "$(mist completion bash)"\r'),
+        (["zsh", "-f", "-i"], 'autoload -Uz compinit; compinit -u; eval "$(mist completion zsh)"\r'),
+        (["fish", "--no-config", "-i"], "mist completion fish | source\r"),
+    ],
+    ids=["bash", "zsh", "fish"],
+)
+def test_tab_completes_a_name_in_the_real_shell(mist: Mist, place: Place, shell: list[str], prepare: str) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"{shell[0]} is not installed here")
+    mist.ok("machines")
+    shown = on_tab(shell, mist, prepare, "mist machines stop web-\t")
+    assert b"stop web-eu-04" in shown

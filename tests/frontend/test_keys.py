@@ -134,6 +134,14 @@ def test_a_host_that_shows_another_key_is_shown_with_both_and_trusted_again(plac
     url = f"{place.base}/keys/hosts"
     page = place.admin.get(url).content.decode()
     assert known.fingerprint in page and shown.fingerprint in page and "Nothing is run on it" in page
+    assert "It showed this one when it was first reached" in page and "Nobody else knows it" in page
+    for field, value, words in (
+        ("offered_from", "cloud-init", "which Mist put into the machine that has this address"),
+        ("offered_from", "console", "and printed it on its console"),
+        ("source", "cloud-init", "Mist put this one into it when it was made"),
+    ):
+        HostKey.objects.filter(pk=row.pk).update(**{field: value})
+        assert words in place.admin.get(url).content.decode()
     assert place.admin.post(url, {"retrust": row.pk.hex, "fingerprint": known.fingerprint}).status_code == 409
     assert place.admin.post(url, {"retrust": row.pk.hex, "fingerprint": shown.fingerprint}).status_code == 302
     row.refresh_from_db()

@@ -4,6 +4,7 @@
 set -u
 packages=(
   chromium                                                                     # tests/browser
+  zsh fish                                                                     # tests/cli: completion in the real shells
   openssh-server openssh-client iputils-ping                                   # keys, other, kvm over SSH
   docker.io busybox-static                                                     # docker
   libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils genisoimage cpio # kvm

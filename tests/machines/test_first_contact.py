@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from typing import Any
 
 import asyncssh
 import pytest
+from django.utils import timezone
 
 from clouds.models import Cloud
 from clouds.providers import _console
@@ -18,6 +20,7 @@ from keys import hostkeys, pairs
 from keys.models import GivenHostKey, HostKey
 from machines.models import Machine
 from machines.reach import reach
+from machines.tasks import compare_host_keys
 from tests.clouds.providers.amazon.conftest import SECRET, ec2, moto_port
 from tests.lab.ec2_front import Front, body, error
 from tests.lab.sshd import Fake, Sshd, fake_ssh, new_key, public_line, sshd
@@ -154,9 +157,78 @@ def test_a_key_that_the_console_printed_is_pinned_by_it(place: Place, aws: Cloud
 @pytest.mark.django_db
 def test_a_key_that_the_console_did_not_print_is_told_nothing(place: Place, aws: Cloud, ec2: Front, sshd: Sshd) -> None:
     ec2.answer("GetConsoleOutput", answered(printed(OTHER)))
-    with pytest.raises(HostKeyUnknown, match="console"):
-        ran(place, unmet(place, sshd))
-    assert not HostKey.objects.exists()
+    machine = unmet(place, sshd)
+    for _ in range(2):
+        with pytest.raises(HostKeyUnknown, match="console"):
+            ran(place, machine)
+    row = HostKey.objects.get()
+    assert (row.public, row.source, row.fingerprint) == ("", "console", hostkeys.fingerprint(OTHER))
+    assert row.offered == sshd.public_host_key
+    assert Event.objects.filter(type="host_key.changed.observed", org_id=place.actor.org_id).count() == 1  # told once
+    ec2.rules.clear()
+    ec2.answer("GetConsoleOutput", answered(printed(OTHER, sshd.public_host_key)))  # it was not whole yet
+    assert ran(place, machine) == "hello\n"
+    assert [(one.public, one.source) for one in HostKey.objects.all()] == [(sshd.public_host_key, "console")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_that_the_console_contradicts_is_trusted_by_one_act_on_record(place: Place, aws: Cloud, ec2: Front, sshd: Sshd) -> None:
+    ec2.answer("GetConsoleOutput", answered(printed(OTHER, RSA)))
+    machine = unmet(place, sshd)
+    host = place.run(place.script(), [machine]).hosts.get()  # on the loop
+    assert (host.state, host.code) == ("failed", "host_key_unknown")
+    row = HostKey.objects.get()
+    assert row.fingerprint.split() == sorted(map(hostkeys.fingerprint, (OTHER, RSA)))
+    shown = hostkeys.fingerprint(sshd.public_host_key)
+    perform(place.actor, row, "retrust", {"fingerprint": shown})
+    assert ran(place, machine) == "hello\n"
+    event = Event.objects.get(type="host_key.retrust.succeeded")
+    assert event.before["fingerprint"] == row.fingerprint and event.before["source"] == "console"
+    assert event.after["fingerprint"] == shown and event.after["source"] == "operator"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("vouched", ["cloud-init", "console", ""])
+def test_who_else_knows_the_key_that_is_new_is_kept_with_it(place: Place, aws: Cloud, ec2: Front, sshd: Sshd, vouched: str) -> None:
+    """The address was another machine's."""
+    ec2.answer("GetConsoleOutput", answered(printed(sshd.public_host_key) if vouched == "console" else ""))
+    for loop in (False, True):
+        HostKey.objects.all().delete()
+        machine = unmet(place, sshd, f"new-{loop}", pinned=OTHER)
+        if vouched == "cloud-init":
+            give(machine, sshd.public_host_key)
+        if loop:
+            assert place.run(place.script(), [machine]).hosts.get().code == "host_key_changed"
+        else:
+            with pytest.raises(HostKeyChanged):
+                ran(place, machine)
+        row = HostKey.objects.get()
+        assert (row.public, row.offered, row.offered_from) == (OTHER, sshd.public_host_key, vouched)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("says", ["the same", "another", "nothing"])
+def test_a_key_trusted_at_first_use_is_compared_with_the_console_later(place: Place, aws: Cloud, ec2: Front, sshd: Sshd, says: str) -> None:
+    ec2.answer("GetConsoleOutput", answered(""))  # EC2 passes it on minutes later
+    machine = unmet(place, sshd)
+    assert ran(place, machine) == "hello\n"
+    ec2.rules.clear()
+    lines = {"the same": [RSA, sshd.public_host_key], "another": [OTHER], "nothing": []}[says]
+    ec2.answer("GetConsoleOutput", answered(printed(*lines) if lines else ""))
+    now = timezone.now()
+    assert compare_host_keys(now) == 0  # too early
+    assert compare_host_keys(now + timedelta(minutes=15)) == 1
+    assert compare_host_keys(now + timedelta(minutes=15)) == 0  # once
+    row = HostKey.objects.get()
+    if says == "another":
+        assert (row.public, row.fingerprint, row.source) == ("", hostkeys.fingerprint(OTHER), "console")
+        assert row.offered == sshd.public_host_key
+        assert Event.objects.get(type="host_key.changed.observed").detail["known"] == [hostkeys.fingerprint(OTHER)]
+        with pytest.raises(HostKeyUnknown):
+            ran(place, machine)
+    else:
+        assert (row.public, row.source) == (sshd.public_host_key, "console" if says == "the same" else "first-use")
+        assert ran(place, machine) == "hello\n"
 
 
 @pytest.mark.django_db

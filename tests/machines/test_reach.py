@@ -148,7 +148,7 @@ def test_a_changed_key_blocks_is_told_once_and_can_be_trusted_again(place: Place
     with pytest.raises(Conflict, match="shows SHA256"):
         perform(place.actor, row, "retrust", {"fingerprint": "SHA256:another"})
     job = perform(place.actor, row, "retrust", {"fingerprint": shown})
-    assert job.result == {"fingerprint": shown, "forgotten": ["x"]}
+    assert job.result == {"fingerprint": shown, "forgotten": ["x"], "forgotten_source": "first-use", "offered_from": ""}
     assert whoami(place, machine)
     with pytest.raises(Conflict) as caught:
         perform(place.actor, row, "retrust", {"fingerprint": shown})
