@@ -340,6 +340,44 @@ class View(Resource):
         return self.visibility == "org" or (self.visibility == "team" and self.team_id in team_ids)
 
 
+class Export(Resource):
+    """A list as a file: what was asked for, and the file while it is kept. It is for the one who asked, and nobody else."""
+
+    has_history: ClassVar[bool] = False
+    own_path: ClassVar[str] = "owner_id"
+    own_rights: ClassVar[frozenset[str]] = frozenset({"read", "create", "delete"})
+
+    of_kind = models.CharField(max_length=40)  # machine
+    form = models.CharField(max_length=5)  # csv, json, jsonl
+    query = models.TextField(blank=True)
+    sort = models.CharField(max_length=60, blank=True)
+    columns = models.JSONField(default=list, blank=True)
+    at = models.DateTimeField(null=True)  # the list as it was then
+    # Once the file is there:
+    rows = models.PositiveBigIntegerField(null=True)
+    size_bytes = models.PositiveBigIntegerField(null=True)
+    expires_at = models.DateTimeField(null=True)
+
+    search = SearchSpec(
+        kind="export",
+        fields={**RESOURCE_FIELDS, "kind": Text("of_kind", closed=True), "query": Text("query"), "expires": Date("expires_at")},
+        aliases=RESOURCE_ALIASES,
+        bare=("name", "id"),
+    )
+
+    objects = ResourceQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["org", "-created_at"], name="export_newest"),
+            models.Index(fields=["expires_at"], name="export_age"),
+        ]
+
+    @property
+    def is_kept(self) -> bool:
+        return self.expires_at is not None and self.expires_at > timezone.now()
+
+
 class Attempts(models.Model):
     """How many sign-ins failed lately, from an address or for an account. See accounts/throttle.py."""
 

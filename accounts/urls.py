@@ -1,4 +1,4 @@
-"""Addresses: /auth, /orgs, /users, /teams, /policies, /invitations, /views, /shares (API), and the page of an invitation."""
+"""Addresses: /auth, /orgs, /users, /teams, /policies, /invitations, /views, /exports, /shares (API), and the page of an invitation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from django.urls import URLPattern, path
 
 from accounts import views
 from accounts.api import AuthViewSet, TokenViewSet
+from accounts.export_api import ExportViewSet
 from accounts.org_api import (
     InvitationViewSet,
     MemberViewSet,
@@ -49,6 +50,8 @@ def api_routes(orgs: type[OrgViewSet] = OrgViewSet) -> list[URLPattern]:
         path("invitations/accept", InvitationViewSet.as_view({"post": "accept"})),
         *routes("invitations", InvitationViewSet),
         *routes("views", ViewViewSet),
+        path("exports/<str:export>/file", ExportViewSet.as_view({"get": "file"})),
+        *routes("exports", ExportViewSet),
         path("shares", ShareViewSet.as_view({"get": "shared", "post": "create"})),
     ]
 

@@ -62,6 +62,16 @@ def sorts_of(model: type[Any]) -> dict[str, str]:
     return own
 
 
+def sorted_by(model: type[Any], asked: str) -> tuple[str, bool, str]:
+    """(the sort, "" being the model's own; is it descending; its column).  Raises: BadRequest."""
+    sorts = sorts_of(model)
+    sort = asked or getattr(model, "default_sort", "") or next(iter(sorts), "id")
+    key = sort.lstrip("-")
+    if key not in sorts and key != "id":
+        raise BadRequest(f"Cannot sort by {key[:60]!r}. There are: {', '.join(sorted(sorts))}.", code="bad_sort")
+    return sort, sort.startswith("-"), sorts.get(key, "id")
+
+
 def rows(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> models.QuerySet[Any]:
     """What the query selects of what the actor may see, neither sorted nor cut."""
     model = queryset.model
@@ -91,12 +101,7 @@ def cloud_q(model: type[Any], wanted: str, actor: Actor) -> Q:
 def page(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> Page:
     """One page of a list.  Raises: BadRequest, BadSearch, Invalid."""
     model = queryset.model
-    sorts = sorts_of(model)
-    sort = query.sort or getattr(model, "default_sort", "") or next(iter(sorts), "id")
-    descending, key = sort.startswith("-"), sort.lstrip("-")
-    if key not in sorts and key != "id":
-        raise BadRequest(f"Cannot sort by {key[:60]!r}. There are: {', '.join(sorted(sorts))}.", code="bad_sort")
-    column = sorts.get(key, "id")
+    sort, descending, column = sorted_by(model, query.sort)
     limit = max(1, min(query.limit, MOST))
     with search.time_limited(query.search):
         found = rows(queryset, actor, query)
@@ -249,4 +254,4 @@ def parse_at(text: str) -> datetime:
     return when
 
 
-__all__ = ["Page", "Query", "by_id_or_name", "count", "one", "page", "pages", "parse_at", "rows", "sorts_of"]
+__all__ = ["Page", "Query", "by_id_or_name", "count", "one", "page", "pages", "parse_at", "rows", "sorted_by", "sorts_of"]

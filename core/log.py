@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +14,10 @@ from django.db import connection, models
 from django.db.models import Count, Func, Q, Value
 from django.utils import timezone
 
-from core import listing, personal, search
+from core import exports, listing, personal, search
 from core.actor import Actor
 from core.errors import BadRequest
+from core.events import canonical
 from core.models import Event
 
 FACETED = 20_000  # the newest of what was found are counted
@@ -161,3 +163,30 @@ def pages(actor: Actor, query: listing.Query) -> Iterator[list[dict[str, Any]]]:
         if len(rows) < EXPORT_PAGE:
             return
         last = rows[-1]
+
+
+class _Events(exports.Source):
+    def pages(self, actor: Actor, query: listing.Query, columns: Sequence[str]) -> Iterator[list[exports.Row]]:
+        newest_first = query.sort in ("", "-at", "-id")
+        found = pages(actor, query) if newest_first else (shown(rows) for rows in listing.pages(self.rows(), actor, query))
+        for page in found:
+            yield [self.row(row, columns) for row in page]
+
+    def row(self, row: Any, columns: Sequence[str]) -> exports.Row:
+        return {c: (row["tags"] or {}).get(c[4:]) if c.startswith("tag:") else row[c] for c in columns}
+
+
+def _in_csv(value: Any) -> Any:
+    """What is nested, as the JSON of one cell."""
+    return canonical(value).decode() if isinstance(value, dict | list) else value
+
+
+SOURCE = exports.register(
+    _Events(
+        model=Event,
+        cells={name: itemgetter(name) for name in COLUMNS},
+        rows=lambda: Event.objects.defer("words"),
+        forms=("csv", "jsonl"),
+        in_csv=_in_csv,
+    )
+)

@@ -129,7 +129,8 @@ class Job(Searched, models.Model):
     exclusive = models.BooleanField(default=True)
     params = models.JSONField(default=dict)  # as they were sent; never a secret
     selector = models.JSONField(null=True)  # a bulk: {"ids": […]} or {"search": "…"}
-    total = models.IntegerField(null=True)  # a bulk: how many targets
+    total = models.IntegerField(null=True)  # a bulk: how many targets; of one thing that can count what it does: how much in all
+    done = models.IntegerField(null=True)  # and how much of it is done
     # who
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     via = models.CharField(max_length=80)

@@ -1,13 +1,15 @@
-"""The columns of the machines list: which there are, in which order, and what stands in each.
+"""The columns a list can have and which are chosen, and those of the machines list.
 
-`?cols=location,size,tag:env`; the name comes first always. Any key of a tag can be a column: `tag:<key>`.
+`?cols=location,size,tag:env`; what comes first always is no column. Any key of a tag can be a column: `tag:<key>`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -23,35 +25,94 @@ KEY = 128  # letters of a tag's key
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """`css`: width, and p1 (kept longest) to p3 (dropped first) as the window narrows. `number`: to the right."""
+    """`css`: width, and p1 (kept longest) to p3 (dropped first) as the window narrows. `number`: to the right. `look`: of its cells.
+
+    `filed`: the columns of core.exports that say in a file what it says; none: that of its key.
+    """
 
     key: str
     title: Promise | str
     css: str
-    cell: Callable[[Machine], SafeString | str]
+    cell: Callable[[Any], SafeString | str]
+    filed: tuple[str, ...] = ()
     sort: str = ""
     number: bool = False
+    look: str = ""
 
     @property
     def classes(self) -> str:
-        look = "mono ink2 clip" if self.key in MONO else "dim" if self.key == "age" else ""
-        return " ".join(part for part in (self.css.split()[-1], "n" if self.number else "", look) if part)
+        return " ".join(part for part in (self.css.split()[-1], "n" if self.number else "", self.look) if part)
 
 
-MONO = ("address", "private", "public", "hostname", "external_id")
+@dataclass(frozen=True)
+class Columns:
+    """Of one list: those it can have, and those it has at first. `tags_of`: a row's, whose keys are offered as columns."""
+
+    known: Mapping[str, Column]
+    default: tuple[str, ...]
+    tags_of: Callable[[Any], Mapping[str, str] | None]
+    first: tuple[str, ...]  # in a file: what comes first always
+
+    def of(self, key: str) -> Column | None:
+        """The column of that key, if there may be one."""
+        if key.startswith("tag:") and 4 < len(key) <= 4 + KEY and "\x00" not in key:
+            name = key[4:]
+            return Column(key=key, title=name, css="w-120 p3", cell=lambda row: clip(str((self.tags_of(row) or {}).get(name) or "")))
+        return self.known.get(key)
+
+    def keys(self, text: str) -> tuple[str, ...]:
+        """The keys of `cols=`, those that are none left out; of an empty text, the default."""
+        asked = dict.fromkeys(part.strip() for part in text.split(",")) if text.strip() else dict.fromkeys(self.default)
+        return tuple(key for key in asked if self.of(key) is not None)[:MOST]
+
+    def chosen(self, text: str) -> list[Column]:
+        """The columns of `cols=`, in its order."""
+        return [column for key in self.keys(text) if (column := self.of(key)) is not None]
+
+    def offered(self, text: str, rows: Iterable[Any]) -> list[tuple[Column, bool]]:
+        """(column, is it chosen?): those chosen in their order, then the others, then a column for each tag of these rows."""
+        now = self.chosen(text)
+        there = {column.key for column in now}
+        tags = sorted({f"tag:{key}" for row in rows for key in self.tags_of(row) or {}} - there)
+        others = [column for key in (*self.known, *tags) if key not in there and (column := self.of(key)) is not None]
+        return [(column, True) for column in now] + [(column, False) for column in others]
+
+    def written(self, asked: Iterable[str]) -> str:
+        """`cols=` for these keys; "" for the default."""
+        kept = self.keys(",".join(key.replace(",", "") for key in asked))
+        return "" if kept == self.default else ",".join(kept)
+
+    def filed(self, text: str) -> list[str]:
+        """The columns of a file of these; none, which is all there are, where none were chosen."""
+        chosen = [name for column in self.chosen(text) for name in column.filed or (column.key,)] if text.strip() else []
+        return list(dict.fromkeys((*self.first, *chosen))) if chosen else []
+
+    def address(self, request: HttpRequest) -> str:
+        """Where the form of columns leads (`col`, and `tag` for another key), as an address that can be kept: ?cols=."""
+        params = request.GET.copy()
+        asked = [*params.pop("col"), *(f"tag:{key.strip()}" for key in params.pop("tag", []) if key.strip())]
+        params["cols"] = self.written(asked)
+        if not params["cols"] and "view" not in params:
+            del params["cols"]
+        return f"{request.path}?{params.urlencode()}" if params else request.path
 
 
-def _clip(text: str | None, title: str = "") -> SafeString | str:
+# -- machines
+
+MONO = "mono ink2 clip"
+
+
+def clip(text: str | None, title: str = "") -> SafeString | str:
     return format_html('<span class="ink2 clip" title="{}">{}</span>', title or text, text) if text else ""
 
 
 def _location(row: Machine) -> SafeString:
     name = row.location.name if row.location else row.cloud.name
-    return format_html('<span class="row">{}{}</span>', console.tile(row.cloud.provider), _clip(name, row.cloud.name))
+    return format_html('<span class="row">{}{}</span>', console.tile(row.cloud.provider), clip(name, row.cloud.name))
 
 
 def _cloud(row: Machine) -> SafeString:
-    return format_html('<span class="row">{}{}</span>', console.tile(row.cloud.provider), _clip(row.cloud.name))
+    return format_html('<span class="row">{}{}</span>', console.tile(row.cloud.provider), clip(row.cloud.name))
 
 
 def _size(row: Machine) -> SafeString:
@@ -71,67 +132,49 @@ def _ends(row: Machine) -> SafeString | str:
     return console.when(row.expires_at, "{}") if row.expires_at else ""
 
 
-COLUMNS = {
+def _age(row: Machine) -> SafeString | str:
+    return console.age(row.machine_created_at)
+
+
+def _ram(row: Machine) -> SafeString | str:
+    return console.gib(row.ram_mib)
+
+
+def _public(row: Machine) -> str:
+    return ", ".join(row.public_ips)
+
+
+def _private(row: Machine) -> str:
+    return ", ".join(row.private_ips)
+
+
+_KNOWN = {
     column.key: column
     for column in (
         Column(key="location", title=_("Location"), css="w-160 p2", sort="location", cell=_location),
         Column(key="cloud", title=_("Cloud"), css="w-140 p2", sort="cloud", cell=_cloud),
         Column(key="size", title=_("Size"), css="w-160 p2", sort="size", cell=_size),
-        Column(key="address", title=_("Address"), css="w-120 p1", cell=address_of),
-        Column(key="cost", title=_("Cost a month"), css="w-100 p3", sort="cost", number=True, cell=_cost),
-        Column(key="owner", title=_("Owner"), css="w-100 p3", cell=lambda row: _clip(row.owner.full_name if row.owner else "")),
+        Column(key="address", title=_("Address"), css="w-120 p1", filed=("public_ips", "private_ips"), look=MONO, cell=address_of),
+        Column(key="cost", title=_("Cost a month"), css="w-100 p3", sort="cost", number=True, filed=("cost_month", "currency"), cell=_cost),
+        Column(key="owner", title=_("Owner"), css="w-100 p3", cell=lambda row: clip(row.owner.full_name if row.owner else "")),
         Column(key="tags", title=_("Tags"), css="w-200 p3", cell=lambda row: console.tag_list(row.tags, 2)),
-        Column(key="age", title=_("Age"), css="w-70 p2", sort="created", number=True, cell=lambda row: console.age(row.machine_created_at)),
+        Column(key="age", title=_("Age"), css="w-70 p2", sort="created", number=True, filed=("created",), look="dim", cell=_age),
         Column(key="state", title=_("State"), css="w-100 p2", sort="state", cell=lambda row: console.state_word(row.state)),
         Column(key="type", title=_("Type"), css="w-100 p3", sort="type", cell=lambda row: str(row.get_type_display())),
-        Column(key="image", title=_("Image"), css="w-160 p3", cell=lambda row: _clip(row.image.name if row.image else row.os_type)),
+        Column(key="image", title=_("Image"), css="w-160 p3", cell=lambda row: clip(row.image.name if row.image else row.os_type)),
         Column(key="cores", title=_("Cores"), css="w-70 p3", sort="cores", number=True, cell=lambda row: humanish.plain(row.cores)),
-        Column(key="ram", title=_("Memory"), css="w-80 p3", sort="ram_mib", number=True, cell=lambda row: console.gib(row.ram_mib)),
-        Column(key="disk", title=_("Disk"), css="w-80 p3", sort="disk_gib", number=True, cell=_disk),
-        Column(key="ends", title=_("Ends"), css="w-120 p3", sort="expiration", cell=_ends),
-        Column(key="hostname", title=_("Host name"), css="w-160 p3", cell=lambda row: row.hostname),
-        Column(key="public", title=_("Public addresses"), css="w-140 p3", cell=lambda row: ", ".join(row.public_ips)),
-        Column(key="private", title=_("Private addresses"), css="w-140 p3", cell=lambda row: ", ".join(row.private_ips)),
-        Column(key="external_id", title=_("The cloud’s id"), css="w-140 p3", cell=lambda row: row.external_id),
+        Column(key="ram", title=_("Memory"), css="w-80 p3", sort="ram_mib", number=True, filed=("ram_mib",), cell=_ram),
+        Column(key="disk", title=_("Disk"), css="w-80 p3", sort="disk_gib", number=True, filed=("disk_gib",), cell=_disk),
+        Column(key="ends", title=_("Ends"), css="w-120 p3", sort="expiration", filed=("expires",), cell=_ends),
+        Column(key="hostname", title=_("Host name"), css="w-160 p3", look=MONO, cell=lambda row: row.hostname),
+        Column(key="public", title=_("Public addresses"), css="w-140 p3", filed=("public_ips",), look=MONO, cell=_public),
+        Column(key="private", title=_("Private addresses"), css="w-140 p3", filed=("private_ips",), look=MONO, cell=_private),
+        Column(key="external_id", title=_("The cloud’s id"), css="w-140 p3", look=MONO, cell=lambda row: row.external_id),
     )
 }  # fmt: skip
-DEFAULT = ("location", "size", "address", "cost", "owner", "tags", "age")
+MACHINES = Columns(_KNOWN, ("location", "size", "address", "cost", "owner", "tags", "age"), lambda row: row.tags, ("id", "name", "state"))
 
 
 def related(cols: Iterable[Column]) -> tuple[str, ...]:
-    """What these need read beside what every row needs."""
+    """What these columns of machines need read beside what every row needs."""
     return ("image",) if any(column.key == "image" for column in cols) else ()
-
-
-def of(key: str) -> Column | None:
-    """The column of that key, if there may be one."""
-    if key.startswith("tag:") and 4 < len(key) <= 4 + KEY and "\x00" not in key:
-        name = key[4:]
-        return Column(key=key, title=name, css="w-120 p3", cell=lambda row: _clip(str((row.tags or {}).get(name) or "")))
-    return COLUMNS.get(key)
-
-
-def keys(text: str) -> tuple[str, ...]:
-    """The keys of `cols=`, those that are none left out; of an empty text, the default."""
-    asked = dict.fromkeys(part.strip() for part in text.split(",")) if text.strip() else dict.fromkeys(DEFAULT)
-    return tuple(key for key in asked if of(key) is not None)[:MOST]
-
-
-def chosen(text: str) -> list[Column]:
-    """The columns of `cols=`, in its order."""
-    return [column for key in keys(text) if (column := of(key)) is not None]
-
-
-def offered(text: str, rows: Iterable[Machine]) -> list[tuple[Column, bool]]:
-    """(column, is it chosen?): those chosen in their order, then the others, then a column for each tag of these rows."""
-    now = chosen(text)
-    there = {column.key for column in now}
-    tags = sorted({f"tag:{key}" for row in rows for key in row.tags or {}} - there)
-    others = [column for key in (*COLUMNS, *tags) if key not in there and (column := of(key)) is not None]
-    return [(column, True) for column in now] + [(column, False) for column in others]
-
-
-def written(asked: Iterable[str]) -> str:
-    """`cols=` for these keys; "" for the default."""
-    kept = keys(",".join(key.replace(",", "") for key in asked))
-    return "" if kept == DEFAULT else ",".join(kept)

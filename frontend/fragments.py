@@ -20,7 +20,7 @@ from frontend import acts, columns, news, overview, toasts
 from frontend.holdings import HOLDINGS, Holding, ready
 from frontend.listing import PAGE
 from frontend.progress import with_detail
-from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows, with_inside
+from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows, with_files, with_inside
 from frontend.runs import run_rows, with_side
 from frontend.timeline import tail
 from machines.models import Session
@@ -114,7 +114,7 @@ def _each(template: str, variable: str, viewer: Viewer, rows: Iterable[Any], **m
 
 @fragment("machine.row", "machine")
 def _machine_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
-    shown = columns.chosen(viewer.how.get("cols", ""))
+    shown = columns.MACHINES.chosen(viewer.how.get("cols", ""))
     rows = machine_rows(viewer.actor, ids, *columns.related(shown))
     still = news.matching(viewer.actor, viewer.how, [row.pk for row in rows])
     for row in rows:
@@ -175,7 +175,7 @@ def _job_children(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
 
 @fragment("job.toast", "job")
 def _job_toasts(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
-    rows = Job.objects.visible_to(viewer.actor).filter(pk__in=list(ids))
+    rows = with_files(viewer.actor, list(Job.objects.visible_to(viewer.actor).filter(pk__in=list(ids))))
     return {job.pk: render_to_string("components/toast.html", {"toast": toasts.of_job(job, viewer.base), "live": True}) for job in rows}
 
 

@@ -19,6 +19,7 @@ from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
 from frontend import toasts
+from frontend.rows import with_files
 from machines.models import Machine, Session
 
 
@@ -213,7 +214,8 @@ class Frame:
         """Kept from the last request; a job's as the job is now."""
         kept = toasts.take(self.request)
         ids = [UUID(toast["job"]) for toast in kept if "job" in toast]
-        jobs = {job.pk.hex: job for job in Job.objects.visible_to(self.actor).filter(pk__in=ids)} if ids else {}
+        found = with_files(self.actor, list(Job.objects.visible_to(self.actor).filter(pk__in=ids))) if ids else []
+        jobs = {job.pk.hex: job for job in found}
         shown = []
         for toast in kept:
             if "job" not in toast:

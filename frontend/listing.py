@@ -15,6 +15,7 @@ from core.actor import Actor
 from core.errors import BadRequest, BadSearch, Invalid
 
 PAGE = 50
+DIRECT = 5000  # rows of a file that is sent at once
 BACK = 20  # earlier pages an address remembers
 
 
@@ -45,6 +46,11 @@ class Page:
     def roughly(self) -> int:
         """The total; a guess without the digits that mean nothing."""
         return round(self.total, -2) if self.is_estimate else self.total
+
+    @property
+    def is_long(self) -> bool:
+        """Is a file of it made by a job?"""
+        return self.total > DIRECT
 
     @property
     def last(self) -> int:

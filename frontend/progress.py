@@ -22,7 +22,7 @@ FEWEST = 3  # ended jobs of an action before we guess
 
 def with_progress(rows: Sequence[Job]) -> list[Job]:
     """Each job with `child_states`, `ended`, `not_ended`, `failed_children`, `skipped_children`, `parts` of its bar, `took_s`,
-    `left_s` (None is unknown) and `can_cancel`. Two queries however many they are.
+    `left_s` (None is unknown), `is_counted` (it says how much of how much is done) and `can_cancel`. Two queries however many they are.
     """
     now = timezone.now()
     bulks = [job.pk for job in rows if job.target_id is None]
@@ -46,7 +46,10 @@ def with_progress(rows: Sequence[Job]) -> list[Job]:
         extra.parts = [(done, well), ("b-off", extra.skipped_children), ("b-crit", extra.failed_children), ("b-none", extra.not_ended)]
         extra.took_s = took(job, now)
         extra.left_s = _left(job, extra, typical.get(job.action))
-        if job.target_id is not None and extra.left_s is not None and extra.took_s is not None:
+        extra.is_counted = job.target_id is not None and job.state == Job.State.RUNNING and job.done is not None and bool(job.total)
+        if extra.is_counted:
+            extra.parts = [("b-acc", job.done), ("b-none", max(0, job.total - job.done))]
+        elif job.target_id is not None and extra.left_s is not None and extra.took_s is not None:
             extra.parts = [("b-acc", extra.took_s), ("b-none", max(extra.left_s, 0.05 * extra.took_s))]
         extra.can_cancel = can_cancel(job)
     return list(rows)
@@ -59,11 +62,13 @@ def took(job: Job, now: datetime) -> float | None:
 
 
 def _left(job: Job, extra: Any, typical: timedelta | None) -> float | None:
-    """Seconds it will still take: a bulk as fast as so far, one thing as long as such things took lately."""
+    """Seconds it will still take: a bulk, and what counts what it does, as fast as so far, one thing as long as such things took lately."""
     if job.state != Job.State.RUNNING or extra.took_s is None:
         return None
     if job.target_id is None:
         return extra.took_s / extra.ended * extra.not_ended if extra.ended and extra.not_ended else None
+    if job.done and job.total:
+        return float(extra.took_s / job.done * max(0, job.total - job.done))
     return max(0.0, typical.total_seconds() - extra.took_s) if typical is not None else None
 
 

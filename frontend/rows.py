@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import Export, User
 from clouds.models import Cloud, Poll
 from core import personal
 from core.actor import Actor
@@ -102,8 +102,17 @@ def state_parts(by_state: dict[str, int]) -> list[tuple[str, float]]:
 
 
 def job_rows(actor: Actor, jobs: QuerySet[Job], limit: int | None = None) -> list[Job]:
-    """Jobs with their `user` and how far they are (frontend.progress); at most `limit`."""
-    return with_progress(list(jobs.visible_to(actor).select_related("user")[:limit]))  # type: ignore[attr-defined]
+    """Jobs with their `user`, how far they are (frontend.progress) and their `file`; at most `limit`."""
+    return with_files(actor, with_progress(list(jobs.visible_to(actor).select_related("user")[:limit])))  # type: ignore[attr-defined]
+
+
+def with_files(actor: Actor, jobs: list[Job]) -> list[Job]:
+    """Each with the `file` it made for this person, while that is kept; None: none."""
+    made = [job.target_id for job in jobs if job.target_kind == "export" and job.state == Job.State.SUCCEEDED]
+    kept = Export.objects.filter(pk__in=made, owner_id=actor.user_id, expires_at__gt=timezone.now()).in_bulk() if made else {}
+    for job in jobs:
+        job.file = kept.get(job.target_id)  # type: ignore[attr-defined]
+    return jobs
 
 
 def session_rows(actor: Actor, ids: Iterable[UUID]) -> list[Session]:

@@ -26,7 +26,7 @@ def note(title: str, *, mark: str = "ok", detail: str = "", stay: bool = False, 
 
 
 def of_job(job: Job, base: str) -> Toast:
-    """The note of a job; it changes as the job does. `base`: the organization's path."""
+    """The note of a job; it changes as the job does. `base`: the organization's path. `job.file` (frontend.rows.with_files) is offered."""
     until = undo_until(job)
     detail: str = ""
     if until:
@@ -39,6 +39,7 @@ def of_job(job: Job, base: str) -> Toast:
         detail = _("cancelled")
     elif job.steps and job.is_active:
         detail = str(words.STEPS.get(job.steps[-1]["name"], job.steps[-1]["name"]))
+    file = getattr(job, "file", None)
     failed = job.state in (Job.State.FAILED, Job.State.LOST)
     found = faults.of_job(job, base) if failed else None
     if found and found.todo:
@@ -50,9 +51,9 @@ def of_job(job: Job, base: str) -> Toast:
         "detail": detail,
         "until": until,
         "undo": f"{base}/jobs/{job.pk.hex}/{'undo' if until else 'back'}" if until or inverse(job) else "",
-        "link": f"{base}/jobs/{job.pk.hex}",
-        "link_text": _("Open job"),
-        "stay": job.is_active or failed,
+        "link": f"{base}/exports/{file.pk.hex}/file" if file else f"{base}/jobs/{job.pk.hex}",
+        "link_text": _("Download") if file else _("Open job"),
+        "stay": job.is_active or failed or file is not None,
         "retry": f"{base}/jobs/{job.pk.hex}/retry" if failed and found and found.retry else "",
         "request": job.request_id if failed else "",
         "live": f"job.toast:{job.pk.hex}",

@@ -216,6 +216,8 @@ ACTS: dict[str, Act] = {
     "secret_store.create": Act(label=_("Add store"), doing=_("Adding {}"), done=_("{} added"), icon="plus"),
     "secret_store.edit": Act(label=_("Edit store"), doing=_("Editing {}"), done=_("{} edited"), icon="pencil"),
     "secret_store.delete": Act(label=_("Forget store"), doing=_("Forgetting {}"), done=_("{} forgotten"), icon="trash-2", critical=True),
+    "export.create": Act(label=_("Make file"), doing=_("Making {}"), done=_("{} is ready"), icon="file-down"),
+    "export.delete": Act(label=_("Delete file"), doing=_("Deleting {}"), done=_("{} deleted"), icon="trash-2", critical=True),
     "key.create": Act(label=_("Add key"), doing=_("Adding {}"), done=_("{} added"), icon="plus"),
     "key.edit": Act(label=_("Edit"), doing=_("Editing {}"), done=_("{} edited"), icon="pencil"),
     "key.tag": Act(label=_("Tag"), doing=_("Tagging {}"), done=_("{} tagged"), icon="tag"),
@@ -270,6 +272,7 @@ STEPS: dict[str, Promise] = {
 
 # What polls see, by the fact in `<kind>.<fact>.observed`.
 SEEN: dict[str, Promise] = {
+    "expired": _("Swept file"),
     "found": _("Found"),
     "missing": _("Lost sight of"),
     "returned": _("Found again"),

@@ -7,5 +7,5 @@ class MachinesConfig(AppConfig):
     name = "machines"
 
     def ready(self) -> None:
-        from machines import actions, inventory, tasks  # noqa: F401, PLC0415 - they register themselves
+        from machines import actions, exports, inventory, tasks  # noqa: F401, PLC0415 - they register themselves
         from machines.shell import inside, ssh, sweep  # noqa: F401, PLC0415 - and these

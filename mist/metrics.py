@@ -7,12 +7,13 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Min, Q, Sum
 from django.utils import timezone
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from accounts.models import Export
 from clouds.models import Poll
 from core.models import Job, Worker
 
@@ -59,12 +60,18 @@ def pool() -> Rows:
     return [((name,), value) for name, value in connection.pool.get_stats().items()]
 
 
+def exports() -> Rows:
+    kept = Export.objects.aggregate(kept=Sum("size_bytes"))["kept"] or 0
+    return [((), kept)]
+
+
 ASKED: list[tuple[str, str, tuple[str, ...], Callable[[], Rows]]] = [
     ("mist_jobs", "Jobs that are not over", ("state",), jobs),
     ("mist_jobs_ended_last_hour", "Jobs asked for in the last hour that are over", ("state",), ended_jobs),
     ("mist_queue_age_seconds", "How long the oldest queued job has waited", ("queue",), queue_ages),
     ("mist_polls", "Kinds listed, by cloud and by how the last listing went", ("cloud", "outcome"), polls),
     ("mist_workers", "Worker processes that live", ("queue",), workers),
+    ("mist_export_bytes", "Bytes of files of lists that are kept", (), exports),
     ("mist_database_pool", "psycopg's pool in this process", ("what",), pool),
 ]
 

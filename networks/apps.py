@@ -7,4 +7,4 @@ class NetworksConfig(AppConfig):
     name = "networks"
 
     def ready(self) -> None:
-        from networks import inventory  # noqa: F401, PLC0415 - they register themselves
+        from networks import exports, inventory  # noqa: F401, PLC0415 - they register themselves

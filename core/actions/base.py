@@ -40,6 +40,12 @@ class Call:
         self.job.save(update_fields=["steps"])
         live.changed(self.job.org_id, "job", [self.job.pk])
 
+    def progress(self, done: int, total: int) -> None:
+        """How much of how much is done, where the action can count it: the job's bar shows it."""
+        assert self.job is not None
+        Job.objects.filter(pk=self.job.pk).update(done=done, total=total)
+        live.changed(self.job.org_id, "job", [self.job.pk])
+
     def cancelled(self) -> bool:
         """Has somebody asked to stop? For actions that can (`cancellable`) to ask between steps."""
         return self.job is not None and Job.objects.filter(pk=self.job.pk, cancel_requested=True).exists()

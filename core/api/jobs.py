@@ -52,6 +52,7 @@ class JobSerializer(serializers.Serializer[Any]):
     request_id = serializers.CharField(read_only=True)
     parent = HexField(source="parent_id", allow_null=True)  # type: ignore[assignment]
     total = serializers.IntegerField(read_only=True, allow_null=True)
+    done = serializers.IntegerField(read_only=True, allow_null=True)
     params = JsonField()
     logs = StepSerializer(source="steps", many=True, read_only=True)
     result = JsonField(allow_null=True)

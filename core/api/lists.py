@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
-import json
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +9,7 @@ from channels.db import DatabaseSyncToAsync
 from django.http import StreamingHttpResponse
 from rest_framework.request import Request
 
-from core import listing
+from core import exports, listing
 from core.api.schema import LIST_PARAMETERS
 from core.errors import BadRequest, Invalid
 
@@ -94,40 +90,8 @@ def keep_only(data: list[dict[str, Any]], only: str) -> list[dict[str, Any]]:
 
 
 def csv_answer(pages: Iterable[Iterable[Mapping[str, Any]]], columns: Sequence[str], name: str) -> StreamingHttpResponse:
-    """CSV. A cell that a spreadsheet would take for a formula is led by an apostrophe."""
-
-    def pieces() -> Iterator[bytes]:
-        for page in itertools.chain([[dict(zip(columns, columns, strict=True))]], pages):
-            buffer = io.StringIO()
-            csv.writer(buffer).writerows([cell(row.get(column)) for column in columns] for row in page)
-            yield buffer.getvalue().encode()
-
-    return file_answer(pieces(), "text/csv; charset=utf-8", f"{name}.csv")
-
-
-def json_lines_answer(pages: Iterable[Iterable[Mapping[str, Any]]], name: str) -> StreamingHttpResponse:
-    """A JSON object a line."""
-
-    def pieces() -> Iterator[bytes]:
-        for page in pages:
-            yield "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str) + "\n" for row in page).encode()
-
-    return file_answer(pieces(), "application/x-ndjson", f"{name}.jsonl")
-
-
-def json_array(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    """A JSON array of these, some hundred at a time."""
-    before = b"["
-    for some in _batched(rows, 200):
-        yield before + b",\n".join(json.dumps(row, ensure_ascii=False, default=str).encode() for row in some)
-        before = b",\n"
-    yield b"[]\n" if before == b"[" else b"]\n"
-
-
-def _batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    taken = iter(rows)
-    while some := list(itertools.islice(taken, size)):
-        yield some
+    """A list as CSV."""
+    return file_answer(exports.csv_pieces(pages, columns), exports.FORMS["csv"], f"{name}.csv")
 
 
 def file_answer(pieces: Iterator[bytes], content_type: str, filename: str) -> StreamingHttpResponse:
@@ -144,15 +108,3 @@ def file_answer(pieces: Iterator[bytes], content_type: str, filename: str) -> St
     response = StreamingHttpResponse(steps(), content_type=content_type)
     response["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response
-
-
-def cell(value: Any) -> str:
-    """One cell of CSV."""
-    if value is None:
-        return ""
-    if isinstance(value, dict):
-        value = " ".join(f"{k}={v}" for k, v in value.items())
-    elif isinstance(value, list | tuple):
-        value = " ".join(str(v) for v in value)
-    text = str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not isinstance(value, int | float) else text

@@ -419,6 +419,21 @@ def exactly(context: template.Context) -> str:
     return text if text.startswith("?") else ""
 
 
+FORMS = {"csv": "CSV", "json": "JSON", "jsonl": gettext_lazy("JSON, a line each")}
+
+
+@register.filter
+def each_word(text: str) -> list[str]:
+    """The words of a text, for a template's loop."""
+    return text.split()
+
+
+@register.filter
+def form_word(form: str) -> str:
+    """A kind of file as a person calls it."""
+    return str(FORMS[form])
+
+
 @register.simple_tag
 def control(field: BoundField) -> SafeString:
     """The widget of a form's field in our classes."""

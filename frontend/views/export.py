@@ -1,97 +1,118 @@
-"""Lists as files: exactly the query of the page."""
+"""Lists as files: exactly the query of the page, with its columns. A short one at once, a long one by a job."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 
-from core import listing as lists
-from core.api.events import events_file
-from core.api.lists import csv_answer, file_answer, json_array
-from frontend import listing, timeline
-from frontend.rows import machine_queryset
+from accounts.export_api import file_answer as kept_file
+from accounts.models import Export
+from core import exports, listing
+from core.actions import perform
+from core.api.lists import file_answer
+from core.errors import MistError
+from core.search import Term, Value
+from frontend import listing as asked_for
+from frontend import timeline, toasts
+from frontend.columns import MACHINES
+from frontend.grouping import narrowed
+from frontend.templatetags.humanish import thousands
 from frontend.views.base import ConsoleView
+from frontend.views.holdings import HoldingView
 from frontend.views.machines import MachineListView
-from machines.models import Machine
-
-MACHINE_COLUMNS = [
-    "id",
-    "name",
-    "state",
-    "type",
-    "cloud",
-    "location",
-    "size",
-    "cores",
-    "ram_mib",
-    "disk_gib",
-    "image",
-    "public_ips",
-    "private_ips",
-    "hostname",
-    "os_type",
-    "owner",
-    "cost_month",
-    "currency",
-    "created",
-    "expires",
-    "tags",
-    "external_id",
-    "missing_since",
-]
 
 
-class MachinesFileView(MachineListView):
-    """The machines of a query: CSV, or one JSON array."""
+class ListFile(ConsoleView):
+    """GET sends the file, or, where it is long, a page that offers to have it made; POST has it made."""
+
+    kind = ""
+    default_sort = ""
+
+    def parameters(self) -> QueryDict:
+        return self.request.GET
+
+    def query(self) -> listing.Query:
+        """What the page asks, the cloud it is about as a term of its search.  Raises: BadRequest, BadSearch."""
+        found = replace(asked_for.query(self.parameters(), default=self.default_sort, limit=listing.MOST), cursor="")
+        if not found.cloud:
+            return found
+        term = Term("cloud", "=", (Value((found.cloud,)),))
+        return replace(found, search=narrowed(found.search, term), cloud="")
+
+    def columns(self) -> list[str]:
+        """Those of the file; none: all."""
+        return []
 
     def get(self, request: HttpRequest, form: str) -> HttpResponseBase:
-        asked = listing.query(self.asked, default="name")
-        pages = lists.pages(machine_queryset("image"), self.actor, replace(asked, limit=lists.MOST))
-        first = next(pages)  # a wrong query is refused before anything is sent
-        shown = ([_machine(row) for row in page] for page in itertools.chain([first], pages))
-        if form == "csv":
-            return csv_answer(shown, MACHINE_COLUMNS, "machines")
-        return file_answer(json_array(itertools.chain.from_iterable(shown)), "application/json", "machines.json")
+        source, query = exports.sources()[self.kind], self.query()
+        columns = source.chosen(self.columns())
+        found = listing.rows(source.model.objects.all(), self.actor, query)
+        _few, is_long = listing.count(found, asked_for.DIRECT)
+        if is_long:
+            return self.page("exports/ask.html", {"count": self.words(found), "name": f"{source.name}.{form}", "form": form})
+        return file_answer(source.file(form, self.actor, query, columns), exports.FORMS[form], f"{source.name}.{form}")
+
+    def post(self, request: HttpRequest, form: str) -> HttpResponse:
+        query, columns = self.query(), self.columns()
+        found = listing.rows(exports.sources()[self.kind].model.objects.all(), self.actor, query)
+        asked: dict[str, Any] = {"kind": self.kind, "format": form, "search": query.search, "sort": query.sort, "columns": columns}
+        if query.at is not None:
+            asked["at"] = query.at.isoformat()
+        try:
+            job = perform(self.actor, Export, "create", asked)
+        except MistError as error:
+            return self.failed(_("The file is not being made."), error)
+        toast = toasts.of_job(job, self.frame.base)
+        said = _("%(count)s rows: the file is being made") % {"count": self.words(found)}
+        return self.done({**toast, "title": said}, "" if self.is_htmx else toast["link"])
+
+    def words(self, found: Any) -> str:
+        """How many rows; “about” where that is a guess."""
+        count, guessed = listing.count(found)
+        return _("about %(count)s") % {"count": thousands(round(count, -2))} if guessed else thousands(count)
 
 
-class LogFileView(ConsoleView):
-    """The events of a query in the page's span of time, oldest last: CSV, or JSON a line."""
+class MachinesFileView(ListFile, MachineListView):
+    """The machines of a query."""
 
-    section = "log"
+    kind, default_sort = "machine", "name"
 
-    def get(self, request: HttpRequest, form: str) -> HttpResponseBase:
-        span = timeline.span(request.GET, self.actor.org_id)
-        return events_file(self.actor, span.narrowed(listing.query(request.GET)), form)
+    def parameters(self) -> QueryDict:
+        return self.asked
+
+    def columns(self) -> list[str]:
+        return MACHINES.filed(self.asked.get("cols", ""))
 
 
-def _machine(row: Machine) -> Mapping[str, Any]:
-    return {
-        "id": row.pk.hex,
-        "name": row.name,
-        "state": row.state,
-        "type": row.type,
-        "cloud": row.cloud.name,
-        "location": row.location.name if row.location else "",
-        "size": row.size.name if row.size else "",
-        "cores": row.cores,
-        "ram_mib": row.ram_mib,
-        "disk_gib": row.disk_gib,
-        "image": row.image.name if row.image else "",
-        "public_ips": row.public_ips,
-        "private_ips": row.private_ips,
-        "hostname": row.hostname,
-        "os_type": row.os_type,
-        "owner": row.owner.email if row.owner else "",
-        "cost_month": row.cost_month,
-        "currency": row.currency,
-        "created": row.machine_created_at.isoformat() if row.machine_created_at else "",
-        "expires": row.expires_at.isoformat() if row.expires_at else "",
-        "tags": row.tags,
-        "external_id": row.external_id,
-        "missing_since": row.missing_since.isoformat() if row.missing_since else "",
-    }
+class LogFileView(ListFile):
+    """The events of a query in the page's span of time, newest first."""
+
+    section, kind = "log", "event"
+
+    def query(self) -> listing.Query:
+        return timeline.span(self.request.GET, self.actor.org_id).narrowed(super().query())
+
+
+class HoldingFileView(ListFile, HoldingView):
+    """The volumes, networks or images of a query."""
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        return self.holding.model.kind()
+
+    @property
+    def default_sort(self) -> str:  # type: ignore[override]
+        return self.holding.default_sort
+
+
+class ExportFileView(ConsoleView):
+    """A file that a job made: for the one who asked for it alone."""
+
+    section = "jobs"
+
+    def get(self, request: HttpRequest, identity: str) -> HttpResponseBase:
+        return kept_file(self.actor, self.find(Export, identity))

@@ -20,7 +20,7 @@ from core.models import Event, Job
 from frontend import listing, toasts, words
 from frontend.inverse import inverse
 from frontend.progress import with_detail, with_progress
-from frontend.rows import event_rows, job_rows
+from frontend.rows import event_rows, job_rows, with_files
 from frontend.views.base import ConsoleView
 
 DOES = {"undo": jobs.undo, "cancel": jobs.cancel, "retry": jobs.retry}
@@ -46,7 +46,7 @@ class JobsView(ConsoleView):
         if self.is_htmx:
             return self.drawer(rows, everybody)
         page = listing.page(rows.select_related("user"), request.GET, self.actor, default="-created")
-        with_progress(page.rows)
+        with_files(self.actor, with_progress(page.rows))
         asked = {key: request.GET[key] for key in ("who", "q") if key in request.GET}
         views = [{"title": title, "url": f"{self.frame.jobs_url}?{urlencode(pairs)}", "current": pairs == asked} for title, pairs in VIEWS]
         return self.page("jobs/list.html", {"page": page, "views": views, "everybody": everybody}, status=400 if page.error else 200)

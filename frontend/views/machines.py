@@ -22,7 +22,8 @@ from core import listing as lists
 from core.actions import perform
 from core.errors import BadRequest, BadSearch, MistError
 from core.search import Term, Value
-from frontend import columns, grouping, listing, toasts
+from frontend import grouping, listing, toasts
+from frontend.columns import MACHINES, related
 from frontend.rows import machine_queryset, on_top, with_inside, with_jobs, with_now
 from frontend.templatetags.humanish import money, thousands
 from frontend.views.base import ConsoleView
@@ -75,7 +76,7 @@ class MachineListView(ConsoleView):
 
 def kept(view: View) -> dict[str, str]:
     """A saved view as parameters of an address."""
-    return {"q": view.query, "sort": view.sort, "cols": columns.written(view.columns) if view.columns else "", "group": view.grouping}
+    return {"q": view.query, "sort": view.sort, "cols": MACHINES.written(view.columns) if view.columns else "", "group": view.grouping}
 
 
 class MachinesView(MachineListView):
@@ -83,15 +84,15 @@ class MachinesView(MachineListView):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         if "col" in request.GET:
-            return self.with_columns()
+            return HttpResponseRedirect(MACHINES.address(request))
         if not request.GET and (default := next((view for view in self.saved if view.is_default and self.is_mine(view)), None)):
             return HttpResponseRedirect(f"{request.path}?view={default.pk.hex}")
         began = time.perf_counter()
         asked, cols = self.asked, self.asked.get("cols", "")
-        shown = columns.chosen(cols)
+        shown = MACHINES.chosen(cols)
         by = asked.get("group", "") if grouping.title(asked.get("group", "")) else ""
         nested = not (asked.get("q", "").strip() or by or asked.get("at"))
-        rows = machine_queryset(*columns.related(shown), *(("image",) if by == "image" else ()))
+        rows = machine_queryset(*related(shown), *(("image",) if by == "image" else ()))
         if nested:
             rows = rows.filter(on_top(self.actor))
         page = listing.page(rows, asked, self.actor, default="name")
@@ -108,7 +109,7 @@ class MachinesView(MachineListView):
         if nested:
             with_inside(self.actor, drawn)
         if page.at is not None:
-            with_now(self.actor, drawn, columns.related(shown))
+            with_now(self.actor, drawn, related(shown))
         context = {
             "page": page,
             "views": self.tabs(page),
@@ -127,7 +128,7 @@ class MachinesView(MachineListView):
             "then": page.at,
             "how": json.dumps(self.how(page, cols, whole=bool(page.q) and drawn is page.rows) | ({"nested": "1"} if nested else {})),
             "whole_q": self.whole_q(page),
-            "offered": columns.offered(cols, page.rows),
+            "offered": MACHINES.offered(cols, page.rows),
             "sums": [] if page.total > lists.EXACT_TO or page.error else sums(found),  # of more it is told afterwards
             "filters": self.filters(page),
             "took_ms": round((time.perf_counter() - began) * 1000),
@@ -162,15 +163,6 @@ class MachinesView(MachineListView):
 
     def is_mine(self, view: View) -> bool:
         return view.owner_id == self.actor.user_id
-
-    def with_columns(self) -> HttpResponse:
-        """The address of the form of columns as one that can be kept: ?cols=."""
-        params = self.request.GET.copy()
-        asked = [*params.pop("col"), *(f"tag:{key.strip()}" for key in params.pop("tag", []) if key.strip())]
-        params["cols"] = columns.written(asked)
-        if not params["cols"] and "view" not in params:
-            del params["cols"]
-        return HttpResponseRedirect(f"{self.request.path}?{params.urlencode()}" if params else self.request.path)
 
     def tabs(self, page: listing.Page) -> list[dict[str, Any]]:
         """Those everybody has, then the saved ones. `key`: by which its count is told."""
@@ -245,15 +237,15 @@ class MachineRowsView(MachineListView):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         cols = self.asked.get("cols", "")
-        shown = columns.chosen(cols)
-        page = listing.page(machine_queryset(*columns.related(shown)), self.asked, self.actor, default="name")
+        shown = MACHINES.chosen(cols)
+        page = listing.page(machine_queryset(*related(shown)), self.asked, self.actor, default="name")
         if page.error:
             raise page.error
         with_jobs(page.rows)
         for row in page.rows:
             row.under = row.parent_id if "under" in request.GET else None
         if page.at is not None:
-            with_now(self.actor, page.rows, columns.related(shown))
+            with_now(self.actor, page.rows, related(shown))
         context = {"page": page, "columns": shown, "cols": cols, "then": page.at, "under": request.GET.get("under", "")[:40]}
         response = self.page("machines/_rows.html", context)
         response["Cache-Control"] = "no-store"
@@ -309,7 +301,7 @@ class SaveViewView(ConsoleView):
         asked: dict[str, Any] = {
             "query": data.get("q", ""),
             "sort": data.get("sort", ""),
-            "columns": list(columns.keys(data.get("cols", ""))),
+            "columns": list(MACHINES.keys(data.get("cols", ""))),
         }
         try:
             if "delete" in data:

@@ -376,6 +376,7 @@ OF_ONESELF = {
     "create_org",
     "create_token",
     "create_view",
+    "create_export",
     "login",
     "logout",
     "edit_profile",

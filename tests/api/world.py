@@ -11,7 +11,7 @@ from django.core import signing
 from django.test import Client
 
 from accounts.credentials import TOKEN_PREFIX, digest_of, new_secret
-from accounts.models import Invitation, Organization, Team, Token, User, View
+from accounts.models import Export, Invitation, Organization, Team, Token, User, View
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
 from core import vault
@@ -85,6 +85,7 @@ def make_world(name: str, *, machines: int = 12) -> World:
     perform(actor, Team, "create", {"name": f"{name}-team"})
     perform(actor, Invitation, "create", {"email": f"guest@{name}.org", "secret": new_secret()})
     perform(actor, View, "create", {"name": f"{name}-view", "kind": "machine", "query": "state:running"})
+    perform(actor, Export, "create", {"kind": "machine", "search": f"name:{name}-searched"})
     perform(actor, running[3], "shell", {"reason": f"{name}-reason"})
     record(Session.objects.get(org=org), f"{name}-output")
     perform(actor, Secret, "create", {"name": f"{name}-secret", "secret": {f"{name}-key": f"{name}-value-of-a-secret"}})

@@ -32,6 +32,7 @@ KINDS = {
     "keys/stores": "secret_store",
     "teams": "team",
     "jobs": "job",
+    "exports": "export",
 }
 # What stands for the other parts of an address: each of these is walked.
 WORDS = {

@@ -81,7 +81,7 @@ def test_a_view_is_saved_opened_changed_reset_and_deleted(place: Place) -> None:
     assert "Save as" in changed and "Reset" in changed
     place.admin.post(views, {"save": view.pk.hex, "view": view.pk.hex, "q": "", "sort": "", "cols": ""})
     view.refresh_from_db()
-    assert (view.query, view.sort, view.columns) == ("", "", list(columns.DEFAULT))
+    assert (view.query, view.sort, view.columns) == ("", "", list(columns.MACHINES.default))
     assert view.name == "Up"
     place.admin.post(views, {"delete": view.pk.hex})
     assert not View.objects.exists()
