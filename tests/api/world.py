@@ -14,7 +14,7 @@ from accounts.credentials import TOKEN_PREFIX, digest_of, new_secret
 from accounts.models import Export, Invitation, Organization, Team, Token, User, View
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
-from core import vault
+from core import actions, vault
 from core.actions import perform
 from core.actor import Actor
 from keys.models import Authority, AuthorityTrust, HostKey, Key, KeyAssociation, Secret, SecretStore
@@ -85,7 +85,9 @@ def make_world(name: str, *, machines: int = 12) -> World:
     perform(actor, Team, "create", {"name": f"{name}-team"})
     perform(actor, Invitation, "create", {"email": f"guest@{name}.org", "secret": new_secret()})
     perform(actor, View, "create", {"name": f"{name}-view", "kind": "machine", "query": "state:running"})
-    perform(actor, Export, "create", {"kind": "machine", "search": f"name:{name}-searched"})
+    made = actions.claim(perform(actor, Export, "create", {"kind": "machine", "search": f"tag:{name}-tag"}).pk, "world")
+    assert made is not None
+    actions.run(made)
     perform(actor, running[3], "shell", {"reason": f"{name}-reason"})
     record(Session.objects.get(org=org), f"{name}-output")
     perform(actor, Secret, "create", {"name": f"{name}-secret", "secret": {f"{name}-key": f"{name}-value-of-a-secret"}})
