@@ -16,6 +16,7 @@ from core import exports
 from core.actor import Actor
 from core.api import HexField, RefField, ResourceViewSet
 from core.api.lists import refuse_unknown
+from core.api.viewset import JobAnswer
 
 
 class ExportSerializer(serializers.Serializer[Any]):
@@ -43,6 +44,7 @@ class ExportViewSet(ResourceViewSet):
     serializer_class = ExportSerializer
     lookup_url_kwarg = "export"
     operation_ids = {"file": "get_export_file"}
+    answers = {"create": JobAnswer}
 
     @extend_schema(responses={(200, media.partition(";")[0]): OpenApiTypes.STR for media in exports.FORMS.values()})
     def file(self, request: Request, **kwargs: Any) -> FileResponse:

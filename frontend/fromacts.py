@@ -35,14 +35,16 @@ def source(actor: Actor, asked: Mapping[str, str]) -> Source | None:
         if row is not None:
             verb = row.action if name == "job" else row.type.rpartition(".")[0]
             target_id = row.target_id
-    action = all_actions().get(verb)
-    kind, _dot, right = verb.partition(".")
-    if action is None or kind not in kinds():
+    if not is_of(verb):
         return None
-    right = action.rights or right
-    if right not in verbs_known().get(kind, ()):
-        return None
-    return _made(actor, action, f"{kind}.{right}", kind, target_id)
+    action, kind = all_actions()[verb], verb.partition(".")[0]
+    return _made(actor, action, f"{kind}.{action.rights or action.name}", kind, target_id)
+
+
+def is_of(verb: str) -> bool:
+    """Is it the verb of an act that a token can be limited to?"""
+    action, kind = all_actions().get(verb), verb.partition(".")[0]
+    return action is not None and kind in kinds() and (action.rights or action.name) in verbs_known().get(kind, ())
 
 
 def _made(actor: Actor, action: Any, verb: str, kind: str, target_id: UUID | None) -> Source:

@@ -14,7 +14,7 @@ from clouds.models import Cloud, Poll
 from core import personal
 from core.actor import Actor
 from core.models import Event, Job
-from frontend import words
+from frontend import fromacts, words
 from frontend.progress import with_progress
 from frontend.story import changes, diff, facts, people_in
 from machines.models import Machine, Session
@@ -149,16 +149,23 @@ def event_rows(events: Sequence[Event]) -> list[Event]:
     return list(events)
 
 
-def with_story(actor: Actor, events: list[Event]) -> list[Event]:
-    """Each with `took_s` of its job, `address`, `su_by`, `cloud_name` of what polling saw, and `summary`: what it was about in a line."""
+def with_story(actor: Actor, events: list[Event], base: str) -> list[Event]:
+    """Each with `took_s` of its job, `address`, `su_by`, `cloud_name` of what polling saw, and `summary`: what it was about in a line.
+
+    `base`: the organization's path, for links. `token_from`: may a token be made that does what this person did there?
+    """
     known = personal.read_all({event.pk: event.personal for event in events})
     ended = {event.pk: event.job_id for event in events if event.job_id and event.type.endswith((".succeeded", ".failed"))}
     jobs = Job.objects.visible_to(actor).only("started_at", "finished_at").in_bulk(list(ended.values()))
+    own = {event.type.rpartition(".")[0] for event in events if event.actor_id == actor.user_id}
+    limitable = {verb for verb in own if fromacts.is_of(verb)}
     seen = {event.cloud_id for event in events if event.cloud_id and event.via.startswith("poll")}
     clouds = dict(Cloud.objects.visible_to(actor).filter(pk__in=seen).values_list("pk", "name")) if seen else {}
     for event in events:
         extra: Any = event
         about = known[event.pk] or {}
+        extra.base = base
+        extra.token_from = event.actor_id == actor.user_id and event.type.rpartition(".")[0] in limitable
         job = jobs.get(ended.get(event.pk))
         extra.took_s = (job.finished_at - job.started_at).total_seconds() if job and job.finished_at and job.started_at else None
         extra.address, extra.su_by = about.get("address", ""), about.get("su_by", "")

@@ -19,6 +19,7 @@ from core.search import Term, Value
 from frontend import listing as asked_for
 from frontend import timeline, toasts
 from frontend.columns import MACHINES
+from frontend.eventcolumns import EVENTS
 from frontend.grouping import narrowed
 from frontend.templatetags.humanish import thousands
 from frontend.views.base import ConsoleView
@@ -95,6 +96,9 @@ class LogFileView(ListFile):
 
     def query(self) -> listing.Query:
         return timeline.span(self.request.GET, self.actor.org_id).narrowed(super().query())
+
+    def columns(self) -> list[str]:
+        return EVENTS.filed(self.request.GET.get("cols", ""))
 
 
 class HoldingFileView(ListFile, HoldingView):

@@ -13,6 +13,7 @@ from core.actions import Action, actions_of, perform
 from core.errors import Invalid, MistError
 from core.models import Event, Job
 from frontend import acts, dialogs, forms, listing, tabs, words
+from frontend.eventcolumns import EVENTS
 from frontend.rows import event_rows, job_rows, machine_queryset, with_jobs, with_story
 from frontend.views.base import ConsoleView, problem
 from keys.models import Authority, GivenHostKey, HostKey
@@ -84,8 +85,8 @@ class MachineEventsView(OneMachine):
         machine = self.machine(identity)
         rows = Event.objects.filter(target_kind="machine", target_id=machine.pk)
         page = listing.page(rows, request.GET, self.actor, default="-id")
-        page.rows = with_story(self.actor, event_rows(page.rows))
-        return self.show(machine, "log", {"page": page})
+        page.rows = with_story(self.actor, event_rows(page.rows), self.frame.base)
+        return self.show(machine, "log", {"page": page, "columns": EVENTS.chosen("")})
 
 
 class MachineVolumesView(OneMachine):

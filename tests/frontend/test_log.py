@@ -19,6 +19,7 @@ from core import events, listing, search
 from core.actions import perform
 from core.models import Event
 from frontend import timeline
+from frontend.eventcolumns import EVENTS
 from frontend.facets import _toggled, facets
 from frontend.story import changes, diff, facts, people_in
 from tests.frontend.browsing import IN_A_BROWSER, Person
@@ -166,8 +167,8 @@ def test_a_row_says_what_changed_how_long_it_took_and_from_where(place: Place) -
     body = get(place, "?q=action:machine.stop+outcome:succeeded")
     row = re.search(r'<tr>\s*<td class="num ink2".*?</tr>', body, re.DOTALL)
     assert row is not None
-    assert re.search(r'<td class="n dim p3">\d+', row[0]), "how long its job took"
-    assert '<td class="n dim p3"></td>' in get(place, "?q=action:machine.stop+outcome:requested"), "the asking took no time"
+    assert re.search(r'<td class="p3 n dim">\d+', row[0]), "how long its job took"
+    assert '<td class="p3 n dim"></td>' in get(place, "?q=action:machine.stop+outcome:requested"), "the asking took no time"
     assert "tags.tier: gold" in get(place, "?q=action:machine.tag")
 
 
@@ -208,6 +209,50 @@ def test_what_changed_in_a_line_and_in_lines(before: Any, after: Any, line: str,
 )
 def test_what_was_asked_in_a_line_without_ids(detail: Any, line: str) -> None:
     assert facts(Event(target_name="web", detail=detail)) == line
+
+
+def heads(body: str) -> list[str]:
+    return re.findall(r"<th [^>]*>(?:<span[^>]*>)?([^<]+)", body.split('aria-label="Events"')[-1].split("</thead>")[0])
+
+
+def test_columns_are_what_the_address_says_in_its_order_and_so_is_the_file(place: Place) -> None:
+    perform(place.actor, machine(), "tag", {"tags": {"env": "prod"}})
+    perform(place.actor, machine(), "tag", {"tags": {"env": "test"}})
+    assert heads(get(place)) == ["Time, UTC", "Actor", "Action", "Resource", "Detail", "Via", "Took", "Outcome"]
+    body = get(place, "?cols=tag:env,request,target&q=action:machine.tag")
+    assert heads(body) == ["Time, UTC", "env", "Request", "Resource", "Outcome"]
+    assert 'colspan="5"' in body
+    assert "cols=tag%3Aenv%2Crequest%2Ctarget" in body.split('id="export-menu"')[1].split("</div>")[0]
+    there = place.admin.get(f"{place.base}/log?q=x&col=&col=via&col=actor&tag=env")
+    assert there["Location"] == f"{place.base}/log?q=x&cols=via%2Cactor%2Ctag%3Aenv"
+    text = b"".join(place.admin.get(f"{place.base}/log.csv?cols=tag:env,request&q=action:machine.tag")).decode()
+    assert text.splitlines()[0] == "at,outcome,id,tag:env,request"
+    assert "succeeded" in text.splitlines()[1]
+
+
+def test_every_column_there_is_is_drawn(place: Place) -> None:
+    perform(place.actor, machine(), "stop")
+    run_jobs()
+    every = ",".join(EVENTS.known)
+    assert len(heads(get(place, f"?cols={every}"))) == len(EVENTS.known) + 2
+    for path in (f"/log.csv?cols={every}", f"/log.jsonl?cols={every}"):
+        assert place.admin.get(f"{place.base}{path}").status_code == 200
+
+
+def test_a_token_is_made_of_ones_own_acts_alone(place: Place) -> None:
+    perform(place.actor, machine(), "tag", {"tags": {"env": "prod"}})
+    told(place, "session.started.observed")
+    own = Event.objects.filter(type="machine.tag.succeeded").get()
+    body = get(place)
+    assert f"settings/tokens?event={own.pk.hex}" in body
+    assert (
+        body.count("settings/tokens?event=") == Event.objects.filter(type__in=["machine.tag.succeeded", "cloud.create.succeeded"]).count()
+    )
+    offered = place.admin.get(f"{place.base}/settings/tokens?event={own.pk.hex}").content.decode()
+    assert machine().name in offered
+    colleague = add_user(place.org, "colleague@here.example")
+    Team.objects.get(org=place.org, is_owners=True).members.add(colleague)
+    assert "settings/tokens?event=" not in get(place, client=signed_in(colleague))
 
 
 def test_a_queries_count_does_not_grow_with_the_rows(place: Place, django_assert_max_num_queries: Any) -> None:
