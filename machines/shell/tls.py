@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from asyncio import sslproto
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -22,6 +23,8 @@ from cryptography.x509.oid import NameOID
 from django.conf import settings
 
 INFO = b"mist.shell.relay"
+# asyncio keeps a buffer of 256 KiB for each TLS connection: of an idle shell, most of what it costs. A record has 16 KiB at most.
+sslproto.SSLProtocol.max_size = 32 << 10
 ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
 
 

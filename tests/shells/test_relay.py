@@ -222,6 +222,20 @@ def test_while_the_secret_key_is_renewed_old_and_new_speak_to_each_other() -> No
         meets(contexts["first"][0], contexts["renewed"][1])
 
 
+def test_a_line_by_tls_keeps_no_large_buffer() -> None:
+    """asyncio takes our size from where no document promises it: noticed here when it does not any more."""
+
+    async def run() -> int:
+        server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0, ssl=tls.server())
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2], ssl=tls.client())
+        held = len(writer.transport._ssl_protocol._ssl_buffer)  # type: ignore[attr-defined]
+        writer.close()
+        server.close()
+        return held
+
+    assert asyncio.run(run()) == 32 << 10
+
+
 # --- told to stop ---------------------------------------------------------------------------------------------------------
 
 
