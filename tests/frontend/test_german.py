@@ -18,7 +18,7 @@ from core.actions import perform
 from frontend import translations
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import PASSWORD, Place, actor_for, machine
-from tests.frontend.test_every_page import WIDEST
+from tests.frontend.recorded import WIDEST
 from tests.frontend.test_settings import PROFILE
 
 # Texts of the .po that have no words yet: this number only falls. Who marks a text translates it, or takes another one from the heap.

@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 from accounts.models import Team, User
 from tests.frontend.browsing import AXE, IN_A_BROWSER, Person
 from tests.frontend.conftest import PASSWORD, Place, signed_in
-from tests.frontend.test_every_page import violations
+from tests.frontend.recorded import violations
 
 
 def test_a_form_sent_without_a_session_leads_back_to_its_page(place: Place) -> None:

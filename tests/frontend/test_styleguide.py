@@ -15,7 +15,7 @@ from django.test import Client
 from playwright.sync_api import Browser, Page
 
 from tests.frontend.browsing import AXE, IN_A_BROWSER
-from tests.frontend.test_every_page import violations
+from tests.frontend.recorded import violations
 
 STORED = Path(__file__).parent / "pictures"
 # A pixel differs where a channel is more than DIFFERS of 255 away; what fonts and rasterizers do differently stays below SHARE.
