@@ -12,7 +12,7 @@ from accounts.models import User
 from keys import pairs
 from keys.models import HostKey
 from tests.frontend.browsing import IN_A_BROWSER, Person
-from tests.frontend.test_every_page import violations
+from tests.frontend.recorded import violations
 
 pytestmark = IN_A_BROWSER
 SHOTS = os.environ.get("SHOTS", "")
