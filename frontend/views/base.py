@@ -65,6 +65,8 @@ class ConsoleView(View):
             return super().dispatch(request, *args, **kwargs)
         except MistError as error:
             return self.refused(error)
+        except Http404:
+            return self.refused(NotFound())
 
     def _renamed(self, request: HttpRequest, slug: str, user: User) -> HttpResponse:
         """A path with an organization's former name leads to the same place under its name of now.  Raises: Http404."""
@@ -144,7 +146,7 @@ class ConsoleView(View):
 
     def refused(self, error: MistError) -> HttpResponse:
         """A page that cannot be shown."""
-        context: dict[str, Any] = {"reason": error.detail, "request_id": self.actor.request_id}
+        context: dict[str, Any] = {"reason": error.detail, "request_id": self.actor.request_id, "around": "errors/framed.html"}
         if isinstance(error, NotFound):
             return self.page("404.html", context, status=404)
         if isinstance(error, Denied):
