@@ -12,7 +12,7 @@ from core.errors import Denied, MistError, TooMany
 from frontend.views.jobs import JobsView
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import Place
-from tests.frontend.test_every_page import violations
+from tests.frontend.recorded import violations
 
 pytestmark = pytest.mark.django_db
 
