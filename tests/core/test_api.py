@@ -21,6 +21,7 @@ from core.api import document
 from core.models import Event, Job
 from machines.models import Machine
 from tests.core.test_doors import make_org
+from tests.streamed import content_of
 
 pytestmark = pytest.mark.django_db
 
@@ -131,7 +132,7 @@ def test_bad_input_is_told_so(api: APIClient, path: str, status: int) -> None:
 
 def test_lists_are_given_as_csv(api: APIClient, cloud: Cloud) -> None:
     answer = api.get("/api/v2/machines", {"columns": "name,state,tag:env"}, HTTP_ACCEPT="text/csv")
-    lines = b"".join(answer).decode().splitlines()
+    lines = content_of(answer).decode().splitlines()
     assert lines[0] == "name,state,tag:env"
     assert len(lines) == Machine.objects.count() + 1
 

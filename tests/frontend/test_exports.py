@@ -32,6 +32,7 @@ from frontend import listing as pages
 from machines.models import Machine
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import Place, actor_for, add_user, run_jobs, signed_in
+from tests.streamed import content_of
 
 pytestmark = pytest.mark.django_db
 
@@ -79,7 +80,7 @@ def many(count: int) -> None:
 def read(client: Client, url: str) -> str:
     response: Any = client.get(url)
     assert response.status_code == 200, response.content[:300]
-    return b"".join(response.streaming_content).decode()
+    return content_of(response).decode()
 
 
 def left(folder: Path) -> list[str]:
@@ -128,11 +129,11 @@ def test_a_short_list_is_sent_at_once(place: Place) -> None:
 
 @pytest.mark.parametrize("path", ["volumes", "networks", "images"])
 def test_every_list_has_its_file_at_once_and_by_a_job(place: Place, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = b"".join(place.admin.get(f"{place.base}/{path}.csv")).decode()
+    text = content_of(place.admin.get(f"{place.base}/{path}.csv")).decode()
     kind = path.removesuffix("s")
     source = exports.sources()[kind]
     assert len(list(csv.DictReader(io.StringIO(text)))) == source.model.objects.count() > 0
-    assert json.loads(b"".join(place.admin.get(f"{place.base}/{path}.json")))[0]["cloud"] == "demo one"
+    assert json.loads(content_of(place.admin.get(f"{place.base}/{path}.json")))[0]["cloud"] == "demo one"
     monkeypatch.setattr(pages, "DIRECT", 0)
     place.admin.post(f"{place.base}/{path}.csv?q=cloud:%22demo+one%22")
     run_jobs()
@@ -146,7 +147,7 @@ def test_the_file_has_the_columns_of_the_page_in_their_order(place: Place, few: 
     one = Machine.objects.filter(state="running").first()
     assert one is not None
     perform(place.actor, one, "tag", {"tags": {"env": "prod"}})
-    direct = b"".join(place.admin.get(f"{place.base}/machines.csv?q=id:{one.pk.hex}&cols=tag:env,cost,age")).decode()
+    direct = content_of(place.admin.get(f"{place.base}/machines.csv?q=id:{one.pk.hex}&cols=tag:env,cost,age")).decode()
     assert direct.splitlines()[0] == "id,name,state,tag:env,cost_month,currency,created"
     assert ",prod," in direct
     place.admin.post(f"{place.base}/machines.csv?q=id:{one.pk.hex}&cols=tag:env,cost,age")
@@ -494,7 +495,7 @@ def test_the_api_makes_one_says_when_it_is_there_and_gives_it(place: Place) -> N
     run_jobs()
     told = api.get(f"/api/v2/jobs/{job.pk.hex}").json()["data"]
     assert told["result"]["rows"] == told["done"] == told["total"] == Machine.objects.filter(state="running").count()
-    assert len(json.loads(b"".join(api.get(f"{url}/file").streaming_content))) == told["done"]  # type: ignore[attr-defined]
+    assert len(json.loads(content_of(api.get(f"{url}/file")))) == told["done"]  # type: ignore[attr-defined]
     assert [row["name"] for row in api.get("/api/v2/exports").json()["data"]] == ["machines.json"]
     assert api.delete(url).status_code == 200
     assert api.get(url).status_code == 404

@@ -21,6 +21,7 @@ from frontend import columns, grouping, listing, news
 from machines.models import Machine
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import Place, actor_for, machine, run_jobs
+from tests.streamed import content_of
 
 
 def test_values_complete_with_counts_from_what_one_may_see(place: Place) -> None:
@@ -235,9 +236,9 @@ def test_the_list_as_json_is_exactly_the_query_of_the_view(place: Place) -> None
     machine(state="stopped")
     place.admin.post(f"{place.base}/machines/views", {"name": "Down", "q": "state:stopped"})
     view = View.objects.get()
-    rows = json.loads(b"".join(place.admin.get(f"{place.base}/machines.json?view={view.pk.hex}")))
+    rows = json.loads(content_of(place.admin.get(f"{place.base}/machines.json?view={view.pk.hex}")))
     assert {row["id"] for row in rows} == {pk.hex for pk in Machine.objects.filter(state="stopped").values_list("pk", flat=True)}
-    assert json.loads(b"".join(place.nobody.get(f"{place.base}/machines.json"))) == []
+    assert json.loads(content_of(place.nobody.get(f"{place.base}/machines.json"))) == []
 
 
 def test_what_came_since_is_counted_and_what_matches_no_more_is_known(place: Place) -> None:

@@ -24,6 +24,7 @@ from frontend.facets import _toggled, facets
 from frontend.story import changes, diff, facts, people_in
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import Place, actor_for, add_user, machine, run_jobs, signed_in
+from tests.streamed import content_of
 
 
 def told(place: Place, type_: str, ago: timedelta = timedelta(), via: str = "console", user: User | None = None, **more: Any) -> Event:
@@ -225,7 +226,7 @@ def test_columns_are_what_the_address_says_in_its_order_and_so_is_the_file(place
     assert "cols=tag%3Aenv%2Crequest%2Ctarget" in body.split('id="export-menu"')[1].split("</div>")[0]
     there = place.admin.get(f"{place.base}/log?q=x&col=&col=via&col=actor&tag=env")
     assert there["Location"] == f"{place.base}/log?q=x&cols=via%2Cactor%2Ctag%3Aenv"
-    text = b"".join(place.admin.get(f"{place.base}/log.csv?cols=tag:env,request&q=action:machine.tag")).decode()
+    text = content_of(place.admin.get(f"{place.base}/log.csv?cols=tag:env,request&q=action:machine.tag")).decode()
     assert text.splitlines()[0] == "at,outcome,id,tag:env,request"
     assert "succeeded" in text.splitlines()[1]
 

@@ -16,6 +16,7 @@ from frontend import listing
 from machines.models import Machine
 from tests.frontend.conftest import PASSWORD, Place, machine, run_jobs
 from tests.frontend.test_log import told
+from tests.streamed import content_of
 
 PAGES = [
     "",
@@ -238,10 +239,10 @@ def test_the_exports_a_page_offers_are_there(place: Place, path: str) -> None:
 
 def test_a_list_is_exported_as_its_query_says(place: Place) -> None:
     response = place.admin.get(f"{place.base}/machines.csv?q=state:stopped")
-    lines = b"".join(response).decode().splitlines()
+    lines = content_of(response).decode().splitlines()
     assert lines[0].startswith("id,name,state")
     assert len(lines) == 1 + Machine.objects.filter(state="stopped", missing_since=None).count()
-    assert b"".join(place.nobody.get(f"{place.base}/machines.csv")).count(b"\n") == 1
+    assert content_of(place.nobody.get(f"{place.base}/machines.csv")).count(b"\n") == 1
 
 
 def test_previous_leads_back_through_the_pages(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +263,7 @@ def test_the_files_are_of_exactly_the_query_and_the_time(place: Place) -> None:
     told(place, "machine.stop.succeeded", timedelta(days=3), target_name="three-days-old")
     told(place, "machine.stop.succeeded", target_name="of-today")
     for form in ("csv", "jsonl"):
-        text = b"".join(place.admin.get(f"{place.base}/log.{form}?q=action:machine.stop")).decode()
+        text = content_of(place.admin.get(f"{place.base}/log.{form}?q=action:machine.stop")).decode()
         assert "of-today" in text
         assert "three-days-old" not in text
-        assert "three-days-old" in b"".join(place.admin.get(f"{place.base}/log.{form}?range=7d")).decode()
+        assert "three-days-old" in content_of(place.admin.get(f"{place.base}/log.{form}?range=7d")).decode()

@@ -134,7 +134,7 @@ def test_a_browser_that_stops_reading_stops_the_host(place: Place, opened: Open,
     terminal.type("yes\r")
     time.sleep(2.5)
     held, stopped = rss_mib(shells.holders[0].pid), the_session().bytes_out
-    assert stopped <= 4 * AHEAD
+    assert stopped <= 8 * AHEAD  # ours, the browser's, and what the kernel holds between
     time.sleep(2)
     assert the_session().bytes_out == stopped
     assert rss_mib(shells.holders[0].pid) - held < 2
