@@ -160,7 +160,7 @@ def settle() -> None:
     by itself: 70 times for each list of machines."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(10_000, 20, 20)
 
 
 def worker(board: Board, queue: str, slots: int) -> None:
