@@ -14,7 +14,7 @@ from django.db.models import Q
 from accounts.models import Token
 from accounts.statements import NOTHING, Decision, Statement, policy_of
 from core import guard
-from core.actions import Action, Call, actions_of
+from core.actions import Call, actions_of
 from core.actor import Actor
 from core.errors import Denied
 from core.guard import Guard
@@ -33,7 +33,7 @@ class StatementGuard(Guard):
         return verbs if actor.is_system else policy_of(actor).allowed(target, verbs)
 
     def check(self, call: Call) -> None:
-        actor, right = call.actor, right_of(call.action)
+        actor, right = call.actor, call.action.right
         if actor.is_system or policy_of(actor).is_owner:
             return
         if call.is_new and call.job is None:
@@ -98,7 +98,7 @@ class TokenGuard(Guard):
         return limits is None or any(statement.matches(target, verb) for statement in limits)
 
     def check(self, call: Call) -> None:
-        if not self.permits(call.actor, call.target, right_of(call.action)):
+        if not self.permits(call.actor, call.target, call.action.right):
             raise Denied(
                 f"This token was not made for {call.action.verb} here. Use another, or make one that is.",
                 code="token_limited",
@@ -121,14 +121,9 @@ def read_limits(stored: Sequence[Mapping[str, Any]] | None, user_id: UUID | None
     return tuple(Statement.load(one, user_id=user_id) for one in stored) if stored else None
 
 
-def right_of(action: Action) -> str:
-    """The right an action asks for."""
-    return action.rights or action.name
-
-
 def rights_of(model: type[Any]) -> set[str]:
     """Every right there is on rows of a kind."""
-    return {"read", *(right_of(action) for action in actions_of(model) if not action.creates)}
+    return {"read", *(action.right for action in actions_of(model) if not action.creates)}
 
 
 def explain(actor: Actor, target: Any, verb: str) -> Decision:

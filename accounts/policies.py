@@ -27,7 +27,7 @@ def verbs_known() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {kind: rights_of(model) for kind, model in kinds().items()}
     for action in all_actions().values():
         kind = action.model.kind()
-        found.setdefault(kind, {"read"}).add(action.rights or action.name)
+        found.setdefault(kind, {"read"}).add(action.right)
         if action.undo_s:
             found[kind].add("skip_undo")
     found["job"] |= {"cancel", "undo"}
@@ -307,7 +307,7 @@ def _changes(actor: Actor, org_id: UUID, before: Policy, after: Policy) -> tuple
         model = kinds().get(kind)
         if model is None:
             continue
-        creating = {action.rights or action.name for action in all_actions().values() if action.model is model and action.creates}
+        creating = {action.right for action in all_actions().values() if action.model is model and action.creates}
         asked: dict[tuple[Any, Any], list[str]] = {}
         for right in sorted(rights):
             of_kinds = {face.kind for face in faces(model, right) if face.kind}

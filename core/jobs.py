@@ -174,7 +174,7 @@ def preview(actor: Actor, model: type[Any], name: str, *, ids: Sequence[UUID] | 
         why = None
         if not actions.action_offered(action, row):
             why = "Its provider cannot do that."
-        elif not guard.permits(actor, row, action.rights or action.name):
+        elif not guard.permits(actor, row, action.right):
             why = "You may not do that to it."
         why = why or action.reason(row)
         if why is None:

@@ -38,13 +38,13 @@ def source(actor: Actor, asked: Mapping[str, str]) -> Source | None:
     if not is_of(verb):
         return None
     action, kind = all_actions()[verb], verb.partition(".")[0]
-    return _made(actor, action, f"{kind}.{action.rights or action.name}", kind, target_id)
+    return _made(actor, action, f"{kind}.{action.right}", kind, target_id)
 
 
 def is_of(verb: str) -> bool:
     """Is it the verb of an act that a token can be limited to?"""
     action, kind = all_actions().get(verb), verb.partition(".")[0]
-    return action is not None and kind in kinds() and (action.rights or action.name) in verbs_known().get(kind, ())
+    return action is not None and kind in kinds() and action.right in verbs_known().get(kind, ())
 
 
 def _made(actor: Actor, action: Any, verb: str, kind: str, target_id: UUID | None) -> Source:

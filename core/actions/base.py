@@ -98,6 +98,11 @@ class Action:
     def asked(self, call: Call) -> None:
         """The job of a background action is written: rows that come with it, in the same transaction."""
 
+    @property
+    def right(self) -> str:
+        """The right it asks for, without the kind."""
+        return self.rights or self.name
+
     def stream(self, job: Job) -> str:
         """The address of what the job says while it runs; "": it says nothing."""
         return ""

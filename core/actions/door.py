@@ -123,8 +123,8 @@ def allowed(actor: Actor, target: Any) -> dict[str, bool | str]:
     if actor.read_only:
         return {}
     offered = [action for action in actions_of(type(target)) if not action.creates and action_offered(action, target)]
-    held = set(guard.permitted(actor, target, {action.rights or action.name for action in offered}))
-    return {action.name: action.reason(target) or True for action in offered if (action.rights or action.name) in held}
+    held = set(guard.permitted(actor, target, {action.right for action in offered}))
+    return {action.name: action.reason(target) or True for action in offered if action.right in held}
 
 
 def action_offered(action: Action, target: Any) -> bool:

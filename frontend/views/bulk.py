@@ -48,7 +48,7 @@ class Selection:
     def offer(self, view: ConsoleView, name: str) -> acts.Offer | None:
         """The verb with on how many it can be done now; None where it can be done on none for ever."""
         action = get(f"machine.{name}")
-        offered = [row for row in self.rows if action_offered(action, row) and guard.permits(view.actor, row, action.rights or name)]
+        offered = [row for row in self.rows if action_offered(action, row) and guard.permits(view.actor, row, action.right)]
         if not offered:
             return None
         made = acts.offer(action)
