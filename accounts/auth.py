@@ -27,7 +27,7 @@ from core import events
 from core.actions import rights_source
 from core.actor import Actor, new_request_id
 from core.errors import Denied, NotFound, Refused, Unauthenticated
-from core.hub import Held
+from core.rechecks import Held
 
 USED_EVERY = timedelta(minutes=1)  # `last_used_at` is written no more often
 BAD_TOKEN = "This token is not valid any more. Make another."  # noqa: S105

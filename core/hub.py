@@ -35,10 +35,11 @@ from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from core import actions, guard, live
+from core import guard, live, rechecks
 from core.actor import Actor
 from core.errors import NotFound, Refused, TooMany
 from core.models import Event, Job, Resource, Revision
+from core.rechecks import Held
 from core.search import time_limited
 
 log = logging.getLogger(__name__)
@@ -74,14 +75,6 @@ class Note:
         self.resync = self.resync or other.resync or len(self.ids) + len(self.gone) > IDS_HELD
         if self.resync:
             self.ids, self.gone = set(), set()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """Somebody who listens, to be asked again whether they may. `session_key` "": not by a session."""
-
-    actor: Actor
-    session_key: str
 
 
 @dataclass(eq=False, kw_only=True)
@@ -145,28 +138,6 @@ def kinds() -> dict[str, Any]:
 
 def _version(entry: bytes) -> int:
     return int(entry.split(b"-")[0])
-
-
-Recheck = Callable[[list[Held]], list[Actor | Refused]]
-
-
-def _each_again(held: list[Held]) -> list[Actor | Refused]:
-    found: list[Actor | Refused] = []
-    for one in held:
-        try:
-            found.append(actions.with_rights(one.actor))
-        except Refused as refusal:
-            found.append(refusal)
-    return found
-
-
-_recheck: list[Recheck] = [_each_again]
-
-
-def rechecks(function: Recheck) -> Recheck:
-    """Decorator: accounts says, in few queries, what each of these may do now, or why they may look no more."""
-    _recheck[:] = [function]
-    return function
 
 
 class Reader:
@@ -449,7 +420,7 @@ class Hub:
             pass  # a poll comes later: nothing else is lost
         seats = [seat for seat in self._seats.values() if not seat.actor.is_system]
         try:
-            fresh = await hop(_recheck[0], [Held(actor=replace(seat.actor, cache={}), session_key=seat.session_key) for seat in seats])
+            fresh = await hop(rechecks.again, [Held(actor=replace(seat.actor, cache={}), session_key=seat.session_key) for seat in seats])
         except DatabaseError as error:
             log.warning("live readers' rights could not be checked (%s): they will be", type(error).__name__)
             return

@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from accounts.auth import rights_of_all, socket_actor
-from core import consumers, hub
+from core import consumers, rechecks
 from frontend.consumers import ConsoleConsumer
 from machines.consumers import ShellConsumer
 
 consumers.identifies(socket_actor)
-hub.rechecks(rights_of_all)
+rechecks.register(rights_of_all)
 
 routes: list[URLPattern] = [
     path("ws/live", consumers.LiveConsumer.as_asgi()),
