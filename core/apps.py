@@ -15,7 +15,7 @@ class CoreConfig(AppConfig):
     name = "core"
 
     def ready(self) -> None:
-        from core import chain, log, retention  # noqa: F401, PLC0415 - their ticks register themselves
+        from core import chain, log, retention  # noqa: F401, PLC0415 - they register themselves
 
         post_migrate.connect(keep_history, sender=self)
 

@@ -209,11 +209,14 @@ class Palette:
             named = found.filter(name__startswith=self.text, name__gte=self.text, name__lt=self.text + LAST)  # a range of the index
             begin = list(named.order_by("name", "id")[:FOUND])
             if len(begin) < FOUND:
-                begin += [row for row in listing.page(rows, self.actor, query).rows if row not in begin][: FOUND - len(begin)]
+                page = listing.page(rows, self.actor, query)
+                begin += [row for row in page.rows if row not in begin][: FOUND - len(begin)]
+                total, more = page.total, page.total > COUNTED
+            else:
+                total, more = listing.count(found, COUNTED)
             for row in begin:
                 where = " · ".join(part for part in (row.cloud.name, row.location.name if row.location else "") if part)
                 options.append(Option(title=row.name, url=self.to(f"machines/{path_of(row)}"), state=row.state, right=where))
-            total, more = listing.count(found, COUNTED)
             if total > len(begin):
                 about = _("Show all %(n)s in the machines list") % {"n": f"{COUNTED:,}+" if more else f"{total:,}"}
                 options.append(Option(title=about, url=self.to("machines", q=query.search), icon="corner-down-left"))
