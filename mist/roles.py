@@ -156,11 +156,11 @@ def preload() -> None:
 
 
 def settle() -> None:
-    """What is in memory now is never collected again, so that its pages stay shared; what a request leaves, less often than Python does
-    by itself: 70 times for each list of machines."""
+    """What is in memory now is never collected again, so that its pages stay shared. What requests leave is, less often than Python
+    does by itself."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(10_000, 20, 20)  # at 50,000 whoever asks just then waits: bench_list's p95 tells
 
 
 def worker(board: Board, queue: str, slots: int) -> None:
