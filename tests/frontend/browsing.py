@@ -30,6 +30,8 @@ CHROMIUM = shutil.which("chromium")
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 BUILT = ROOT / "frontend" / "static" / "build" / "console.js"
 
+expect.set_options(timeout=20_000)  # two cores may have other work: slow is not wrong
+
 # What a module of such tests says: `pytestmark = IN_A_BROWSER`.
 IN_A_BROWSER = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
@@ -127,7 +129,7 @@ class Person:
         return self
 
     def be_live(self) -> None:
-        expect(self.page.locator("mist-live[data-state=live]")).to_be_visible(timeout=10_000)
+        expect(self.page.locator("mist-live[data-state=live]")).to_be_visible()
 
 
 @pytest.fixture

@@ -38,11 +38,11 @@ def test_a_tag_appears_at_once_and_z_takes_it_away_again(fleet: User, person: Op
     page.get_by_role("textbox", name="Add a tag").fill("tier=gold")
     page.keyboard.press("Enter")
     expect(page.locator(".tagline")).to_contain_text("tier=gold")
-    wait(lambda: "tier" in Machine.objects.get(pk=machine.pk).tags, 10)
+    wait(lambda: "tier" in Machine.objects.get(pk=machine.pk).tags, 30)
     expect(page.locator(".toast").first).to_contain_text("Undo")
     page.locator("h1").click()
     page.keyboard.press("z")
-    wait(lambda: "tier" not in Machine.objects.get(pk=machine.pk).tags, 10)
+    wait(lambda: "tier" not in Machine.objects.get(pk=machine.pk).tags, 30)
     expect(page.locator(".tagline")).not_to_contain_text("tier=gold")
 
 
@@ -111,7 +111,7 @@ def test_a_machine_is_stopped_by_keyboard_alone(fleet: User, person: Open) -> No
     expect(page.locator("#ask")).to_contain_text(f"Stop {machine.name}?")
     page.keyboard.press("Enter")
     expect(page.locator(".toast").first).to_contain_text(machine.name)
-    wait(lambda: Job.objects.filter(action="machine.stop", target_id=machine.pk).exists(), 10)
+    wait(lambda: Job.objects.filter(action="machine.stop", target_id=machine.pk).exists(), 30)
 
 
 def filled(page: Page, name: str) -> None:
@@ -179,7 +179,7 @@ def test_a_bulk_destroy_takes_its_words_and_is_undone_from_its_note(fleet: User,
     button.click()
     expect(page.locator(".toast").first).to_contain_text("starts in")
     page.locator(".toast").get_by_role("button", name="Undo").click()
-    wait(lambda: Job.objects.filter(action="machine.destroy", parent=None, state="undone").exists(), 10)
+    wait(lambda: Job.objects.filter(action="machine.destroy", parent=None, state="undone").exists(), 30)
     expect(page.locator(".toast").first).to_contain_text("undone")
     assert not Job.objects.filter(action="machine.destroy").exclude(state="undone").exists()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,40 +40,63 @@ class Libvirt:
         done = subprocess.run(["virsh", "-q", "-c", URI, *arguments], capture_output=True, text=True, check=True)
         return done.stdout
 
+    def clear(self, below: str) -> None:
+        """Nothing is left of machines with a disk below this path."""
+        for uuid in self.virsh("list", "--all", "--uuid").split():
+            if below in self.virsh("dumpxml", uuid):
+                for command in (("destroy", uuid), ("undefine", uuid, "--snapshots-metadata", "--nvram", "--managed-save")):
+                    subprocess.run(["virsh", "-q", "-c", URI, *command], capture_output=True, check=False)
+
+
+@contextmanager
+def _alone(lock: Path, seconds: float = 1200) -> Iterator[None]:
+    """A machine has one libvirtd, one bridge and one range of addresses: another run of the tests on it is waited for."""
+    with lock.open("w") as held:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    pytest.fail(f"another run of the tests has had libvirt for {seconds:.0f} s: {lock}")
+                time.sleep(0.5)
+        yield
+
 
 @pytest.fixture(scope="session")
 def libvirt() -> Iterator[Libvirt]:
     """libvirtd with an empty directory of images but for tiny.qcow2. What tests define in it goes at the end."""
     if os.getuid() != 0 or (lacking := missing(*TOOLS)):
         pytest.skip("needs root" if os.getuid() else f"needs {', '.join(lacking)} (tests/lab/tinyvm.sh says which Debian packages)")
-    cache = Path("/var/tmp/mist-lab-tiny")  # QEMU's own user must get there, so not below pytest's private directory
-    cache.mkdir(exist_ok=True)
-    made_by, digest = cache / "made-by", hashlib.sha256(_SCRIPT.read_bytes()).hexdigest()
-    if not (cache / "tiny.qcow2").exists() or not made_by.exists() or made_by.read_text() != digest:
-        built = subprocess.run(["bash", str(_SCRIPT), "image", str(cache)], capture_output=True, text=True, check=False)
-        if built.returncode:
-            pytest.skip(f"the image could not be built: {built.stderr[-300:]}")
-        made_by.write_text(digest)
-    directory = Path(tempfile.mkdtemp(prefix="mist-lab-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    images, run = directory / "images", directory / "run"
-    images.mkdir()
-    run.mkdir()
-    shutil.copy(cache / "tiny.qcow2", images / "tiny.qcow2")
-    (images / "tiny.qcow2").chmod(0o644)
-    (run / "network.xml").write_text(_NETWORK_XML)
-    up = subprocess.run(["bash", str(_SCRIPT), "up", str(run)], capture_output=True, text=True, check=False)
-    if up.returncode:
-        subprocess.run(["bash", str(_SCRIPT), "down", str(run)], check=False)
-        pytest.fail(f"libvirt did not start: {up.stderr[-2000:]}")
-    made = Libvirt(images=images)
-    try:
-        yield made
-    finally:
-        for uuid in made.virsh("list", "--all", "--uuid").split():
-            if str(images) in made.virsh("dumpxml", uuid):
-                for command in (("destroy", uuid), ("undefine", uuid, "--snapshots-metadata", "--nvram", "--managed-save")):
-                    subprocess.run(["virsh", "-q", "-c", URI, *command], capture_output=True, check=False)
-        made.virsh("net-destroy", NETWORK)
-        subprocess.run(["bash", str(_SCRIPT), "down", str(run)], check=False)
-        shutil.rmtree(directory)
+    with _alone(Path("/var/tmp/mist-lab-libvirt.lock")):
+        cache = Path("/var/tmp/mist-lab-tiny")  # QEMU's own user must get there, so not below pytest's private directory
+        cache.mkdir(exist_ok=True)
+        made_by, digest = cache / "made-by", hashlib.sha256(_SCRIPT.read_bytes()).hexdigest()
+        if not (cache / "tiny.qcow2").exists() or not made_by.exists() or made_by.read_text() != digest:
+            built = subprocess.run(["bash", str(_SCRIPT), "image", str(cache)], capture_output=True, text=True, check=False)
+            if built.returncode:
+                pytest.skip(f"the image could not be built: {built.stderr[-300:]}")
+            made_by.write_text(digest)
+        directory = Path(tempfile.mkdtemp(prefix="mist-lab-", dir="/var/tmp"))
+        directory.chmod(0o755)
+        images, run = directory / "images", directory / "run"
+        images.mkdir()
+        run.mkdir()
+        shutil.copy(cache / "tiny.qcow2", images / "tiny.qcow2")
+        (images / "tiny.qcow2").chmod(0o644)
+        (run / "network.xml").write_text(_NETWORK_XML)
+        up = subprocess.run(["bash", str(_SCRIPT), "up", str(run)], capture_output=True, text=True, check=False)
+        if up.returncode:
+            subprocess.run(["bash", str(_SCRIPT), "down", str(run)], check=False)
+            shutil.rmtree(directory)
+            pytest.fail(f"libvirt did not start: {up.stderr[-2000:]}")
+        made = Libvirt(images=images)
+        made.clear("/var/tmp/mist-lab-")  # of a run that was killed: nobody else has the lock
+        try:
+            yield made
+        finally:
+            made.clear(str(images))
+            made.virsh("net-destroy", NETWORK)
+            subprocess.run(["bash", str(_SCRIPT), "down", str(run)], check=False)
+            shutil.rmtree(directory)

@@ -26,7 +26,11 @@ up)
     for _ in $(seq 1 300); do virsh -c $uri version >/dev/null 2>&1 && break; sleep 0.1; done
   fi
   virsh -c $uri version >/dev/null
-  if [ -e "$run/network.xml" ]; then virsh -q -c $uri net-create "$run/network.xml"; fi ;;
+  if [ -e "$run/network.xml" ]; then
+    name=$(sed -n 's|.*<name>\([^<]*\)</name>.*|\1|p' "$run/network.xml")
+    virsh -q -c $uri net-destroy "$name" >/dev/null 2>&1 || true # of a run that was killed
+    virsh -q -c $uri net-create "$run/network.xml"
+  fi ;;
 image)
   dir=$2; mkdir -p "$dir/deb"; cd "$dir"
   if ! ls deb/linux-image-*.deb >/dev/null 2>&1; then
