@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mist_cli.commands import client_of
+from mist_cli.commands.said import client_of
 from mist_cli.errors import Refused
 from mist_cli.show import plain
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mist_cli import show
-from mist_cli.commands import client_of, find, joined, pointed
+from mist_cli.commands.said import client_of, find, joined, pointed
 from mist_cli.errors import Refused, Usage
 
 if TYPE_CHECKING:

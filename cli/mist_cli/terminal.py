@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import click
 
 from mist_cli import __version__
-from mist_cli.commands import client_of, find, names_argument, told
+from mist_cli.commands.said import client_of, find, names_argument, told
 from mist_cli.errors import Away, Refused, Stop, Usage
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import docker
 import pytest
 
 from clouds.providers.base import Context, Deadline, MachineSpec, VolumeSpec
-from clouds.providers.docker import ENGINE, Docker
+from clouds.providers.docker import Docker
+from clouds.providers.docker.rows import ENGINE
 from core.errors import AuthFailed, Gone, NotSupported, Rejected, Unavailable
 from tests.lab.certificates import Authority
 from tests.lab.dockerd import IMAGE, Engine

@@ -15,40 +15,24 @@ import json
 import re
 import secrets
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 from core.errors import AuthFailed, Gone, NotSupported, RateLimited, Rejected, Unavailable
 
-from . import _docker_form as form
-from ._http import Answer, Http, basic, said, tls_context
-from .base import Context, ImageInfo, MachineInfo, MachineSpec, NetworkInfo, Provider, VolumeInfo, register
+from .._http import Answer, Http, basic, said, tls_context
+from ..base import Context, ImageInfo, MachineInfo, MachineSpec, NetworkInfo, Provider, VolumeInfo, register
+from . import form
+from .rows import ENGINE, MADE_FOR, Row, at, labels, machine, when
 
-ENGINE = "engine"  # external id of the host's row: the engine's own id changes with its data folder, and each time on Podman
 # Limits are not in the list of containers and cost a call each: beyond so many containers they stay unknown.
 INSPECT_UP_TO = 200
 STOP_S = 10  # what a container gets to end by itself before it is killed
-STATES = {
-    "running": "running",
-    "created": "stopped",
-    "exited": "stopped",
-    "paused": "suspended",
-    "restarting": "rebooting",
-    "removing": "stopping",
-    "dead": "error",
-    "configured": "stopped",
-    "initialized": "stopped",
-    "stopped": "stopped",
-    "stopping": "stopping",
-}
 _HOST_SAYS_NO = "A Docker host is not controlled through its engine: log in to it."
 _HOST_VERBS = ("start", "stop", "reboot", "power_cycle", "suspend", "resume", "rename", "resize", "destroy")
 _TERMINAL = "MIST_TERMINAL"  # in the environment of what runs in a terminal of ours
-_MADE_FOR = "io.mist.request"  # label: one request makes one container, however often it is asked
-Row = dict[str, Any]
 
 
 @register
@@ -108,7 +92,7 @@ class Docker(Provider):
                 yield ImageInfo(
                     external_id=row["Id"],
                     name=names[0] if names else short,
-                    created_at=_at(row.get("Created")),
+                    created_at=at(row.get("Created")),
                     starred=bool(names),
                     extra={"tags": names[:20], "size_mib": int(row.get("Size") or 0) >> 20},
                 )
@@ -138,8 +122,8 @@ class Docker(Provider):
                     state="in-use" if attached else "available",
                     volume_type=row.get("Driver") or "",
                     attached_to=attached,
-                    created_at=_when(row.get("CreatedAt")),
-                    extra={"labels": _labels(row.get("Labels")), "size": "unknown"},
+                    created_at=when(row.get("CreatedAt")),
+                    extra={"labels": labels(row.get("Labels")), "size": "unknown"},
                 )
 
     # -- one machine
@@ -159,7 +143,7 @@ class Docker(Provider):
         if spec.cloudinit:
             raise Rejected("Containers take no cloud-init: set the command or the environment.")
         wanted = self._wanted(spec)
-        label = {"all": "1", "filters": json.dumps({"label": [f"{_MADE_FOR}={spec.token}"]})}
+        label = {"all": "1", "filters": json.dumps({"label": [f"{MADE_FOR}={spec.token}"]})}
         with _sensible():
             for made in self._list("/containers/json", label):
                 return str(made["Id"])
@@ -343,7 +327,7 @@ class Docker(Provider):
                         details = self._get(f"/containers/{row['Id']}/json")
                     except Gone:  # between the two calls
                         continue
-                yield _machine(row, details)
+                yield machine(row, details)
 
     def _wanted(self, spec: MachineSpec) -> Row:
         """The body of a create.  Raises: Rejected for what cannot be, before anything is asked."""
@@ -370,7 +354,7 @@ class Docker(Provider):
             "Image": spec.image,
             "Cmd": command or None,
             "Env": form.read_lines(extra.get("env")),
-            "Labels": {_MADE_FOR: spec.token},
+            "Labels": {MADE_FOR: spec.token},
             "ExposedPorts": {port: {} for port in [*published, *exposed]},
             "HostConfig": {
                 "PortBindings": published,
@@ -462,68 +446,3 @@ def _is_engines(answer: Answer) -> bool:
 
 def _message(answer: Answer) -> str:
     return str(answer.json()["message"]) if _is_engines(answer) else said(answer.body)
-
-
-def _machine(row: Row, details: Row) -> MachineInfo:
-    """A container. `details`: its inspection, {} when nobody asked."""
-    networks = (row.get("NetworkSettings") or {}).get("Networks") or {}
-    mode = (row.get("HostConfig") or {}).get("NetworkMode") or ""
-    first: Row = networks.get(mode) or next(iter(networks.values()), {}) or {}
-    addresses = [one.get(key) for one in networks.values() for key in ("IPAddress", "GlobalIPv6Address")]
-    limits = details.get("HostConfig") or {}
-    cpus = (limits.get("NanoCpus") or 0) / 1e9
-    if not cpus and (limits.get("CpuQuota") or 0) > 0:
-        cpus = limits["CpuQuota"] / (limits.get("CpuPeriod") or 100_000)
-    names = [str(name).lstrip("/") for name in row.get("Names") or ()]
-    ports = [
-        {
-            "ip": one.get("IP") or "",
-            "public": one.get("PublicPort"),
-            "private": one.get("PrivatePort"),
-            "protocol": one.get("Type") or "tcp",
-        }
-        for one in row.get("Ports") or ()
-    ]
-    extra: Row = {
-        "image": str(row.get("Image") or "")[:300],
-        "command": str(row.get("Command") or "")[:300],
-        "ports": sorted(ports, key=lambda one: (one["private"] or 0, one["ip"], one["public"] or 0))[:50],
-        "networks": sorted(networks),
-        "labels": _labels(row.get("Labels")),
-    }
-    if details:
-        state = details.get("State") or {}
-        extra["restart"] = (limits.get("RestartPolicy") or {}).get("Name") or "no"
-        extra["exit_code"] = state.get("ExitCode") if row.get("State") in {"exited", "dead"} else None
-    return MachineInfo(
-        external_id=row["Id"],
-        name=next((name for name in names if "/" not in name), row["Id"][:12]),  # others are links from containers to it
-        state=STATES.get(str(row.get("State") or "").lower(), "unknown"),
-        type="container",
-        hostname=str((details.get("Config") or {}).get("Hostname") or ""),
-        private_ips=tuple(dict.fromkeys(str(one) for one in addresses if one)),
-        cores=cpus or None,
-        ram_mib=((limits.get("Memory") or 0) >> 20) or None,
-        os_type=details.get("Platform") or "linux",
-        image=row.get("ImageID") or None,
-        network=first.get("NetworkID") or None,
-        parent=ENGINE,
-        created_at=_at(row.get("Created")),
-        extra=extra,
-    )
-
-
-def _labels(found: Any) -> dict[str, str]:
-    labels: Iterable[tuple[str, Any]] = sorted((found or {}).items())
-    return {str(key)[:100]: str(value)[:100] for key, value in list(labels)[:50] if key != _MADE_FOR}
-
-
-def _at(seconds: Any) -> datetime | None:
-    return datetime.fromtimestamp(seconds, tz=UTC) if isinstance(seconds, int) and seconds > 0 else None
-
-
-def _when(text: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(text)).astimezone(UTC) if text else None
-    except ValueError:
-        return None
