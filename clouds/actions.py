@@ -20,10 +20,11 @@ from core.api import rate
 from core.errors import AuthFailed, Denied, Invalid, NotFound, NotSupported, Rejected
 from core.params import NameField, TagsField
 from core.tags import Tagging
-from keys import references
+from keys import hostkeys, references
 from keys.models import Secret
 
 CHECK_S = 30
+STRICT_HELP = "No host of it is trusted at first sight: somebody compares the key it shows, and trusts it."
 TRIES_A_MINUTE = 20  # of credentials that are being typed, a person
 
 
@@ -35,6 +36,7 @@ class CreateParams(serializers.Serializer[Any]):
     credentials = serializers.DictField(write_only=True, required=False, default=dict)
     features = serializers.DictField(child=serializers.BooleanField(), required=False, default=dict)
     tags = TagsField(required=False, default=dict)
+    strict_host_keys = serializers.BooleanField(required=False, default=False, help_text=STRICT_HELP)
 
     def validate_provider(self, value: str) -> str:
         try:
@@ -110,7 +112,8 @@ class Create(Action):
         call.params["checked"] = check_credentials(call.target, call.params["provider"], call.params["credentials"], call.actor)
 
     def draft(self, actor: Actor, params: dict[str, Any]) -> Cloud:
-        return Cloud(org_id=actor.org_id, name=params["name"], provider=params["provider"], tags=params["tags"])
+        extra = {hostkeys.STRICT: params["strict_host_keys"]}
+        return Cloud(org_id=actor.org_id, name=params["name"], provider=params["provider"], tags=params["tags"], extra=extra)
 
     def build(self, actor: Actor, params: dict[str, Any]) -> Cloud:
         cls = provider(params["provider"])
@@ -122,7 +125,7 @@ class Create(Action):
             config=public,
             features={"compute": True, "dns": False, "container": False, "objectstorage": False} | params["features"],
             tags=params["tags"],
-            extra={"loopback": actor.is_admin},
+            extra={"loopback": actor.is_admin, hostkeys.STRICT: params["strict_host_keys"]},
             owner_id=actor.user_id,
             created_by_id=actor.user_id,
         )
@@ -143,11 +146,12 @@ class EditParams(serializers.Serializer[Any]):
     name = NameField(required=False)
     enabled = serializers.BooleanField(required=False)
     features = serializers.DictField(child=serializers.BooleanField(), required=False)
+    strict_host_keys = serializers.BooleanField(required=False, help_text=STRICT_HELP)
 
 
 @register
 class Edit(Action):
-    """Rename, disable or enable a cloud, or choose its features."""
+    """Rename, disable or enable a cloud, choose its features, or whether its hosts are trusted at first sight."""
 
     model = Cloud
     name = "edit"
@@ -156,7 +160,10 @@ class Edit(Action):
     def run(self, call: Call) -> None:
         cloud, was_enabled = call.target, call.target.enabled
         for name, value in call.params.items():
-            setattr(cloud, name, {**cloud.features, **value} if name == "features" else value)
+            if name == hostkeys.STRICT:
+                cloud.extra = {**cloud.extra, name: value}
+            else:
+                setattr(cloud, name, {**cloud.features, **value} if name == "features" else value)
         cloud.save()
         if cloud.enabled and not was_enabled:
             polling.schedule(cloud)

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from clouds import times
+from clouds.actions import STRICT_HELP
 from clouds.models import Cloud, Image, Location, Poll, Size
 from clouds.providers import all_providers, provider
 from clouds.providers.base import Field, Provider
@@ -19,6 +20,7 @@ from core.api import HexField, ReadViewSet, RefField, ResourceViewSet
 from core.api.fields import ACTIONS, OBJECT, JsonField
 from core.api.lists import refuse_unknown
 from core.api.viewset import BaseViewSet
+from keys.hostkeys import STRICT
 
 
 class OwnedSerializer(serializers.Serializer[Any]):
@@ -53,6 +55,7 @@ class CloudSerializer(OwnedSerializer):
     enabled = serializers.BooleanField(read_only=True)
     config = JsonField()
     features = JsonField()
+    strict_host_keys = serializers.SerializerMethodField(help_text=STRICT_HELP)
     polls = PollSerializer(many=True, read_only=True)
     actions = serializers.SerializerMethodField()
     created = serializers.DateTimeField(source="created_at", read_only=True)
@@ -61,6 +64,9 @@ class CloudSerializer(OwnedSerializer):
     def get_actions(self, cloud: Cloud) -> dict[str, Any]:
         return allowed(self.context["actor"], cloud)
 
+    def get_strict_host_keys(self, cloud: Cloud) -> bool:
+        return bool(cloud.extra.get(STRICT))
+
 
 class EditCloudRequest(serializers.Serializer[Any]):
     """What is left out stays. New `credentials` are tried first; a secret left out stays what it was."""
@@ -68,6 +74,7 @@ class EditCloudRequest(serializers.Serializer[Any]):
     name = serializers.CharField(required=False, max_length=255)
     enabled = serializers.BooleanField(required=False)
     features = serializers.DictField(child=serializers.BooleanField(), required=False)
+    strict_host_keys = serializers.BooleanField(required=False, help_text=STRICT_HELP)
     credentials = serializers.DictField(required=False)
 
 

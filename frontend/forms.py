@@ -14,6 +14,8 @@ from django.utils.translation import gettext as _
 
 from clouds import credentials
 from clouds.providers.base import Field
+from core.actor import Actor
+from keys.models import Key
 
 Choices = Callable[[Field], Sequence[tuple[str, str]]]
 MAX_ROWS = 5000
@@ -151,6 +153,11 @@ def bind(
             one.blank = bind(spec.fields, {}, prefix=f"{one.html}-__n__-", choices=choices)
         bound.append(one)
     return bound
+
+
+def keys_of(actor: Actor) -> list[tuple[str, str]]:
+    """The keys one may choose, the default first."""
+    return [(key.pk.hex, key.name) for key in Key.objects.visible_to(actor).order_by("-is_default", "name")[:500]]
 
 
 def flat(errors: Any) -> list[str]:

@@ -140,7 +140,9 @@ class HostKeySerializer(serializers.Serializer[Any]):
     port = serializers.IntegerField(read_only=True)
     public = serializers.CharField(read_only=True)
     fingerprint = serializers.CharField(read_only=True)
-    source = serializers.CharField(read_only=True)
+    source = serializers.CharField(
+        read_only=True, help_text="first-use, console, cloud-init, operator; unmet: nobody has trusted it, and it is blocked."
+    )
     cloud = RefField()
     trusted_at = serializers.DateTimeField(read_only=True)
     offered = serializers.CharField(read_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import asyncssh
@@ -14,6 +14,9 @@ from core import events, live, vault
 from core.actor import Actor
 from core.errors import HostKeyChanged, HostKeyUnknown, Rejected
 from keys.models import HostKey, Key
+
+STRICT = "strict_host_keys"  # in a cloud's `extra`: no key of its hosts is trusted at first sight
+UNMET = "unmet"  # the source of a host that nobody has trusted
 
 
 def fingerprint(line: str) -> str:
@@ -32,13 +35,54 @@ def pinned(org_id: UUID, host: str, port: int) -> list[str]:
 def trust_first(actor: Actor, cloud: Any, host: str, port: int, line: str) -> None:
     """Pin the first key a host shows, and record it.
 
-    Raises: HostKeyChanged when another was pinned meanwhile; HostKeyUnknown where the organization wants a person to look first.
+    Raises: HostKeyChanged when another was pinned meanwhile; HostKeyUnknown where a person is to look first, or where its console
+    once printed others: what it shows is kept for who decides.
     """
-    if cloud.extra.get("strict_host_keys"):
-        raise HostKeyUnknown(
-            f"{host} is not known yet. Compare {fingerprint(line)} with the host's own and trust it.", host=host, port=port, offered=line
-        )
-    pin(actor, cloud, host, port, line, source="first-use")
+    printed = printed_before(cloud.org_id, host, port)
+    if printed and fingerprint(line) not in printed:
+        _refuse(actor, cloud.org_id, cloud, host, port, line, printed)
+    if cloud.extra.get(STRICT):
+        _refuse(actor, cloud.org_id, cloud, host, port, line)
+    pin(actor, cloud, host, port, line, source="console" if printed else "first-use")
+
+
+def ask_first(actor: Actor, org_id: UUID, host: str, port: int, line: str) -> NoReturn:
+    """A host that is no cloud's is never trusted at first sight.  Raises: HostKeyUnknown."""
+    _refuse(actor, org_id, None, host, port, line)
+
+
+def printed_before(org_id: UUID, host: str, port: int) -> list[str]:
+    """Fingerprints that its console printed, of a host that is blocked because it shows none of them."""
+    row = HostKey.objects.filter(org_id=org_id, host=host, port=port, public="", source="console").first()
+    return row.fingerprint.split() if row is not None else []
+
+
+def _refuse(
+    actor: Actor, org_id: UUID, cloud: Any, host: str, port: int, line: str, printed: Collection[str] = (), target: Any = None
+) -> NoReturn:
+    """A host that is not known is told nothing. What it shows is kept, and told once: one act trusts it.
+
+    `printed`: what its console says it should show; none: that a person looks first.  Raises: HostKeyUnknown.
+    """
+    shown = fingerprint(line)
+    with transaction.atomic():
+        of_cloud = cloud if cloud is not None and not cloud._state.adding else None
+        defaults = {"name": f"{host}:{port}"[:255], "source": UNMET, "cloud": of_cloud}
+        found, _ = HostKey.objects.get_or_create(org_id=org_id, host=host, port=port, public="", defaults=defaults)
+        row = HostKey.objects.select_for_update().get(pk=found.pk)
+        if printed and (row.offered != line or row.source == UNMET):
+            _block(actor, row, line, printed, target=target or row)
+            row.save()
+        elif row.offered != line:
+            row.offered, row.offered_from, row.offered_at = line, "", timezone.now()
+            row.save()
+            detail = {"host": host, "port": port, "offered": shown}
+            events.record("host_key.unknown.observed", actor, org_id=row.org_id, target=row, detail=detail)
+            live.changed(row.org_id, "host_key", [row.pk])
+    why = "which it did not print on its console" if printed else "and nobody has trusted it yet"
+    raise HostKeyUnknown(
+        f"{host} shows {shown}, {why}. Nothing was run. Compare it with the host's own and trust it.", host=host, port=port, offered=line
+    )
 
 
 def pin(actor: Actor, cloud: Any, host: str, port: int, line: str, *, source: str) -> None:
@@ -109,7 +153,6 @@ def compare(actor: Actor, row: HostKey, told: Collection[str]) -> None:
         held = HostKey.objects.select_for_update().filter(pk=row.pk, public=row.public, source="first-use").first()
         if held is None:
             return
-        held.compared_at = timezone.now()
         if told and held.fingerprint in told:
             held.source = "console"
         elif told:
@@ -134,23 +177,12 @@ def first_met(actor: Actor, machine: Any, host: str, port: int, line: str, *, to
     `told`: fingerprints it printed on its console, as its cloud passes them on.
     Raises: HostKeyUnknown where these are others, or a person is to look first.
     """
-    shown = fingerprint(line)
+    told = told or printed_before(machine.org_id, host, port)  # a console forgets what it printed, we do not
     if not told:
         return trust_first(actor, machine.cloud, host, port, line)
-    if shown in told:
+    if fingerprint(line) in told:
         return pin(actor, machine.cloud, host, port, line, source="console")
-    with transaction.atomic():
-        known = HostKey.objects.select_for_update().filter(org_id=machine.org_id, host=host, port=port, public="").first()
-        if known is None or known.offered != line:
-            row = known or HostKey(org_id=machine.org_id, cloud=machine.cloud, name=f"{host}:{port}"[:255], host=host, port=port)
-            _block(actor, row, line, told, target=machine)
-            row.save()
-    raise HostKeyUnknown(
-        f"{host} shows {shown}, which it did not print on its console. Nothing was run. Compare it with the host's own and trust it.",
-        host=host,
-        port=port,
-        offered=line,
-    )
+    _refuse(actor, machine.org_id, machine.cloud, host, port, line, told, target=machine)
 
 
 def private_part(key: Key | None, wanted: str) -> str:

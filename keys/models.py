@@ -129,9 +129,9 @@ class HostKey(Resource):
     cloud = models.ForeignKey("clouds.Cloud", null=True, on_delete=models.CASCADE, related_name="+")
     host = models.CharField(max_length=255)
     port = models.PositiveIntegerField(default=22)
-    public = models.TextField(blank=True)  # OpenSSH line; "": only fingerprints are known, and it shows none of them
-    fingerprint = models.CharField(max_length=400)  # of several that a console printed: with spaces between
-    source = models.CharField(max_length=30, default="first-use")  # first-use, console, cloud-init, operator
+    public = models.TextField(blank=True)  # OpenSSH line; "": at most fingerprints are known, and it shows none of them
+    fingerprint = models.CharField(max_length=400)  # of several that a console printed: with spaces between; "": nothing is known
+    source = models.CharField(max_length=30, default="first-use")  # first-use, console, cloud-init, operator; unmet: nobody
     trusted_at = models.DateTimeField(default=timezone.now)
     offered = models.TextField(blank=True)  # the other key it shows since `offered_at`: it is blocked until somebody decides
     offered_at = models.DateTimeField(null=True)

@@ -22,7 +22,6 @@ from machines.reach import Reach
 log = logging.getLogger(__name__)
 
 PRINTED_AFTER = timedelta(minutes=10)  # EC2 passes on what a console printed minutes after a machine has booted
-COMPARED_UNTIL = timedelta(days=1)
 COMPARED_AT_ONCE = 3
 
 
@@ -71,10 +70,15 @@ def expire(now: datetime | None = None) -> int:
 
 @every(20)
 def compare_host_keys(now: datetime | None = None) -> int:
-    """Compare keys that were trusted at first sight with what their consoles printed by now, once.  Returns: how many."""
+    """Compare keys that were trusted at first sight with what their consoles printed by now.  Returns: how many.
+
+    A console may print them late, at the next boot say: one that told nothing is asked again after as long as it took so far.
+    """
     now = now or timezone.now()
-    rows = HostKey.objects.filter(source="first-use", offered="", compared_at=None, cloud__enabled=True)
-    rows = rows.filter(trusted_at__range=(now - COMPARED_UNTIL, now - PRINTED_AFTER)).select_related("cloud").order_by("trusted_at")
+    waited = ExpressionWrapper(F("compared_at") - F("trusted_at"), DurationField())
+    due = Q(compared_at=None) | Q(compared_at__lte=now - F("waited"))
+    rows = HostKey.objects.filter(source="first-use", offered="", cloud__enabled=True, trusted_at__lte=now - PRINTED_AFTER)
+    rows = rows.annotate(waited=waited).filter(due).select_related("cloud").order_by(F("compared_at").asc(nulls_first=True), "trusted_at")
     compared = 0
     for row in rows[:COMPARED_AT_ONCE]:
         HostKey.objects.filter(pk=row.pk).update(compared_at=now)

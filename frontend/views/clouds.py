@@ -21,7 +21,7 @@ from core.models import Event
 from frontend import forms, listing, toasts, words
 from frontend.rows import cloud_rows, event_rows
 from frontend.views.base import ConsoleView, problem
-from keys.models import Key
+from keys.hostkeys import STRICT
 
 CATEGORIES = (
     ("public", gettext_lazy("Public")),
@@ -41,7 +41,7 @@ class CloudForm(ConsoleView):
         """Keys come from the organization; everything else from the provider."""
         if spec.kind != "key":
             return spec.choices if spec.required else (("", ""), *spec.choices)
-        return [(key.pk.hex, key.name) for key in Key.objects.visible_to(self.actor).order_by("-is_default", "name")[:500]]
+        return forms.keys_of(self.actor)
 
     def credential_fields(self, provider: type[Provider], **how: Any) -> list[forms.Bound]:
         return forms.bind(provider.credential_fields, prefix="c-", choices=self.choices, more=self.request.POST.get("_more", ""), **how)
@@ -196,6 +196,7 @@ class OneCloud(CloudForm):
                 "can": allowed(self.actor, cloud),
                 "fields": self.credential_fields(cls, values=values, errors=by_field, stored=True) if cls else [],
                 "name": forms.bind((forms.NAME,), {"name": cloud.name}, {})[0],
+                "is_strict": bool(cloud.extra.get(STRICT)),
                 "problem": problem(_("The credentials were not changed."), error) if error else None,
                 "rotating": error is not None or typed is not None,
                 "recent": event_rows(list(recent)),
@@ -253,6 +254,8 @@ class CloudActView(OneCloud):
             params["name"] = request.POST["name"]
         if verb == "edit" and "enabled" in request.POST:
             params["enabled"] = request.POST["enabled"] == "1"
+        if verb == "edit" and STRICT in request.POST:
+            params[STRICT] = request.POST[STRICT] == "1"
         try:
             get(f"cloud.{verb}")
             job = perform(self.actor, cloud, verb, params)

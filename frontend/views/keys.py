@@ -64,6 +64,7 @@ KNOWN_FROM = {
     "console": gettext_lazy("It printed this on its console, as its cloud tells."),
     "cloud-init": gettext_lazy("Mist put this one into it when it was made."),
     "operator": gettext_lazy("Somebody trusted this one."),
+    hostkeys.UNMET: gettext_lazy("Nothing yet: somebody has to trust it, it is not trusted at first sight."),
 }
 SHOWN_FROM = {
     "": gettext_lazy("It shows this one now. Nobody else knows it."),

@@ -318,7 +318,7 @@ class Trust(Action):
     def build(self, actor: Actor, params: dict[str, Any]) -> HostKey:
         row = self.draft(actor, params)
         known = HostKey.objects.select_for_update().filter(org_id=actor.org_id, host=row.host, port=row.port)
-        params["forgotten"] = [one.fingerprint for one in known]
+        params["forgotten"] = [one.fingerprint for one in known if one.fingerprint]
         if params["forgotten"] == [row.fingerprint]:
             raise Conflict(f"{row.host} is known by this key already.", code="host_key_known")
         known.delete()
@@ -339,7 +339,7 @@ class RetrustParams(serializers.Serializer[Any]):
 
 @register
 class Retrust(Action):
-    """Trust the other key a host shows, in place of what it was known by. Compare its fingerprint with the host's own first."""
+    """Trust the key a host shows and that is blocked: another than it was known by, or the first. Compare it with the host's own first."""
 
     model = HostKey
     name = "retrust"
@@ -360,7 +360,7 @@ class Retrust(Action):
     def run(self, call: Call) -> dict[str, Any]:
         row = call.target
         HostKey.objects.filter(org_id=row.org_id, host=row.host, port=row.port).exclude(pk=row.pk).delete()
-        told = {"forgotten": [row.fingerprint], "forgotten_source": row.source, "offered_from": row.offered_from}
+        told = {"forgotten": row.fingerprint.split(), "forgotten_source": row.source, "offered_from": row.offered_from}
         row.public, row.fingerprint, row.source = row.offered, hostkeys.fingerprint(row.offered), "operator"
         row.trusted_at, row.offered, row.offered_at, row.offered_from = timezone.now(), "", None, ""
         row.save()

@@ -26,6 +26,7 @@ def test_both_keys_are_seen_and_one_click_trusts_the_new_one(owner: User, person
     row = HostKey.objects.create(org=org, name="h:22", host="10.0.0.7", public=known.public, fingerprint=known.fingerprint, **more)
     printed = " ".join(pairs.generate().fingerprint for _ in range(3))
     HostKey.objects.create(org=org, name="i:22", host="10.0.0.8", fingerprint=printed, source="console", **more | {"offered_from": ""})
+    HostKey.objects.create(org=org, name="j:22", host="10.0.0.9", **more | {"offered_from": "", "source": "unmet"})
     one = person(owner, color_scheme=scheme)
     one.page.goto(f"/o/{org.slug}/keys/hosts")
     assert not violations(one.page)

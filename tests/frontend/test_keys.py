@@ -149,6 +149,30 @@ def test_a_host_that_shows_another_key_is_shown_with_both_and_trusted_again(plac
     assert "Nothing is run on it" not in place.admin.get(url).content.decode()
 
 
+def test_a_cloud_whose_hosts_are_not_trusted_at_first_sight(place: Place) -> None:
+    url = f"{place.base}/clouds/{place.cloud.pk.hex}"
+    assert "The key a host shows first is kept" in place.admin.get(url).content.decode()
+    assert place.nobody.post(f"{url}/do/edit", {"strict_host_keys": "1"}).status_code == 404
+    place.admin.post(f"{url}/do/edit", {"strict_host_keys": "1"})
+    place.cloud.refresh_from_db()
+    assert place.cloud.extra["strict_host_keys"] is True
+    assert "No host is trusted at first sight" in place.admin.get(url).content.decode()
+    one, shown = Machine.objects.filter(org=place.org).first(), pairs.generate()
+    Machine.objects.filter(pk=one.pk).update(address="10.9.8.7")
+    more = {"offered": shown.public, "offered_at": timezone.now(), "source": "unmet", "cloud": place.cloud}
+    row = HostKey.objects.create(org=place.org, name="10.9.8.7:22", host="10.9.8.7", **more)
+    assert "Nobody has trusted the key it shows" in place.admin.get(f"{place.base}/machines/{one.pk.hex}/keys").content.decode()
+    hosts = f"{place.base}/keys/hosts"
+    page = place.admin.get(hosts).content.decode()
+    assert "is new here" in page and shown.fingerprint in page and "I compared it: trust this key" in page
+    place.admin.post(hosts, {"retrust": row.pk.hex, "fingerprint": shown.fingerprint})
+    row.refresh_from_db()
+    assert (row.public, row.source) == (shown.public, "operator")
+    place.admin.post(f"{url}/do/edit", {"strict_host_keys": "0"})
+    place.cloud.refresh_from_db()
+    assert place.cloud.extra["strict_host_keys"] is False
+
+
 def test_a_machine_says_what_it_trusts(place: Place) -> None:
     one = Machine.objects.filter(org=place.org).first()
     url = f"{place.base}/machines/{one.pk.hex}/keys"

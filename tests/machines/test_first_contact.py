@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,8 @@ from clouds.models import Cloud
 from clouds.providers import _console
 from core import vault
 from core.actions import perform
-from core.errors import HostKeyChanged, HostKeyUnknown
+from core.actor import Actor
+from core.errors import Conflict, Denied, HostKeyChanged, HostKeyUnknown
 from core.models import Event
 from keys import hostkeys, pairs
 from keys.models import GivenHostKey, HostKey
@@ -24,9 +26,9 @@ from machines.tasks import compare_host_keys
 from tests.clouds.providers.amazon.conftest import SECRET, ec2, moto_port
 from tests.lab.ec2_front import Front, body, error
 from tests.lab.sshd import Fake, Sshd, fake_ssh, new_key, public_line, sshd
-from tests.scripts.conftest import Place, place
+from tests.scripts.conftest import Place, member, place
 
-__all__ = ["ec2", "fake_ssh", "moto_port", "place", "sshd"]
+__all__ = ["ec2", "fake_ssh", "member", "moto_port", "place", "sshd"]
 
 RSA = " ".join(asyncssh.generate_private_key("ssh-rsa", key_size=2048).export_public_key("openssh").decode().split()[:2])
 OTHER = public_line(new_key())
@@ -243,6 +245,114 @@ def test_a_console_that_says_nothing_leaves_it_at_first_use(
     ec2.answer("GetConsoleOutput", answer)
     assert ran(place, unmet(place, sshd)) == "hello\n"
     assert HostKey.objects.get().source == "first-use"
+
+
+@pytest.mark.django_db
+def test_a_block_holds_when_the_console_has_forgotten_what_it_printed(place: Place, aws: Cloud, ec2: Front, sshd: Sshd) -> None:
+    ec2.answer("GetConsoleOutput", answered(printed(OTHER)))
+    machine = unmet(place, sshd)
+    with pytest.raises(HostKeyUnknown):
+        ran(place, machine)
+    for answer in (answered(""), error("InternalError", 500)):  # the buffer holds 64 KiB; a cloud may be away
+        ec2.rules.clear()
+        ec2.answer("GetConsoleOutput", answer)
+        with pytest.raises(HostKeyUnknown, match="did not print"):
+            ran(place, machine)
+    assert HostKey.objects.get().public == ""
+
+
+@pytest.mark.django_db
+def test_a_console_that_told_nothing_is_asked_again_ever_more_seldom(place: Place, aws: Cloud, ec2: Front, sshd: Sshd) -> None:
+    ec2.answer("GetConsoleOutput", answered(""))
+    assert ran(place, unmet(place, sshd)) == "hello\n"
+    met = HostKey.objects.get().trusted_at
+    asked = [hours for hours in range(1, 24 * 30) if compare_host_keys(met + timedelta(hours=hours))]
+    assert asked == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+    ec2.rules.clear()
+    ec2.answer("GetConsoleOutput", answered(printed(sshd.public_host_key)))  # it booted again
+    assert compare_host_keys(met + timedelta(hours=1024)) == 1
+    assert HostKey.objects.get().source == "console"
+    assert compare_host_keys(met + timedelta(hours=9999)) == 0
+
+
+# --- where a person looks first -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def strict(place: Place) -> Cloud:
+    """The place's cloud, told not to trust at first sight."""
+    perform(place.actor, place.cloud, "edit", {"strict_host_keys": True})
+    place.cloud.refresh_from_db()
+    return place.cloud
+
+
+@pytest.mark.django_db
+def test_a_host_nobody_has_trusted_is_told_nothing_and_trusted_by_one_act(place: Place, strict: Cloud, fake_ssh: Fake) -> None:
+    commands: list[str | None] = []
+
+    async def handler(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        commands.append(process.command)
+        process.exit(0)
+
+    machine = place.machine("new", port=fake_ssh.serve(handler), pem=fake_ssh.private_key)
+    for _ in range(2):
+        with pytest.raises(HostKeyUnknown, match="nobody has trusted it yet"):
+            ran(place, machine)
+    assert place.run(place.script(), [machine]).hosts.get().code == "host_key_unknown"  # on the loop
+    assert commands == []
+    row, shown = HostKey.objects.get(), hostkeys.fingerprint(fake_ssh.public_host_key)
+    assert (row.public, row.fingerprint, row.source, row.offered, row.cloud) == ("", "", "unmet", fake_ssh.public_host_key, strict)
+    seen = Event.objects.get(type="host_key.unknown.observed", org_id=place.actor.org_id)  # told once
+    assert (seen.target_id, seen.detail["offered"]) == (row.pk, shown)
+    with pytest.raises(Conflict):  # what who looked did not see
+        perform(place.actor, row, "retrust", {"fingerprint": hostkeys.fingerprint(OTHER)})
+    perform(place.actor, row, "retrust", {"fingerprint": shown})
+    ran(place, machine)
+    assert commands == ["echo hello"]
+    trusted = Event.objects.get(type="host_key.retrust.succeeded")
+    assert (trusted.before["source"], trusted.after["fingerprint"]) == ("unmet", shown)
+
+
+@pytest.mark.django_db
+def test_another_key_that_an_unknown_host_shows_by_then_is_not_trusted(place: Place, strict: Cloud, fake_ssh: Fake) -> None:
+    row = HostKey.objects.create(
+        org_id=place.actor.org_id, cloud=strict, name="h", host="127.0.0.1", port=fake_ssh.serve(None), source="unmet", offered=OTHER
+    )
+    machine = place.machine("new", port=row.port, pem=fake_ssh.private_key)
+    with pytest.raises(HostKeyUnknown):
+        ran(place, machine)
+    with pytest.raises(Conflict):
+        perform(place.actor, row, "retrust", {"fingerprint": hostkeys.fingerprint(OTHER)})
+
+
+@pytest.mark.django_db
+def test_who_may_not_trust_cannot_trust_a_host_that_is_unknown(
+    place: Place, strict: Cloud, sshd: Sshd, member: Callable[..., Actor]
+) -> None:
+    with pytest.raises(HostKeyUnknown):
+        ran(place, unmet(place, sshd))
+    row, shown = HostKey.objects.get(), hostkeys.fingerprint(sshd.public_host_key)
+    reader = member({"effect": "allow", "verbs": ["*.read", "machine.*"], "what": {}})
+    with pytest.raises(Denied):
+        perform(reader, row, "retrust", {"fingerprint": shown})
+    with pytest.raises(Denied):
+        perform(reader, strict, "edit", {"strict_host_keys": False})
+    assert {"host_key.retrust.refused", "cloud.edit.refused"} <= set(Event.objects.values_list("type", flat=True))
+    assert HostKey.objects.get().public == ""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_console_printed_is_trusted_where_a_person_looks_first(
+    place: Place, aws: Cloud, strict: Cloud, ec2: Front, sshd: Sshd
+) -> None:
+    ec2.answer("GetConsoleOutput", answered(""))
+    machine = unmet(place, sshd)
+    with pytest.raises(HostKeyUnknown):
+        ran(place, machine)
+    ec2.rules.clear()
+    ec2.answer("GetConsoleOutput", answered(printed(sshd.public_host_key)))
+    assert ran(place, machine) == "hello\n"
+    assert [(one.public, one.source) for one in HostKey.objects.all()] == [(sshd.public_host_key, "console")]
 
 
 # --- our own keys -----------------------------------------------------------------------------------------------------
