@@ -43,6 +43,8 @@ class ScriptSerializer(serializers.Serializer[Any]):
     location_type = serializers.ChoiceField(choices=Script.Source.choices, read_only=True)
     location = serializers.CharField(read_only=True)
     ref = serializers.CharField(read_only=True)
+    key = RefField()
+    token = serializers.CharField(read_only=True, allow_null=True, help_text="A reference to a secret, by which it is fetched.")
     version = serializers.IntegerField(source="latest", read_only=True)
     tags = serializers.DictField(child=serializers.CharField(), read_only=True)
     owned_by = RefField(source="owner")
@@ -117,7 +119,7 @@ class LinkSerializer(serializers.Serializer[Any]):
 class ScriptViewSet(ResourceViewSet):
     """The library of scripts."""
 
-    queryset = Script.objects.select_related("owner", "created_by")
+    queryset = Script.objects.select_related("owner", "created_by", "key")
     serializer_class = ScriptSerializer
     create_params = CreateScriptParams
     edit_params = EditScriptParams

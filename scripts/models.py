@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from core.models import Job, Resource, ResourceQuerySet, new_id
 from core.search import RESOURCE_ALIASES, RESOURCE_FIELDS, Choice, Date, Number, Ref, SearchSpec, Text
+from keys.models import Key
 from machines.models import Machine
 
 
@@ -25,7 +26,7 @@ class Script(Resource):
     class Source(models.TextChoices):
         INLINE = "inline"
         URL = "url"
-        GITHUB = "github"  # the contract's word; any Git repository over HTTPS
+        GITHUB = "github"  # the contract's word; any Git repository
         GIT = "git"
 
     description = models.TextField(blank=True)
@@ -33,6 +34,9 @@ class Script(Resource):
     location_type = models.CharField(max_length=8, choices=Source.choices, default=Source.INLINE)
     location = models.CharField(max_length=2000, blank=True)  # the URL or repository; "" of inline text
     ref = models.CharField(max_length=255, blank=True)  # of a repository: branch, tag or commit
+    key = models.ForeignKey(Key, null=True, on_delete=models.SET_NULL, related_name="+")  # by which a repository over SSH is read
+    # A reference to the secret by which a private address is read. The database's default is for the release before this one.
+    token = models.CharField(max_length=600, blank=True, default="", db_default="")
     latest = models.PositiveIntegerField(default=1)  # the number of its newest version
 
     search = SearchSpec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
@@ -80,8 +81,9 @@ WAVES = (
 )
 
 
-def details(script: Script | None) -> tuple[Field, ...]:
+def details(script: Script | None, actor: Actor) -> tuple[Field, ...]:
     """The fields beside the editor."""
+    tokens = tuple((text, text) for one in references.offered(actor) if (text := f"{references.PREFIX}{one}"))
     fixed = (
         Field(
             name="exec_type",
@@ -94,8 +96,19 @@ def details(script: Script | None) -> tuple[Field, ...]:
         Field(name="location_type", label=_("Comes from"), kind="choice", required=True, default="inline", choices=SOURCES),  # type: ignore[arg-type]
     )
     fetched = (
-        Field(name="location", label=_("Address or repository"), help=_("https://…; of GitHub, owner/name is enough.")),
+        Field(
+            name="location",
+            label=_("Address or repository"),
+            help=_("https://…, ssh://git@… or git@host:owner/name.git; of GitHub, owner/name is enough."),
+        ),
         Field(name="ref", label=_("Branch, tag or commit")),
+        Field(name="key", label=_("Key, where it is read over SSH"), kind="key"),
+        Field(
+            name="token",
+            label=_("Token, where it is private"),
+            help=_("As secret:name/key: what is there is sent over https."),
+            choices=tokens,
+        ),
         Field(name="entrypoint", label=_("File to begin with")),
     )
     shown = (*fixed, *fetched) if script is None else fetched if script.location_type != "inline" else ()
@@ -128,7 +141,7 @@ class EditScript(ConsoleView):
 
     def typed(self, script: Script | None) -> dict[str, Any]:
         data = self.request.POST
-        typed = forms.read(details(script), data)
+        typed = forms.read(details(script, self.actor), data)
         for one in typed.get("parameters", []):
             if "choices" in one:
                 one["choices"] = [word.strip() for word in one["choices"].split(",") if word.strip()]
@@ -137,18 +150,24 @@ class EditScript(ConsoleView):
         if inline or "location" in typed:
             typed["script"] = text if inline else typed["location"]
         typed.pop("location", None)
+        if script is not None and not inline:  # an empty field is a change here
+            typed = {"ref": "", "key": None, "token": "", **typed}
         return typed
+
+    def choices(self, spec: Field) -> Sequence[tuple[str, str]]:
+        """Keys come from the organization."""
+        return forms.keys_of(self.actor) if spec.kind == "key" else spec.choices
 
     def form(self, script: Script | None, values: dict[str, Any], text: str, error: MistError | None = None, **more: Any) -> HttpResponse:
         wrong: dict[str, Any] = error.fields if isinstance(error, Invalid) else {}
-        specs = details(script)
+        specs = details(script, self.actor)
         values = {**values, "parameters": [{**p, "choices": ", ".join(p.get("choices") or ())} for p in values.get("parameters", [])]}
         at = wrong.get("parameters")
         rows = dict(enumerate(at)) if isinstance(at, list) and all(isinstance(row, dict) for row in at) else at
         if isinstance(rows, dict):
             rows = {str(number): row for number, row in rows.items() if row}
         errors = {**wrong, **({"parameters": rows} if rows else {})}
-        fields = forms.bind(specs, values, errors, more=self.request.POST.get("_more", ""))
+        fields = forms.bind(specs, values, errors, more=self.request.POST.get("_more", ""), choices=self.choices)
         context = {
             "script": script,
             "fields": fields[:-1],
@@ -218,6 +237,8 @@ class ScriptView(EditScript):
             "description": script.description,
             "location": script.location,
             "ref": script.ref,
+            "key": script.key_id.hex if script.key_id else "",
+            "token": script.token,
             "entrypoint": chosen.entrypoint,
             "parameters": chosen.parameters,
             **(typed or {}),

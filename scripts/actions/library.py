@@ -10,12 +10,17 @@ from rest_framework import serializers
 from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import Conflict, Invalid
-from core.params import NameField, TagsField, clean_text
+from core.params import NameField, ResourceField, TagsField, clean_text
 from core.tags import Tagging
+from keys import references
+from keys.models import Key
 from scripts import content, sources
 from scripts.content import Content
 from scripts.models import Run, Script, ScriptVersion
 from scripts.parameters import MOST, ParameterSerializer, validate_all
+
+SSH_BY = "The key that is let in where a repository is read over SSH: a deploy key, say."
+PRIVATE_BY = "secret:name/key of a token, or of user:password, by which a private address or repository is read over https."
 
 
 @extend_schema_field({"type": "string", "maxLength": content.MOST_FILE_BYTES})
@@ -36,8 +41,28 @@ class EntrypointField(serializers.CharField):
         return clean_text(super().to_internal_value(data))
 
 
+class TokenField(serializers.CharField):
+    """A reference to a secret: `secret:name/key`. Never the token itself."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_blank=True, max_length=520, help_text=PRIVATE_BY, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not text:
+            return ""
+        try:
+            found = references.parse(text)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from error
+        return f"{references.PREFIX}{found.name}/{found.key}"
+
+
 class CreateScriptParams(serializers.Serializer[Any]):
-    """`script`: the text, the URL of a file, tar or zip, or a repository (`ref`: branch, tag or commit; `github` takes owner/name too)."""
+    """`script`: the text, the URL of a file, tar or zip, or a repository (`ref`: branch, tag or commit; `github` takes owner/name too).
+
+    What is private is read by a `key` (ssh://…, git@host:…) or a `token` (https://…).
+    """
 
     name = NameField()
     script = ScriptField()
@@ -45,6 +70,8 @@ class CreateScriptParams(serializers.Serializer[Any]):
     exec_type = serializers.ChoiceField(choices=Script.Exec.values, required=False, default="executable")
     entrypoint = EntrypointField(default="")
     ref = serializers.CharField(max_length=255, required=False, allow_blank=True, default="")
+    key = ResourceField(Key, required=False, allow_null=True, help_text=SSH_BY)
+    token = TokenField()
     description = serializers.CharField(max_length=10_000, required=False, allow_blank=True, default="")
     parameters = ParameterSerializer(many=True, required=False, default=list, max_length=MOST)  # type: ignore[call-arg]
     tags = TagsField(required=False, default=dict)
@@ -79,6 +106,8 @@ class Create(Action):
             location_type=params["location_type"],
             location="" if inline else params["script"].strip()[:2000],
             ref=params["ref"],
+            key=None if inline else params.get("key"),
+            token="" if inline else params.get("token", ""),
             tags=params["tags"],
             owner_id=actor.user_id,
             created_by_id=actor.user_id,
@@ -92,6 +121,7 @@ class Create(Action):
 class EditScriptParams(serializers.Serializer[Any]):
     """What is left out stays. What changes `script`, `entrypoint`, `ref` or `parameters` makes a version.
 
+    `key`, `token`: by which it is fetched from now on.
     `fetch`: ask its address or repository again. `based_on`: the version that was edited; another meanwhile is a conflict.
     """
 
@@ -100,6 +130,8 @@ class EditScriptParams(serializers.Serializer[Any]):
     script = ScriptField(required=False)
     entrypoint = EntrypointField()
     ref = serializers.CharField(max_length=255, required=False, allow_blank=True)
+    key = ResourceField(Key, required=False, allow_null=True, help_text=SSH_BY)
+    token = TokenField()
     parameters = ParameterSerializer(many=True, required=False, max_length=MOST)  # type: ignore[call-arg]
     fetch = serializers.BooleanField(required=False, default=False)
     based_on = serializers.IntegerField(required=False, min_value=1)
@@ -118,7 +150,7 @@ class Edit(Action):
 
     def prepare(self, call: Call) -> None:
         script, p = call.target, call.params
-        if not ({"script", "entrypoint", "ref"} & p.keys() or p["fetch"]):
+        if not ({"script", "entrypoint", "ref", "key", "token"} & p.keys() or p["fetch"]):
             return
         inline = script.location_type == Script.Source.INLINE
         if inline and p["fetch"]:
@@ -133,6 +165,8 @@ class Edit(Action):
             "exec_type": script.exec_type,
             "entrypoint": p.get("entrypoint", now.entrypoint),
             "ref": p.get("ref", script.ref),
+            "key": p.get("key", script.key),
+            "token": p.get("token", script.token),
         }
         p["content"] = _load(call.actor, wanted)
 
@@ -144,6 +178,8 @@ class Edit(Action):
         script.name = p.get("name", script.name)
         script.description = p.get("description", script.description)
         script.ref = p.get("ref", script.ref)
+        if script.location_type != Script.Source.INLINE:
+            script.key, script.token = p.get("key", script.key), p.get("token", script.token)
         if "script" in p and script.location_type != Script.Source.INLINE:
             script.location = p["script"].strip()[:2000]
         made: Content | None = p.get("content")
@@ -181,8 +217,11 @@ class Delete(Action):
 
 
 def _load(actor: Actor, params: dict[str, Any]) -> Content:
+    key: Key | None = params.get("key")
+    if key is not None and not Key.objects.visible_to(actor).filter(pk=key.pk).exists():  # somebody else's choice, fetched again
+        raise Invalid(fields={"key": ["Not found."]}, code="not_found")
     names = ("location_type", "script", "exec_type", "entrypoint", "ref")
-    return sources.load(actor, **{name: params[name] for name in names})
+    return sources.load(actor, **{name: params[name] for name in names}, key=key, token=params.get("token", ""))
 
 
 def newest(script: Script) -> ScriptVersion:

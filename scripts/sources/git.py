@@ -1,4 +1,4 @@
-"""A script in a Git repository: one commit of it, fetched over HTTP(S) by a library, into memory. No `git` program is run.
+"""A script in a Git repository: one commit of it, fetched over HTTP(S) or SSH by a library, into memory. No `git` program is run.
 
 A hook, a submodule, a filter, a link: nothing of a repository is obeyed; blobs are read and that is all.
 """
@@ -7,37 +7,50 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
-from dulwich.client import AbstractHttpGitClient
+from dulwich.client import AbstractHttpGitClient, GitClient
 from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
 from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import Blob, Commit, Tag, Tree
 
+from clouds.providers.base import Deadline
 from core.actor import Actor
 from core.errors import Failed, Invalid, MistError
+from keys.models import Key
 from scripts.content import MOST_BYTES, MOST_DEPTH, MOST_FILES, Content, File, folder, safe_path
-from scripts.sources.web import Client, address, told
+from scripts.sources import ssh
+from scripts.sources.web import Client, address, authorization, told
 
 DEADLINE_S = 60.0
 MOST_PACK = 64 << 20  # bytes of one commit as sent
 _SHORT = re.compile(r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")
+_NO_GIT = (GitProtocolError, NotGitRepository, HangupException, AssertionError, ValueError, KeyError, EOFError)
 _REF = re.compile(r"^[A-Za-z0-9_./+@-]{1,255}$")
 
 
-def load(actor: Actor, repository: str, ref: str, exec_type: str, entrypoint: str) -> Content:
+def load(actor: Actor, repository: str, ref: str, exec_type: str, entrypoint: str, *, key: Key | None = None, token: str = "") -> Content:
     """The files of one commit: of `ref` (branch, tag, commit id), or of the branch the repository begins with.
 
-    Raises: Invalid; Failed when the server does not answer in time.
+    `key`: who we are over SSH. `token`: over https, or user:password.
+
+    Raises: Invalid; Failed when the server does not answer in time; HostKeyUnknown, HostKeyChanged.
     """
     url = f"https://github.com/{repository.strip()}" if _SHORT.match(repository.strip()) else repository
-    where = address(url)
+    by_ssh = ssh.place(url)
+    where = by_ssh or address(url)
     if ref and not _REF.match(ref):
         raise Invalid(fields={"ref": ["A branch, a tag or a commit."]}, code="bad_ref")
-    with told(url), Client(actor, DEADLINE_S) as web:
+    with told(url, where.host), ExitStack() as stack:
         try:
-            commit, files = _fetch(_Git(where.text.rstrip("/"), web), ref)
-        except (GitProtocolError, NotGitRepository, HangupException, AssertionError, ValueError, KeyError, EOFError) as error:
+            if by_ssh is not None:
+                git: GitClient = stack.enter_context(ssh.opened(actor, by_ssh, key, Deadline(DEADLINE_S), MOST_PACK))
+            else:
+                web = stack.enter_context(Client(actor, DEADLINE_S, authorization=authorization(token)))
+                git = _Git(where.text.rstrip("/"), web)
+            commit, files = _fetch(git, ref)
+        except _NO_GIT as error:
             if (cause := _ours(error)) is not None:
                 raise cause from error
             detail = f"{where.host} does not answer as a Git repository there."
@@ -98,7 +111,7 @@ class _Git(AbstractHttpGitClient):
         return _Answer(answer, last, url), read
 
 
-def _fetch(git: _Git, ref: str) -> tuple[str, dict[str, File]]:
+def _fetch(git: GitClient, ref: str) -> tuple[str, dict[str, File]]:
     """(commit id, its files)."""
     store = MemoryObjectStore()
     refs = git.get_refs(b"").refs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -56,10 +57,14 @@ def address(text: str, field: str = "script") -> Address:
 
 
 class Client:
-    """GET and POST within one deadline. Redirects are followed, each as if a person had typed it."""
+    """GET and POST within one deadline. Redirects are followed, each as if a person had typed it.
 
-    def __init__(self, actor: Actor, deadline_s: float = DEADLINE_S) -> None:
+    `authorization`: a header's value, for the first host that is asked, by https, and for no other.
+    """
+
+    def __init__(self, actor: Actor, deadline_s: float = DEADLINE_S, *, authorization: str = "") -> None:
         self.deadline = Deadline(deadline_s)
+        self._authorization, self._first = authorization, ("", "", 0)
         self._context = Context(deadline=self.deadline, resolve=lambda host, port: addresses.resolve(host, port, loopback=actor.is_admin))
         self._open = ExitStack()
 
@@ -76,31 +81,54 @@ class Client:
         secure = False
         for _ in range(REDIRECTS + 1):
             where = address(url)
+            sent = {"Accept": "*/*", **(headers or {}), **self._right(where)}
             if secure and where.scheme == "http":
                 raise Rejected(f"{where.host} is where https leads to http: not followed.", code="insecure_redirect")
             secure = secure or where.scheme == "https"
             http = Http(self._context, api="script", host=where.host, port=where.port, tls=_tls() if where.scheme == "https" else None)
             self._open.callback(http.close)
-            call = http.stream(method, where.path, dict(where.query), data, headers={"Accept": "*/*", **(headers or {})})
+            call = http.stream(method, where.path, dict(where.query), data, headers=sent)
             answer = self._open.enter_context(call)
             if answer.status not in (301, 302, 303, 307, 308) or method != "GET":
                 return answer, where.text
             url = urljoin(where.text, answer.getheader("Location") or "")
         raise Rejected("That address leads on and on.", code="too_many_redirects")
 
+    def _right(self, where: Address) -> dict[str, str]:
+        """The header by which a private place is read.  Raises: Invalid, where it would be read by all on the way."""
+        if not self._authorization:
+            return {}
+        place = (where.scheme, where.host, where.port)
+        if self._first == ("", "", 0):
+            if where.scheme != "https":
+                raise Invalid(fields={"script": ["A token is sent to an address that begins with https:// alone."]}, code="bad_url")
+            self._first = place
+        return {"Authorization": self._authorization} if place == self._first else {}
+
 
 def _tls() -> ssl.SSLContext:
     return tls_context()
 
 
-def load(actor: Actor, url: str, exec_type: str, entrypoint: str) -> Content:
-    """A file, tar or zip.  Raises: Invalid, with what is wrong with it; Failed when nothing answers in time."""
-    with told(url), Client(actor) as client:
+def load(actor: Actor, url: str, exec_type: str, entrypoint: str, token: str = "") -> Content:
+    """A file, tar or zip. `token`: a bearer's, or user:password.
+
+    Raises: Invalid, with what is wrong with it; Failed when nothing answers in time.
+    """
+    with told(url), Client(actor, authorization=authorization(token, bearer=True)) as client:
         answer, last = client.ask(url)
         if answer.status != 200:
             raise Invalid(fields={"script": [f"{address(last).host} answers {answer.status} for it."]}, code="not_fetched")
         data = read(answer, MOST_BYTES)
         return fetched(data, PurePosixPath(address(last).path).name, exec_type, entrypoint, address(url).text)
+
+
+def authorization(token: str, *, bearer: bool = False) -> str:
+    """The header's value for a token, or for user:password."""
+    if not token or (bearer and ":" not in token):
+        return f"Bearer {token}" if token else ""
+    pair = token if ":" in token else f"git:{token}"  # a Git server takes a token as anybody's password
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
 def read(answer: HTTPResponse, most: int) -> bytes:
@@ -116,8 +144,8 @@ def read(answer: HTTPResponse, most: int) -> bytes:
 class told:  # noqa: N801 - reads as a word: `with told(url)`
     """Errors of fetching in words about the script."""
 
-    def __init__(self, url: str) -> None:
-        self.host = urlsplit(url).hostname or url[:60]
+    def __init__(self, url: str, host: str = "") -> None:
+        self.host = host or urlsplit(url).hostname or url[:60]
 
     def __enter__(self) -> None:
         return None
