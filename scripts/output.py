@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 import time
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 from uuid import UUID
 
 from scripts.models import Chunk, RunHost
@@ -29,7 +30,8 @@ TAIL = 64 << 10  # the last bytes of what was not kept
 ALIKE_MOST = 1 << 20  # bytes looked at for likeness
 MASK = b"********"
 SHORTEST_SECRET = 3  # what is shorter would mask everything
-SHORTEST_ENCODED = 6  # likewise of its base64
+SHORTEST_ENCODED = 6  # likewise of its base64, its hex, itself in capitals
+_PERCENT = re.compile("%[0-9A-F]{2}")
 _BREAKS = b"\r\n"
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -114,12 +116,20 @@ def _beginning(data: bytes, words: Sequence[bytes]) -> int:
 
 
 def _guises(secret: str) -> Iterator[bytes]:
-    """A secret as programs write it, but for base64: as it is, in JSON, in an address."""
+    """A secret as programs write it, but for base64: as it is, in JSON, in an address, in a shell's quotes, in XML; in capitals; in hex."""
     data = secret.encode()
     yield data
     yield json.dumps(secret)[1:-1].encode()
     yield json.dumps(secret, ensure_ascii=False)[1:-1].encode()
-    yield quote(secret, safe="").encode()
+    for address in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+        yield address.encode()
+        yield _PERCENT.sub(lambda found: found[0].lower(), address).encode()
+    for quoted in ("'\\''", "'\"'\"'", "\\'"):  # sh -x and bash -x, shlex, Python
+        yield secret.replace("'", quoted).encode()
+    yield html.escape(secret).encode()
+    yield html.escape(secret, quote=False).encode()
+    if len(data) >= SHORTEST_ENCODED:
+        yield from (secret.upper().encode(), secret.lower().encode(), data.hex().encode(), data.hex().upper().encode())
 
 
 def _encoded(data: bytes) -> Iterator[bytes]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -18,14 +20,16 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core import jobs
+from core import jobs, rechecks
 from core.actions import perform
+from core.actor import Actor
 from core.api import HexField, ReadViewSet, RefField, routes
 from core.api.fields import JsonField
 from core.api.lists import number, refuse_unknown
 from core.api.schema import TEXT, takes
 from core.api.viewset import JobAnswer, job_answer
-from core.errors import BadRequest, Conflict, NotFound
+from core.consumers import session_of
+from core.errors import BadRequest, Conflict, NotFound, Refused
 from scripts import output
 from scripts.actions.run import retry_params
 from scripts.models import Chunk, Run, RunHost
@@ -34,6 +38,7 @@ STREAMS = {output.STDOUT: "stdout", output.STDERR: "stderr"}
 MOST_READ = 1 << 20
 POLL_S = 0.3  # at most
 SOON_S = 0.08  # the first look after something was said: more is likely to follow, or the end
+LOOK_AGAIN_S = 5.0  # may who follows a run still look?
 NATURAL = {"type": "integer", "minimum": 0}
 
 
@@ -256,7 +261,9 @@ class RunViewSet(ReadViewSet):
         refuse_unknown(request, ("after", "follow"))
         follows = request.query_params.get("follow", "true").lower() not in ("0", "false", "no")
         after = number(request.query_params.get("after", ""), "after", 0, 10**15)
-        response = StreamingHttpResponse(follow(self.one().pk, after, follows=follows), content_type="application/x-ndjson")
+        run = self.one()
+        looks = Onlooker(request, self.actor, run.pk)
+        response = StreamingHttpResponse(follow(looks, after, follows=follows), content_type="application/x-ndjson")
         response["Cache-Control"] = "no-store"
         response["X-Accel-Buffering"] = "no"
         return response
@@ -283,18 +290,43 @@ def again(actor: Any, run: Run) -> Any:
     return perform(actor, run.script, "run", retry_params(run))
 
 
-async def follow(run_id: UUID, after: int, *, follows: bool = True) -> AsyncIterator[bytes]:
-    """Chunks as they are written, as lines of JSON; the run's end, or (`follows` not) its state now, is the last line."""
+class Onlooker:
+    """Who follows a run, asked again every few seconds whether they may: a stream lasts as long as its run."""
+
+    def __init__(self, request: Any, actor: Actor, run_id: UUID) -> None:
+        self.actor, self.run_id = actor, run_id
+        self.session_key = session_of({"session": getattr(request, "session", None), "user": request.user}, actor)
+        self._until = time.monotonic() + LOOK_AGAIN_S
+
+    async def may(self) -> bool:
+        """Still?"""
+        if time.monotonic() < self._until:
+            return True
+        self._until = time.monotonic() + LOOK_AGAIN_S
+        return await DatabaseSyncToAsync(self._may, thread_sensitive=False)()
+
+    def _may(self) -> bool:
+        (found,) = rechecks.again([rechecks.Held(actor=replace(self.actor, cache={}), session_key=self.session_key)])
+        return not isinstance(found, Refused) and Run.objects.visible_to(found).filter(pk=self.run_id).exists()
+
+
+async def follow(looks: Onlooker, after: int, *, follows: bool = True) -> AsyncIterator[bytes]:
+    """Chunks as they are written, as lines of JSON; the run's end, or (`follows` not) its state now, is the last line.
+
+    It breaks off, without that line, when who asked may look no more.
+    """
     look, more = (DatabaseSyncToAsync(function, thread_sensitive=False) for function in (_state, _lines))
-    pause = SOON_S
-    while True:
+    pause, run_id = SOON_S, looks.run_id
+    while await looks.may():
         state, counts = await look(run_id)
-        while True:
+        while await looks.may():
             lines, after = await more(run_id, after)
             if not lines:
                 break
             pause = SOON_S
             yield b"".join(lines)
+        else:
+            return
         if state not in Run.ACTIVE or not follows:
             yield json.dumps({"end": state, "counts": counts}).encode() + b"\n"
             return
@@ -307,12 +339,22 @@ def _state(run_id: UUID) -> tuple[str, dict[str, int]]:
 
 
 def _lines(run_id: UUID, after: int) -> tuple[list[bytes], int]:
+    """`after` of a line is the chunk before its own until that is told whole: who was cut off and asks from there on loses nothing."""
     lines = []
     for chunk in Chunk.objects.select_related("host").filter(run_id=run_id, pk__gt=after).order_by("pk")[:50]:
-        after = chunk.pk
-        for segment in output.segments(chunk):
-            said = {"host": chunk.host.name, "stream": STREAMS[segment.stream], "ms": segment.ms, "text": segment.text, "after": after}
+        host, found = {"host": chunk.host.name, "host_id": chunk.host_id.hex}, list(output.segments(chunk))
+        for segment in found:
+            told = chunk.pk if segment is found[-1] else after
+            said = {
+                **host,
+                "stream": STREAMS[segment.stream],
+                "ms": segment.ms,
+                "start": segment.start,
+                "text": segment.text,
+                "after": told,
+            }
             lines.append(json.dumps(said, ensure_ascii=False).encode() + b"\n")
+        after = chunk.pk
     return lines, after
 
 

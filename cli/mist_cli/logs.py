@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -52,29 +53,34 @@ def logs(ctx: click.Context, which: str, follows: bool, no_prefix: bool) -> None
 def stream(client: Any, run_id: str, *, follows: bool = True, prefix: bool = True) -> str:
     """Print a run's output, to its end or (`follows` not) as far as it is.  Returns: its state.
 
-    A stream that was cut is asked for again from where it was.
+    A stream that was cut is asked for again from where it was.  Raises: Away, once the server has been away for PATIENT_S.
     """
     from mist_cli.errors import Away
+    from mist_cli.jobs import MOST_S, PATIENT_S
 
-    after, cuts, state = 0, 0, "running"
+    after, away_since, shown = 0, 0.0, dict[str, int]()
     writer = Lines(prefix=prefix)
-    while True:
-        try:
-            for line in client.lines(f"/runs/{run_id}/stream", after=after, follow=None if follows else "false"):
-                said = json.loads(line)
-                if "end" in said:
-                    writer.end()
-                    return str(said["end"])
-                writer.write(said["host"], said["stream"], said["text"])
-                after, cuts = said["after"], 0
-            cuts += 1
-        except Away:
-            cuts += 1
-            if cuts > 3:
-                raise
-        if cuts > 3:
-            writer.end()
-            return state
+    try:
+        while True:
+            error: Away | None = None
+            try:
+                for line in client.lines(f"/runs/{run_id}/stream", after=after, follow=None if follows else "false"):
+                    said = json.loads(line)
+                    if "end" in said:
+                        return str(said["end"])
+                    away_since, after = 0.0, said["after"]
+                    which = said.get("host_id", "")  # an older server's says neither this nor where it starts
+                    if not which or said["start"] >= shown.get(which, 0):  # else it was shown before the cut
+                        shown[which] = said.get("start", 0) + 1
+                        writer.write(said["host"], said["stream"], said["text"])
+            except Away as caught:
+                error = caught
+            away_since = away_since or time.monotonic()
+            if time.monotonic() - away_since > PATIENT_S:
+                raise error or Away(f"The stream of run {run_id} breaks off again and again.")
+            time.sleep(MOST_S / 2)
+    finally:
+        writer.end()
 
 
 class Lines:

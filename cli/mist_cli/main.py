@@ -49,6 +49,12 @@ class Root(click.Group):
         commands = _commands(ctx, quietly=ctx.resilient_parsing)
         return commands.get(cmd_name) if commands else None
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # before click makes a 1 of it, which is what failed
+            raise click.exceptions.Exit(_unread()) from None
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
@@ -100,6 +106,11 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer is not complained of at the end
-        code = 141
+        code = _unread()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unread() -> int:
+    """Whoever read our output has gone away. What is left of it is not complained of at the end.  Returns: the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 141

@@ -11,7 +11,7 @@ import click
 
 from mist_cli import show
 from mist_cli.commands.said import client_of, find, joined, pointed
-from mist_cli.errors import Refused, Usage
+from mist_cli.errors import Away, Refused, Usage
 
 if TYPE_CHECKING:
     from mist_cli.client import Client
@@ -169,8 +169,10 @@ def follow(client: Client, run_id: str, *, wait: bool, output: str, query: str, 
     if output == "table" and not query:
         try:
             stream(client, run_id, prefix=prefix)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BrokenPipeError, Away) as cut:
             click.echo(f"\nThe run goes on. Follow it: mist logs -f {run_id}   Stop it: mist runs cancel {run_id}", err=True)
+            if not isinstance(cut, KeyboardInterrupt):
+                raise
             return 130
         row = client.get(f"/runs/{run_id}")
         _summary(client, row)

@@ -21,7 +21,7 @@ from frontend import listing, runs, terminal
 from frontend.views.base import ConsoleView
 from scripts import output
 from scripts.models import Chunk, Run, RunHost
-from scripts.run_api import POLL_S, again, groups
+from scripts.run_api import POLL_S, Onlooker, again, groups
 
 VIEWS = ("hosts", "stream", "grouped")
 STATES = (
@@ -165,17 +165,18 @@ class RunStreamView(OneRun):
         run = self.run(identity)
         wanted = {self.host(run, text).pk for text in request.GET.get("host", "").split(",")[: 4 * runs.PANES] if text}
         after = request.GET.get("after", "0")
-        response = StreamingHttpResponse(follow(run.pk, int(after) if after.isdigit() else 0, wanted), content_type="application/x-ndjson")
+        looks = Onlooker(request, self.actor, run.pk)
+        response = StreamingHttpResponse(follow(looks, int(after) if after.isdigit() else 0, wanted), content_type="application/x-ndjson")
         response["Cache-Control"] = "no-store"
         response["X-Accel-Buffering"] = "no"
         return response
 
 
-async def follow(run_id: UUID, after: int, wanted: set[UUID]) -> AsyncIterator[bytes]:
-    """Until the run has ended and all of it is told."""
+async def follow(looks: Onlooker, after: int, wanted: set[UUID]) -> AsyncIterator[bytes]:
+    """Until the run has ended and all of it is told, or who asked may look no more."""
     read = DatabaseSyncToAsync(_read, thread_sensitive=False)
-    while True:
-        pieces, after, is_over = await read(run_id, after, wanted)
+    while await looks.may():
+        pieces, after, is_over = await read(looks.run_id, after, wanted)
         for piece in pieces:
             yield json.dumps(piece, ensure_ascii=False).encode() + b"\n"
         if is_over and not pieces:

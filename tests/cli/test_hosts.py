@@ -109,6 +109,40 @@ def test_a_terminal_is_not_told_what_a_host_says_to_it(mist: Mist, place: Place)
     assert code == 0 and b"a\xef\xbf\xbd]0;owned\xef\xbf\xbdb\tc" in shown
 
 
+def test_a_reader_that_goes_away_is_told_that_the_run_goes_on(mist: Mist, place: Place) -> None:
+    process = mist.start(
+        "run", "-m", "web-eu-04", "--", "echo first; sleep 2; echo second; sleep 1", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == b"web-eu-04 | first\n"
+    process.stdout.close()  # | head -1
+    assert process.wait(30) == 141
+    said = process.stderr.read().decode()
+    assert "The run goes on" in said and "Traceback" not in said and "Broken pipe" not in said
+    assert mist.ok("logs", "-f", Run.objects.get().pk.hex, "--no-prefix").out.splitlines() == ["first", "second"]
+
+
+def test_a_server_that_is_gone_in_mid_run_is_waited_for_and_nothing_is_lost_or_told_twice(mist: Mist, place: Place) -> None:
+    said = "for i in $(seq 80); do echo $i; echo e$i >&2; sleep 0.1; done"
+    run = mist.ok("run", "-m", "web-eu-04", "--no-wait", "-o", "json", "--", said).data["run"]
+    web = Shells()  # another web process: the first one does the jobs
+    try:
+        mist.url = f"http://127.0.0.1:{web.port}"
+        process = mist.start("logs", "-f", run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        shown = [process.stdout.readline() for _ in range(20)]
+        web.web.kill()
+        time.sleep(1.5)
+        web.start_web()
+        out, err = process.communicate(timeout=60)
+    finally:
+        web.stop()
+    assert process.returncode == 0, err
+    lines = "".join([*shown, out]).splitlines()
+    assert [line for line in lines if "|" in line] == [f"web-eu-04 | {n}" for n in range(1, 81)]
+    assert [line for line in lines if "!" in line] == [f"web-eu-04 ! e{n}" for n in range(1, 81)]
+
+
 # --- terminals --------------------------------------------------------------------------------------------------------
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from rest_framework.test import APIClient
 
+from accounts.models import Team, Token
 from core.actions import perform
 from core.errors import Denied, Invalid
 from core.models import Event, Job
 from machines.models import Machine
-from scripts import content
+from scripts import content, run_api
 from scripts.models import Run, ScriptVersion
 from tests.lab.sshd import Sshd
 from tests.scripts.conftest import HELLO, Place, client_of, finish, make_place, said
@@ -71,6 +73,47 @@ def test_a_stream_replays_from_the_beginning_and_ends_with_the_run(place: Place,
     lines = [json.loads(line) for line in async_to_sync(whole)().splitlines()]
     assert sorted((line["host"], line["text"]) for line in lines[:-1]) == [("a", "hello\n"), ("b", "hello\n")]
     assert lines[-1] == {"end": "succeeded", "counts": {"succeeded": 2}}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("loses", ["the token", "the right", "nothing"])
+def test_a_stream_breaks_off_when_who_asked_may_look_no_more(
+    place: Place, member: Callable[..., Any], sshd: Sshd, monkeypatch: pytest.MonkeyPatch, loses: str
+) -> None:
+    monkeypatch.setattr(run_api, "LOOK_AGAIN_S", 0.0)
+    run = place.run(place.script(), place.behind(sshd, "a"))
+    reader = member({"effect": "allow", "verbs": ["*.read"], "what": {}})
+    response: Any = client_of(replace(place, actor=reader)).get(f"/api/v2/runs/{run.pk.hex}/stream")
+
+    async def whole() -> bytes:
+        return b"".join([piece async for piece in response.streaming_content])
+
+    if loses == "the token":
+        Token.objects.filter(owner_id=reader.user_id).delete()
+    elif loses == "the right":
+        Team.objects.filter(members=reader.user_id).delete()
+    assert (b"hello" in async_to_sync(whole)()) is (loses == "nothing")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stream_that_was_cut_anywhere_goes_on_without_a_loss(place: Place, api: APIClient, sshd: Sshd) -> None:
+    said = "#!/bin/sh\nfor i in 1 2 3; do echo $i; sleep 0.1; echo e$i >&2; sleep 0.1; done\n"
+    run = place.run(place.script(said), place.behind(sshd, "a", "b"))
+
+    def told(after: int) -> list[dict[str, Any]]:
+        response: Any = api.get(f"/api/v2/runs/{run.pk.hex}/stream?after={after}")
+
+        async def whole() -> bytes:
+            return b"".join([piece async for piece in response.streaming_content])
+
+        return [json.loads(line) for line in async_to_sync(whole)().splitlines()][:-1]
+
+    lines = told(0)
+    for cut in range(1, len(lines)):
+        again = told(lines[cut - 1]["after"])
+        ends = {line["host_id"]: line["start"] for line in lines[:cut]}
+        news = [line for line in again if line["start"] > ends.get(line["host_id"], -1)]
+        assert lines[:cut] + news == lines, cut
 
 
 def test_whom_it_may_run_on_is_asked_of_each_machine(place: Place, member: Callable[..., Any], sshd: Sshd) -> None:

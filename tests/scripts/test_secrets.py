@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
+import shlex
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -199,8 +202,28 @@ def test_lines_that_only_begin_like_a_secret_are_told_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "written", [b"hunter2%2F%2B%3Fhorse%26co", b'{"a": "hunter2/+?horse&co"}', base64.urlsafe_b64encode(SECRET.encode())]
+    "written",
+    [
+        b"hunter2%2F%2B%3Fhorse%26co",
+        b"hunter2%2f%2b%3fhorse%26co",
+        b"hunter2/%2B%3Fhorse%26co",
+        b'{"a": "hunter2/+?horse&co"}',
+        b"<a>hunter2/+?horse&amp;co</a>",
+        b"HUNTER2/+?HORSE&CO",
+        base64.urlsafe_b64encode(SECRET.encode()),
+        SECRET.encode().hex().encode(),
+        SECRET.encode().hex().upper().encode(),
+    ],
 )
 def test_other_guises_of_a_secret_are_masked(written: bytes) -> None:
     out = fed(Masker([SECRET]), [written[:9], written[9:]])
-    assert b"horse" not in out and MASK in out
+    assert not any(word in out.lower() for word in (b"horse", b"hunter", b"686f727365")) and MASK in out
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_secret_with_quotes_is_masked_as_a_shell_and_python_write_it(shell: str) -> None:
+    secret = "it's a \"secret\" o'clock"
+    traced = subprocess.run([shell, "-xc", 'true "$1"', "x", secret], capture_output=True, check=True).stderr
+    for written in (traced, shlex.quote(secret).encode(), repr(secret).encode(), json.dumps(secret).encode()):
+        out = fed(Masker([secret]), [written])
+        assert b"clock" not in out and MASK in out, written
