@@ -1,4 +1,4 @@
-"""Letters to people who are not signed in."""
+"""Letters: to who is invited, and to owners whom somebody asks for access."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.template.loader import render_to_string
 
-from accounts.models import Invitation, User
+from accounts.models import Invitation, Membership, User
 
 log = logging.getLogger(__name__)
 
@@ -29,3 +29,17 @@ def send_invitation(invitation: Invitation, secret: str, by: User | None) -> boo
     except (OSError, SMTPException):
         log.exception("the invitation %s could not be mailed", invitation.pk)
         return False
+
+
+def send_request(member: Membership, owners: list[User]) -> int:
+    """Tell these owners who asks for what, each in a letter of their own.  Returns: how many could be sent."""
+    context = {"member": member, "link": f"{settings.MIST_PUBLIC_URL}/o/{member.org.slug}/teams#asks"}
+    body = render_to_string("account/email/access.txt", context)
+    subject = f"{' '.join(member.user.full_name.split())} asks for access to {' '.join(member.org.name.split())}"
+    sent = 0
+    for owner in owners:
+        try:
+            sent += send_mail(subject, body, None, [owner.email])
+        except (OSError, SMTPException):
+            log.exception("the request of the member %s could not be mailed to %s", member.pk, owner.pk)
+    return sent

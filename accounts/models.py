@@ -183,20 +183,23 @@ class FormerSlug(models.Model):
 
 
 class Membership(_OfAll, models.Model):
-    """A user in an organization. In verbs: `member`; everybody may remove themselves."""
+    """A user in an organization. In verbs: `member`; everybody may remove themselves, and ask for more than they may."""
 
     own_path: ClassVar[str] = "user_id"
-    own_rights: ClassVar[frozenset[str]] = frozenset({"remove"})
+    own_rights: ClassVar[frozenset[str]] = frozenset({"remove", "ask"})
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     org = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     created_at = models.DateTimeField(default=timezone.now)
+    asked_for = models.CharField(max_length=500, blank=True)  # the access they ask for, in their words; "": nothing, or it was answered
+    asked_at = models.DateTimeField(null=True)  # when they last asked
 
     objects = ResourceQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["org", "user"], name="one_membership_an_org")]
+        indexes = [models.Index(fields=["org"], condition=~Q(asked_for=""), name="membership_asking")]
 
     def __str__(self) -> str:
         return "member"  # events name it so, and seal who it is

@@ -16,7 +16,7 @@ from accounts.models import Organization, User
 from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
-from frontend import acts, columns, news, overview, toasts
+from frontend import acts, columns, keyboard, news, overview, toasts
 from frontend.holdings import HOLDINGS, Holding, ready
 from frontend.listing import PAGE
 from frontend.progress import with_detail
@@ -107,8 +107,12 @@ def render(viewer: Viewer, name: str, ids: Iterable[UUID]) -> Mapping[UUID, str]
     return _fragments[name].render(viewer, ids)
 
 
+def _common(viewer: Viewer) -> dict[str, Any]:
+    return {"base": viewer.base, "live": True, "key_of": keyboard.moved(viewer.user.settings)}
+
+
 def _each(template: str, variable: str, viewer: Viewer, rows: Iterable[Any], **more: Any) -> dict[UUID, str]:
-    context = {"base": viewer.base, "live": True, **more}
+    context = {**_common(viewer), **more}
     return {row.pk: render_to_string(template, {variable: row, **context}) for row in rows}
 
 
@@ -151,7 +155,7 @@ def _cloud_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     return _each("clouds/_row.html", "cloud", viewer, cloud_rows(viewer.actor, Cloud.objects.filter(pk__in=list(ids))))
 
 
-@fragment("job.row", "job")
+@fragment("job.row", "job", "run")  # a run goes by the id of its job
 def _job_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     return _each("jobs/_row.html", "job", viewer, job_rows(viewer.actor, Job.objects.filter(pk__in=list(ids))))
 
@@ -168,7 +172,7 @@ def _job_children(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     made = {}
     for parent in Job.objects.visible_to(viewer.actor).filter(pk__in=list(ids)[:5], target_id=None):
         children = job_rows(viewer.actor, Job.objects.filter(parent=parent).order_by("created_at", "id"), PAGE)
-        context = {"job": parent, "children": children, "base": viewer.base, "live": True}
+        context = {"job": parent, "children": children, **_common(viewer)}
         made[parent.pk] = render_to_string("jobs/_each.html", context)
     return made
 
@@ -176,7 +180,8 @@ def _job_children(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
 @fragment("job.toast", "job")
 def _job_toasts(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     rows = with_files(viewer.actor, list(Job.objects.visible_to(viewer.actor).filter(pk__in=list(ids))))
-    return {job.pk: render_to_string("components/toast.html", {"toast": toasts.of_job(job, viewer.base), "live": True}) for job in rows}
+    common = _common(viewer)
+    return {job.pk: render_to_string("components/toast.html", {"toast": toasts.of_job(job, viewer.base), **common}) for job in rows}
 
 
 @fragment("session.row", "session")

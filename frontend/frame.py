@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from accounts.models import Organization, User
+from accounts.models import Membership, Organization, User
 from accounts.statements import kinds, policy_of
 from clouds.models import Cloud
 from core.actor import Actor
@@ -25,13 +25,14 @@ from machines.models import Machine, Session
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One line of the sidebar. `count`: a number beside it, None for none."""
+    """One line of the sidebar. `count`: a number beside it, None for none; `waits`: somebody has to do something there."""
 
     title: str
     url: str
     icon: str
     current: bool = False
     count: int | None = None
+    waits: bool = False
     key: str = ""
 
 
@@ -114,7 +115,7 @@ class Frame:
 
     @cached_property
     def nav(self) -> list[Group]:
-        counts = {"machines": self.machine_count}
+        counts = {"machines": self.machine_count, "teams": self.asks or None}
         return [
             Group(
                 title=title,
@@ -125,6 +126,7 @@ class Frame:
                         icon=entry.icon,
                         current=entry.path == self.section,
                         count=counts.get(entry.path),
+                        waits=entry.path == "teams",
                         key=entry.key,
                     )
                     for entry in pages
@@ -133,11 +135,6 @@ class Frame:
             for title, pages in self.pages
         ]
 
-    @property
-    def has_keys(self) -> bool:
-        """Do single keys do things? One's own choice."""
-        return self.user.settings.get("keys", True) is not False
-
     @cached_property
     def counts(self) -> dict[str, int]:
         """What every page says beside its menu, in one query: machines, jobs at work (a bulk is one), the person's open shells."""
@@ -145,11 +142,23 @@ class Frame:
         running = Job.objects.visible_to(self.actor).filter(state__in=Job.ACTIVE, parent=None)
         shells = Session.objects.filter(org=self.org, owner=self.user).exclude(state=Session.State.ENDED)
         counted = {"machines": _counted(machines), "running": _counted(running), "shells": _counted(shells)}
+        if self.is_owner:
+            counted["asks"] = _counted(Membership.objects.filter(org=self.org).exclude(asked_for=""))
         return Organization.objects.filter(pk=self.org.pk).values(**counted).get()
 
     @property
     def machine_count(self) -> int:
         return self.counts["machines"]
+
+    @property
+    def asks(self) -> int:
+        """Members who ask for access and have no answer, for who may give it."""
+        return self.counts.get("asks", 0)
+
+    @cached_property
+    def membership(self) -> Membership:
+        """One's own: it holds what one has asked for."""
+        return Membership.objects.get(org=self.org, user=self.user)
 
     @property
     def is_owner(self) -> bool:

@@ -22,6 +22,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from accounts.models import Membership
+from accounts.statements import policy_of
 from clouds.models import Cloud, Poll
 from core.actions import allowed
 from core.actor import Actor
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 SOON = timedelta(days=7)
 HOURS = 24
 PART_MS = 3000  # of one part, in the database
+UNTOLD = ("session.chunk.observed",)  # of no person's doing: how recordings are sealed
 EVENTS_READ, EVENTS_SHOWN = 150, 10
 ENDING_SHOWN = 6
 RUNNING, AT_REST, BROKEN = ("running",), ("stopped", "terminated"), ("error", "failed")
@@ -185,7 +188,8 @@ class Notice:
 
 def attention(actor: Actor, base: str) -> list[Notice]:
     """What somebody should look at, worst first, each with the page to do it on."""
-    found = [*_clouds_in_trouble(actor, base), *_broken_machines(actor, base), *_failed_jobs(actor, base), *_ending(actor, base)]
+    parts = (_clouds_in_trouble, _broken_machines, _asks, _failed_jobs, _ending)
+    found = [notice for look in parts for notice in look(actor, base)]
     return sorted(found, key=lambda notice: notice.rank)
 
 
@@ -220,6 +224,16 @@ def _broken_machines(actor: Actor, base: str) -> Iterator[Notice]:
     title = ngettext("%(n)d machine is in error", "%(n)d machines are in error", count) % {"n": count}
     url = f"{base}/machines?{urlencode({'q': 'state:error,failed'})}"
     yield Notice(rank=2, mark="crit", title=title, detail=listed(names, count), url=url, act=_("Show"))
+
+
+def _asks(actor: Actor, base: str) -> Iterator[Notice]:
+    """Who asks for access, to those who can give it."""
+    if not policy_of(actor).is_owner:
+        return
+    asking = Membership.objects.filter(org_id=actor.org_id).exclude(asked_for="").select_related("user").order_by("asked_at")
+    for member in asking[:3]:
+        title = _("%(name)s asks for access") % {"name": member.user.full_name}
+        yield Notice(rank=2, mark="info", title=title, detail=member.asked_for[:200], url=f"{base}/teams#asks", act=_("Answer"))
 
 
 def _failed_jobs(actor: Actor, base: str) -> Iterator[Notice]:
@@ -278,7 +292,7 @@ def clouds(actor: Actor) -> list[Cloud]:
 
 def activity(actor: Actor) -> list[Event]:
     """The last things that happened, newest first: one line a job, and one for many of a kind in a row (`more`: how many beside it)."""
-    newest = list(Event.objects.visible_to(actor).order_by("-at", "-id")[:EVENTS_READ])
+    newest = list(Event.objects.visible_to(actor).exclude(type__in=UNTOLD).order_by("-at", "-id")[:EVENTS_READ])
     shown: list[Any] = []
     jobs: set[Any] = set()
     for event in newest:

@@ -25,7 +25,7 @@ from core.errors import BadRequest, Invalid
 from core.models import Resource
 from frontend import acts, words
 from frontend.frame import Entry
-from frontend.views.bulk import BAR, MORE
+from frontend.views.bulk import BAR, BESIDE, MORE
 from keys.models import Key, Secret
 from machines.models import Machine
 from networks.models import Network
@@ -71,25 +71,26 @@ class Section:
     options: list[Option]
 
 
-DOINGS: tuple[tuple[Promise, str, str, tuple[str, ...]], ...] = (
-    (gettext_lazy("Create machine"), "machines/new", "plus", ("C",)),
-    (gettext_lazy("Add cloud"), "clouds/new", "plus", ()),
-    (gettext_lazy("Generate key"), "keys/new", "key-round", ()),
-    (gettext_lazy("Upload key"), "keys/new?way=upload", "upload", ()),
-    (gettext_lazy("New secret"), "keys/secrets/new", "lock-keyhole", ()),
-    (gettext_lazy("Invite somebody"), "teams", "user-plus", ()),
-    (gettext_lazy("Make an API token"), "settings/tokens", "key-square", ()),
+DOINGS = (
+    Entry(title=gettext_lazy("Create machine"), path="machines/new", icon="plus", key="C"),
+    Entry(title=gettext_lazy("Add cloud"), path="clouds/new", icon="plus"),
+    Entry(title=gettext_lazy("Generate key"), path="keys/new", icon="key-round"),
+    Entry(title=gettext_lazy("Upload key"), path="keys/new?way=upload", icon="upload"),
+    Entry(title=gettext_lazy("New secret"), path="keys/secrets/new", icon="lock-keyhole"),
+    Entry(title=gettext_lazy("Invite somebody"), path="teams", icon="user-plus"),
+    Entry(title=gettext_lazy("Make an API token"), path="settings/tokens", icon="key-square"),
 )
-ELSEWHERE: tuple[tuple[Promise, str, str], ...] = (
-    (gettext_lazy("Jobs"), "jobs", "list-checks"),
-    (gettext_lazy("Your settings"), "settings/profile", "user"),
-    (gettext_lazy("Your sessions"), "settings/sessions", "monitor"),
-    (gettext_lazy("Change your password"), "settings/password", "lock"),
-    (gettext_lazy("Organization settings"), "settings/organization", "settings"),
-    (gettext_lazy("Secrets"), "keys/secrets", "lock-keyhole"),
-    (gettext_lazy("Stores of secrets"), "keys/stores", "vault"),
-    (gettext_lazy("Certificate authority"), "keys/authority", "shield-check"),
-    (gettext_lazy("Host keys"), "keys/hosts", "shield-check"),
+ELSEWHERE = (
+    Entry(title=gettext_lazy("Jobs"), path="jobs", icon="list-checks"),
+    Entry(title=gettext_lazy("Your settings"), path="settings/profile", icon="user"),
+    Entry(title=gettext_lazy("Your sessions"), path="settings/sessions", icon="monitor"),
+    Entry(title=gettext_lazy("Keyboard"), path="settings/keyboard", icon="keyboard"),
+    Entry(title=gettext_lazy("Change your password"), path="settings/password", icon="lock"),
+    Entry(title=gettext_lazy("Organization settings"), path="settings/organization", icon="settings"),
+    Entry(title=gettext_lazy("Secrets"), path="keys/secrets", icon="lock-keyhole"),
+    Entry(title=gettext_lazy("Stores of secrets"), path="keys/stores", icon="vault"),
+    Entry(title=gettext_lazy("Certificate authority"), path="keys/authority", icon="shield-check"),
+    Entry(title=gettext_lazy("Host keys"), path="keys/hosts", icon="shield-check"),
 )
 KINDS: tuple[tuple[type[Resource], str, str], ...] = (
     (Cloud, "clouds", "cloud"),
@@ -136,7 +137,9 @@ class Palette:
     def acting(self) -> Section:
         options = [*self.on_chosen(), *self.on_this(), *self.on_named()]
         options += [
-            Option(title=str(title), url=self.to(path), icon=icon, keys=keys) for title, path, icon, keys in DOINGS if self.fits(title)
+            Option(title=str(one.title), url=self.to(one.path), icon=one.icon, keys=(one.key,) if one.key else ())
+            for one in DOINGS
+            if self.fits(one.title)
         ]
         return Section(title=_("Actions"), options=options[:8])
 
@@ -146,7 +149,7 @@ class Palette:
             return []
         count = len(self.chosen)
         found = []
-        for name in (*BAR, *MORE, "destroy"):
+        for name in (*BAR, *BESIDE, *MORE, "destroy"):
             said = words.act(f"machine.{name}")
             title = ngettext("%(verb)s %(n)d selected machine", "%(verb)s %(n)d selected machines", count) % {
                 "verb": said.label,
@@ -179,7 +182,7 @@ class Palette:
         except (BadRequest, Invalid):
             return []
         found = [one for machine in page.rows for one in self.offers(machine, only=names[:1])]
-        if page.total > 1 and names[0] in (*BAR, *MORE, "destroy") and page.total <= jobs.BULK_CAP:
+        if page.total > 1 and names[0] in (*BAR, *BESIDE, *MORE, "destroy") and page.total <= jobs.BULK_CAP:
             said = words.act(f"machine.{names[0]}")
             title = _("%(verb)s %(n)s machines named %(name)s") % {"verb": said.label, "n": f"{page.total:,}", "name": rest}
             whole = Option(title=title, url=self.to(f"machines/bulk/{names[0]}"), icon=said.icon, how="bulk", verb=names[0], search=search)
@@ -271,7 +274,7 @@ class Palette:
             if self.fits(entry.title)
         ]
         options += [
-            Option(title=str(title), url=self.to(path), icon=icon) for title, path, icon in ELSEWHERE if self.text and self.fits(title)
+            Option(title=str(one.title), url=self.to(one.path), icon=one.icon) for one in ELSEWHERE if self.text and self.fits(one.title)
         ]
         if self.text and not self.prefix:
             options.append(

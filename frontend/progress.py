@@ -15,6 +15,7 @@ from core.jobs import can_cancel
 from core.models import Event, Job
 from frontend import faults
 from frontend.inverse import inverse
+from scripts.models import Run
 
 NEWEST = 1000  # of an organization's jobs: what things took lately
 FEWEST = 3  # ended jobs of an action before we guess
@@ -22,7 +23,7 @@ FEWEST = 3  # ended jobs of an action before we guess
 
 def with_progress(rows: Sequence[Job]) -> list[Job]:
     """Each job with `child_states`, `ended`, `not_ended`, `failed_children`, `skipped_children`, `parts` of its bar, `took_s`,
-    `left_s` (None is unknown), `is_counted` (it says how much of how much is done) and `can_cancel`. Two queries however many they are.
+    `left_s` (None is unknown), `is_counted` (it says how much of how much is done) and `can_cancel`. Three queries however many they are.
     """
     now = timezone.now()
     bulks = [job.pk for job in rows if job.target_id is None]
@@ -31,6 +32,8 @@ def with_progress(rows: Sequence[Job]) -> list[Job]:
         counted = Job.objects.filter(parent_id__in=bulks).order_by().values_list("parent_id", "state").annotate(n=Count("pk"))
         for parent_id, state, count in counted:
             states.setdefault(parent_id, {})[state] = count
+    runs = Run.objects.filter(pk__in=[job.pk for job in rows if job.action == "script.run" and job.state == Job.State.RUNNING])
+    hosts = {run.pk: run for run in runs.only("counts", "total")} if rows else {}
     typical = _typical([job for job in rows if job.state == Job.State.RUNNING and job.target_id is not None])
     for job in rows:
         extra: Any = job
@@ -51,8 +54,19 @@ def with_progress(rows: Sequence[Job]) -> list[Job]:
             extra.parts = [("b-acc", job.done), ("b-none", max(0, job.total - job.done))]
         elif job.target_id is not None and extra.left_s is not None and extra.took_s is not None:
             extra.parts = [("b-acc", extra.took_s), ("b-none", max(extra.left_s, 0.05 * extra.took_s))]
+        if job.pk in hosts:
+            _of_hosts(job, hosts[job.pk])
         extra.can_cancel = can_cancel(job)
     return list(rows)
+
+
+def _of_hosts(job: Any, run: Run) -> None:
+    """A run counts its hosts, as a bulk its children."""
+    well, bad = run.counts.get("succeeded", 0), run.counts.get("failed", 0) + run.counts.get("unknown", 0)
+    other = run.counts.get("cancelled", 0) + run.counts.get("skipped", 0)
+    job.is_counted, job.done, job.total, job.failed_children = bool(run.total), well + bad + other, run.total, bad
+    job.parts = [("b-acc", well), ("b-off", other), ("b-crit", bad), ("b-none", max(0, run.total - job.done))]
+    job.left_s = None
 
 
 def took(job: Job, now: datetime) -> float | None:

@@ -34,6 +34,7 @@ MARKS = {
     S.CANCELLED: "stopped",
     S.SKIPPED: "stopped",
 }
+TOLD = (S.SUCCEEDED, S.FAILED, S.UNKNOWN, S.RUNNING, S.WAITING, S.CANCELLED, S.SKIPPED)  # in which order they are counted
 BARS = {S.SUCCEEDED: "b-ok", S.FAILED: "b-crit", S.UNKNOWN: "b-warn", S.RUNNING: "b-acc", S.CANCELLED: "b-off", S.SKIPPED: "b-off"}
 PILLS = {Run.State.SUCCEEDED: "ok", Run.State.FAILED: "crit", Run.State.UNKNOWN: "warn", Run.State.RUNNING: "acc", Run.State.QUEUED: "acc"}
 # What a person looks for comes first: what failed, what runs.
@@ -59,7 +60,7 @@ def with_head(run: Run) -> Run:
     extra.again = sum(counts.get(state, 0) for state in RunHost.AGAIN)
     extra.bad = counts.get(S.FAILED, 0)
     extra.pill = PILLS.get(Run.State(run.state), "flat")
-    extra.told = [(MARKS[state], counts[state], words(state)) for state in S if counts.get(state)]
+    extra.told = [(MARKS[state], counts[state], words(state)) for state in TOLD if counts.get(state)]
     extra.bar_parts = [(css, counts.get(state, 0)) for state, css in BARS.items()]
     extra.bar_parts.append(("", max(0, run.total - sum(amount for _css, amount in extra.bar_parts))))
     extra.cells = list(run.hosts.order_by("wave", "name").values_list("state", flat=True)) if 0 < run.total <= SEGMENTS else []
@@ -109,6 +110,7 @@ def with_side(run: Run, chosen: str = "") -> Run:
     extra.groups = [
         {
             **group,
+            "last_line": terminal.plain(group["last_line"]),
             "mark": MARKS[S(group["state"])],
             "is_bad": group["state"] in (S.FAILED, S.UNKNOWN),
             "rest": group["count"] - len(group["names"]),

@@ -50,6 +50,11 @@ def lines(segments: Iterable[Segment]) -> SafeString:
     return mark_safe("".join(parts))  # noqa: S308 - each piece is escaped in _coloured
 
 
+def plain(text: str) -> str:
+    """A line as text alone."""
+    return _UNSEEN.sub("", _ESCAPE.sub("", text))
+
+
 def _coloured(text: str) -> str:
     if "\x1b" not in text:
         return escape(_UNSEEN.sub("", text))
@@ -59,9 +64,16 @@ def _coloured(text: str) -> str:
         at = found.end()
         if found.group(1) is not None:
             for code in (int(part or 0) for part in found.group(1).split(";")[:8] if len(part) < 4):
-                colour = "" if code == 0 else _COLOURS.get(code, "b" if code == 1 and not colour else colour)
+                colour = _after(colour, code)
     out.append(_piece(text[at:], colour))
     return "".join(out)
+
+
+def _after(colour: str, code: int) -> str:
+    """A colour holds until another, or until all is taken back; bold and dim are for what has none."""
+    if code == 0:
+        return ""
+    return _COLOURS[code] if code in _COLOURS else colour or {1: "b", 2: "d"}.get(code, "")
 
 
 def _piece(text: str, colour: str) -> str:

@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 
 from frontend.holdings import HOLDINGS
 from frontend.views import (
+    access,
     bulk,
     clouds,
     complete,
@@ -97,6 +98,7 @@ org: list[URLPattern | URLResolver] = [
     path("keys/stores", secrets.StoresView.as_view()),
     path("keys/stores/<str:identity>", secrets.StoreView.as_view()),
     path("keys/<str:identity>", keys.KeyView.as_view()),
+    path("access", access.AccessView.as_view()),
     path("teams", teams.TeamsView.as_view()),
     path("teams/test", policy.TesterView.as_view()),
     path("teams/complete", policy.PolicyCompleteView.as_view()),
@@ -106,6 +108,7 @@ org: list[URLPattern | URLResolver] = [
     path("settings/password", settings.PasswordView.as_view()),
     path("settings/sessions", settings.SessionsView.as_view()),
     path("settings/tokens", settings.TokensView.as_view()),
+    path("settings/keyboard", settings.KeyboardView.as_view()),
     path("settings/organization", settings.OrganizationView.as_view()),
     path("settings/security", settings.SecurityView.as_view()),
     path("drafts/<str:form>", drafts.DraftView.as_view()),

@@ -188,6 +188,8 @@ ACTS: dict[str, Act] = {
     "org.create": Act(label=_("Make organization"), doing=_("Making {}"), done=_("{} made"), icon="plus"),
     "org.transfer": Act(label=_("Transfer"), doing=_("Transferring {}"), done=_("{} transferred"), icon="arrow-right"),
     "member.remove": Act(label=_("Remove member"), doing=_("Removing {}"), done=_("{} removed"), icon="x"),
+    "member.ask": Act(label=_("Ask for access"), doing=_("Asking the owners for access"), done=_("Owners asked for access"), icon="hand"),
+    "member.decline": Act(label=_("Decline"), doing=_("Declining a request for access"), done=_("A request for access declined"), icon="x"),
     "org.edit": Act(label=_("Edit"), doing=_("Editing {}"), done=_("{} edited"), icon="pencil"),
     "cloud.create": Act(label=_("Add cloud"), doing=_("Adding {}"), done=_("{} added"), icon="plus"),
     "cloud.edit": Act(label=_("Edit"), doing=_("Editing {}"), done=_("{} edited"), icon="pencil"),
@@ -279,6 +281,9 @@ SEEN: dict[str, Promise] = {
     "state": _("Changed state"),
     "size": _("Changed size"),
     "name": _("Changed name"),
+    "chunk": _("Sealed a piece of the recording of"),
+    "opened": _("Shell is open on"),
+    "ended": _("Shell has ended on"),
 }
 
 

@@ -1,5 +1,5 @@
-"""What can be done to organizations, their members, teams and policies, invitations, tokens, views, shares and files of lists."""
+"""What can be done to organizations, members, teams, policies, invitations, tokens, views, shares, files of lists; asking for access."""
 
-from accounts.actions import exports, invitations, orgs, shares, teams, tokens, views
+from accounts.actions import access, exports, invitations, orgs, shares, teams, tokens, views
 
-__all__ = ["exports", "invitations", "orgs", "shares", "teams", "tokens", "views"]
+__all__ = ["access", "exports", "invitations", "orgs", "shares", "teams", "tokens", "views"]

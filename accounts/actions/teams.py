@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from accounts import people, policies
 from accounts.actions.fields import MemberParams, StatementsField, TextField, bump, owners_only
-from accounts.models import Team
+from accounts.models import Membership, Team
 from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import Conflict
@@ -116,6 +116,7 @@ class AddMember(TeamAction):
 
     def run(self, call: Call) -> None:
         call.target.members.add(call.params["user"])
+        Membership.objects.filter(org_id=call.target.org_id, user=call.params["user"]).update(asked_for="")  # this is the answer
         bump(call)
 
     def snapshot(self, target: Any) -> dict[str, Any] | None:

@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def can(self) -> bool:
-        return all(check.mark != "crit" for check in self.checks)
+        return all(check.mark not in ("crit", "queued") for check in self.checks)
 
 
 def plan(actor: Actor, asked: Asked, steps: list[Step]) -> Plan:
@@ -93,8 +93,8 @@ def plan(actor: Actor, asked: Asked, steps: list[Step]) -> Plan:
         made.errors = dict(error.fields)
     _estimate(made)
     if not asked.name:
-        made.checks.append(Check(mark="crit", text=_("Name: give them one")))
-    made.checks += [*_fields(made.errors, steps), *_policy(actor, asked), *_cloud(asked.cloud)]
+        made.checks.append(Check(mark="queued", text=_("Name: give them one")))
+    made.checks += [*_fields(made, steps), *_policy(actor, asked), *_cloud(asked.cloud)]
     made.checks += [*_fit(made), *_names(actor, asked), *_room(made)]
     made.calls = calls(asked)
     return made
@@ -115,11 +115,11 @@ def _estimate(made: Plan) -> None:
         made.lines.append(Line(text=f"{count} × {name[:60]} {gib} GB", cost=None))
 
 
-def _fields(errors: Mapping[str, Any], steps: list[Step]) -> list[Check]:
-    """What the action would refuse, by the names of the form."""
+def _fields(made: Plan, steps: list[Step]) -> list[Check]:
+    """What the action would refuse, by the names of the form. What nobody has filled in yet is no mistake."""
     labels = {spec.name: str(spec.label) for step in steps for spec in step.specs} | {"name": _("Name")}
-    said = [(labels.get(name, name), text) for name, wrong in errors.items() for text in forms.flat(wrong)[:3]]
-    return [Check(mark="crit", text=f"{label}: {text}") for label, text in said]
+    said = [(name, text) for name, wrong in made.errors.items() for text in forms.flat(wrong)[:3]]
+    return [Check(mark="crit" if made.asked.typed.get(name) else "queued", text=f"{labels.get(name, name)}: {text}") for name, text in said]
 
 
 def _policy(actor: Actor, asked: Asked) -> list[Check]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from clouds.models import Cloud, Image, Location, Size
 from clouds.providers.base import Field, Provider
@@ -19,6 +20,15 @@ from networks.models import Network, SecurityGroup, Subnet
 from scripts.models import Script
 
 OFFERED = 500  # rows of one list in the form
+
+
+UNSET = {
+    "network": gettext_lazy("as the cloud chooses"),
+    "access": gettext_lazy("no key"),
+    "volumes": gettext_lazy("its own disk alone"),
+    "setup": gettext_lazy("as the image is"),
+    "life": gettext_lazy("it stays, without tags"),
+}
 
 
 @dataclass(kw_only=True)
@@ -35,6 +45,11 @@ class Step:
     is_set: bool = False
     is_open: bool = False
     offered: Any = None
+
+    @property
+    def unset(self) -> Promise | str:
+        """What it comes to where nothing is said."""
+        return UNSET.get(self.name, "") if not self.needed else ""
 
     @property
     def names(self) -> set[str]:

@@ -16,9 +16,11 @@ from core.errors import BadSearch, Invalid, MistError
 from frontend import acts, dialogs, forms, words
 from frontend.rows import machine_queryset
 from frontend.views.base import ConsoleView, problem
+from frontend.views.shells import PANES_MOST
 from machines.models import Machine
 
-BAR = ("start", "stop", "reboot", "tag")
+BAR = ("start", "stop", "reboot")
+BESIDE = ("tag",)  # after what is run on them
 MORE = ("suspend", "resume", "power_cycle", "set_owner", "set_expiration", "create_snapshot")
 SHOWN = 100  # names in a dialog
 COUNTED = 1000  # of a selection are asked what they can do
@@ -81,11 +83,15 @@ class BulkBarView(ConsoleView):
             raise Http404 from None
         if not selection.count:
             return HttpResponse("")
-        offers = {name: offer for name in (*BAR, *MORE) if (offer := selection.offer(self, name))}
-        bar = [offer for name, offer in offers.items() if name in BAR and offer.can]  # what none of them can now is in More, with why
-        groups = {"bar": bar, "more": [offer for offer in offers.values() if offer not in bar]}
-        alone = {name: selection.offer(self, name) for name in ("destroy", "run")}
-        return self.page("machines/_bulk.html", {"selection": selection, "of": request.POST.get("of", "")[:20], **alone, **groups})
+        offers = {name: offer for name in (*BAR, *BESIDE, *MORE) if (offer := selection.offer(self, name))}
+        bar, beside = ([offer for name, offer in offers.items() if name in names and offer.can] for names in (BAR, BESIDE))
+        more = [offer for offer in offers.values() if offer not in (*bar, *beside)]  # what none of them can now is there, with why
+        groups = {"bar": bar, "beside": beside, "more": more}
+        alone = {name: selection.offer(self, name) for name in ("destroy", "run", "shell")}
+        shell = alone["shell"]
+        fit = selection.ids is not None and selection.count <= PANES_MOST and shell is not None and shell.able == selection.count
+        about = {"selection": selection, "of": request.POST.get("of", "")[:20], "beside_each_other": fit}
+        return self.page("machines/_bulk.html", {**about, **alone, **groups})
 
 
 class BulkActView(ConsoleView):

@@ -17,7 +17,7 @@ from accounts.models import Token, User
 from clouds.providers.base import Field
 from core.actions import perform
 from core.errors import Invalid, MistError
-from frontend import forms, fromacts, policy, toasts, viewer
+from frontend import forms, fromacts, keyboard, policy, toasts, viewer
 from frontend.context import DENSITIES, THEMES
 from frontend.views.base import ConsoleView, problem
 
@@ -27,6 +27,7 @@ PAGES = (
     ("password", gettext_lazy("Password")),
     ("sessions", gettext_lazy("Sessions")),
     ("tokens", gettext_lazy("Tokens")),
+    ("keyboard", gettext_lazy("Keyboard")),
     ("organization", gettext_lazy("Organization")),
     ("security", gettext_lazy("Security")),
 )
@@ -71,22 +72,18 @@ class ProfileView(SettingsView):
             zone_field(_("Empty: that of this organization, or of the browser.")),
             forms.with_choices(Field(name="theme", label=_("Theme"), required=True), themes),
             forms.with_choices(Field(name="density", label=_("Rows of lists"), required=True), densities),
-            Field(name="keys", label=_("Single keys do things"), kind="toggle", help=_("j, k, x, c … outside fields; ? lists them.")),
         )
 
     def get(self, request: HttpRequest) -> HttpResponse:
         user = self.frame.user
         names = {"first_name": user.first_name, "last_name": user.last_name}
-        return self.show(
-            {"fields": forms.bind(self.fields(), {"theme": "system", "density": "default", "keys": True, **user.settings, **names})}
-        )
+        return self.show({"fields": forms.bind(self.fields(), {"theme": "system", "density": "default", **user.settings, **names})})
 
     def post(self, request: HttpRequest) -> HttpResponse:
         data = request.POST
         chosen = {
             "theme": data["theme"] if data.get("theme") in THEMES else "system",
             "density": data["density"] if data.get("density") in DENSITIES else "default",
-            "keys": "keys" in data,
             "language": data["language"] if data.get("language") in viewer.languages() else "",
             "time_zone": data.get("time_zone", "").strip(),
         }
@@ -99,6 +96,36 @@ class ProfileView(SettingsView):
             shown = forms.bind(self.fields(), data.dict(), error.fields)
             return self.show({"fields": shown, "problem": problem(_("Nothing was changed."), error, self.fields())}, status=422)
         return self.saved(_("Profile saved"))
+
+
+class KeyboardView(SettingsView):
+    """Do single keys do things, and which key does what."""
+
+    name = "keyboard"
+
+    def fields(self) -> tuple[Field, ...]:
+        return tuple(Field(name=key, label=str(title)) for key, title in keyboard.DOES.items())
+
+    def shown(self, are_on: bool, values: dict[str, str], wrong: dict[str, list[str]] | None = None, **how: Any) -> HttpResponse:
+        fields = forms.bind(self.fields(), {key: values.get(key, key) for key in keyboard.DOES}, wrong)
+        said = {"problem": problem(_("Nothing was changed."), Invalid(fields=wrong), self.fields())} if wrong else {}
+        return self.show({"fields": fields, "are_on": are_on, **said}, **how)
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        own = self.frame.user.settings
+        return self.shown(own.get("keys", True) is not False, keyboard.moved({**own, "keys": True}))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        data = request.POST
+        if "reset" in data:
+            people.edit_profile(self.actor, {"settings": {"keys": True, "key_of": {}}})
+            return self.saved(_("The keys are as they were"))
+        typed = {key: data[key] for key in keyboard.DOES if key in data}
+        own, wrong = keyboard.read(typed)
+        if wrong:
+            return self.shown("keys" in data, typed, wrong, status=422)
+        people.edit_profile(self.actor, {"settings": {"keys": "keys" in data, "key_of": own}})
+        return self.saved(_("Keyboard saved"))
 
 
 class PasswordView(SettingsView):

@@ -9,8 +9,9 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
 from core import guard
-from core.actions import allowed, perform
+from core.actions import allowed, perform, perform_each
 from core.errors import MistError
+from frontend import toasts
 from frontend.views.base import ConsoleView, problem
 from machines.models import Machine, Session, Snippet
 from machines.session_api import opened
@@ -22,6 +23,7 @@ POLICY = (
 )
 SNIPPETS = ("df -h", "ss -tlnp", "journalctl -f", "top -bn1", "dmesg | tail", "free -m")
 SNIPPETS_MOST = 30
+PANES_MOST = 6  # of one tab
 
 
 def session_facts(session: Session, *, types: bool = True) -> dict[str, Any]:
@@ -50,13 +52,35 @@ def own_sessions(actor: Any) -> list[Session]:
 
 
 class ShellsView(ConsoleView):
-    """The terminals; `machines/<id>/shell` is the same with a form to open one there."""
+    """The terminals; `machines/<id>/shell` is the same with a form to open one there, `?on=<id>,<id>` to open one on each, side by side."""
 
     section = "sessions"
 
     def get(self, request: HttpRequest, identity: str = "") -> HttpResponse:
         machine = self.find(Machine, identity) if identity else None
         return self.show(machine)
+
+    def post(self, request: HttpRequest, identity: str = "") -> HttpResponse:
+        """Open one on each machine of `on`. What was opened stays open where another was refused."""
+        opened: list[str] = []
+        refused: list[tuple[Machine, MistError]] = []
+        for machine, outcome in perform_each(
+            self.actor, self.meant(request.POST.get("on", "")), "shell", {"reason": request.POST.get("reason", "")}
+        ):
+            if isinstance(outcome, MistError):
+                refused.append((machine, outcome))
+            else:
+                opened.append(str((outcome.result or {})["session"]))
+        if not opened:
+            return self.show(None, refused[0][1], refused[0][1].status) if refused else self.show(None)
+        for machine, error in refused:
+            title = _("No shell on %(name)s.") % {"name": machine.name}
+            toasts.keep(request, toasts.of_error(title, error, self.actor.request_id, self.frame.base, machine))
+        return HttpResponseRedirect(f"{self.frame.base}/shells?at={opened[0]}&together={','.join(opened)}")
+
+    def meant(self, text: str) -> list[Machine]:
+        """The machines of a comma list, as far as they may be seen and have room beside each other.  Raises: Http404."""
+        return [self.find(Machine, part) for part in text.split(",")[:PANES_MOST] if part]
 
     def show(self, machine: Machine | None, error: MistError | None = None, status: int = 200) -> HttpResponse:
         rows = [session_facts(session) for session in own_sessions(self.actor)]
@@ -68,15 +92,18 @@ class ShellsView(ConsoleView):
         if machine is not None and not at:
             at = next((row["id"] for row in rows if row["machine"] == machine.pk.hex), "")
         verdict = allowed(self.actor, machine).get("shell") if machine is not None else None
+        on = (self.request.POST if self.request.method == "POST" else self.request.GET).get("on", "")
         context = {
             "machine": machine,
+            "on": self.meant(on),
             "why_not": "" if verdict is True else verdict or _("You may have no shell on it."),
             "problem": problem(_("No shell was opened."), error) if error else None,
             "sent": self.request.POST,
             "facts": {
                 "sessions": rows,
                 "at": at,
-                "machine": machine.pk.hex if machine and not at else "",
+                "machine": "new" if (machine or on) and not at else "",
+                "together": self.request.GET.get("together", "").split(",")[:PANES_MOST],
                 "base": self.frame.base,
                 "org": self.org.pk.hex,
                 "words": {name: str(text) for name, text in words().items()},
@@ -165,6 +192,7 @@ def words() -> dict[str, str]:
         "replay": _("Replay"),
         "dismiss": _("Close"),
         "typing": _("Typing goes to {n} panes"),
+        "typing_one": _("Typing goes to one pane"),
         "nobody": _("nobody"),
         "types": _("types"),
         "looks": _("view only"),

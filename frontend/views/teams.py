@@ -51,6 +51,7 @@ class TeamsView(ConsoleView):
             {
                 "teams": teams,
                 "members": members,
+                "asks": [member for member in members if member.asked_for] if self.frame.is_owner else [],
                 "invitations": invitations,
                 "invite": forms.bind(invite, context.get("typed")),
                 "team_form": forms.bind((Field(name="name", label=_("Name"), required=True),), prefix="t-"),
@@ -60,12 +61,20 @@ class TeamsView(ConsoleView):
         )
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """One of: a new team, an invitation, withdrawing one, removing a member."""
+        """One of: a new team, an answer to who asks for access, an invitation, withdrawing one, removing a member."""
         data = request.POST
         try:
             if "t-name" in data:
                 job = perform(self.actor, Team, "create", {"name": data["t-name"]})
                 return HttpResponseRedirect(f"{self.frame.base}/teams/{job.target_id.hex if job.target_id else ''}")
+            if "add" in data:
+                member = self.find(Membership, data["add"])
+                team = self.find(Team, data.get("to", ""))
+                perform(self.actor, team, "add_member", {"user": member.user_id.hex})
+                return self.saved(_("%(name)s is in %(team)s now") % {"name": member.user.full_name, "team": team.name})
+            if "decline" in data:
+                perform(self.actor, self.find(Membership, data["decline"]), "decline")
+                return self.saved(_("Request declined"))
             if "withdraw" in data:
                 perform(self.actor, self.find(Invitation, data["withdraw"]), "delete")
                 return self.saved(_("Invitation withdrawn"))

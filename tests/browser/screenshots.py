@@ -1,8 +1,8 @@
 """Pictures of the console's main pages, for the README and for eyes: `make screenshots`.
 
-Starts an installation of its own with three simulated clouds in which something happens, walks through it in Chromium in both
-themes, on a desk (1440×900) and on a telephone (390×844), and writes `docs/screenshots/<page>[-dark][-phone].png`. The README shows
-`dashboard.png` and `machines.png`; no other is committed.
+Starts an installation of its own with three simulated clouds in which something happens and hosts behind SSH on which a script runs,
+walks through it in Chromium in both themes, on a desk (1440×900) and on a telephone (390×844), and writes
+`docs/screenshots/<page>[-dark][-phone].png`. The README shows `dashboard.png` and `machines.png`; no other is committed.
 
     python -m tests.browser.screenshots [page …]     only these pages
 """
@@ -14,14 +14,15 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser import hosts
 from tests.ops.stack import ROOT, Stack, wait_for
 
 WRITTEN = ROOT / "docs" / "screenshots"
@@ -64,7 +65,10 @@ def installation() -> Iterator[tuple[Stack, str]]:
                 told(stack.post("/api/v2/clouds", cloud, Authorization=token))
             wait_for(lambda: total(stack, token) >= sum(CLOUDS.values()), 120)
             work(stack, token)
-            yield stack, token
+            with hosts.behind_ssh(Path(directory) / "ssh") as (server, ports):
+                machines = hosts.add(posted(stack, token), listed(stack, token), server, ports)
+                hosts.run(posted(stack, token), listed(stack, token), machines, ports)
+                yield stack, token
         finally:
             if stack.process and stack.process.poll() is None:
                 stack.stop(within_s=60)
@@ -91,6 +95,16 @@ def told(answer: tuple[int, bytes]) -> dict[str, Any]:
     return dict(json.loads(body)["data"])
 
 
+def posted(stack: Stack, token: str) -> hosts.Post:
+    """Post there as the admin: the `data` of the answer."""
+    return lambda path, body: told(stack.post(path, body, Authorization=token))
+
+
+def listed(stack: Stack, token: str) -> Callable[[str], list[dict[str, Any]]]:
+    """Read a list there as the admin."""
+    return lambda path: list(json.loads(stack.get(path, Authorization=token)[1])["data"])
+
+
 def total(stack: Stack, token: str) -> int:
     return int(json.loads(stack.get("/api/v2/machines?limit=1", Authorization=token)[1])["meta"]["total"])
 
@@ -99,11 +113,17 @@ def addresses(stack: Stack, token: str) -> dict[str, str]:
     """{picture: path below the organization}, in the order of the menu."""
     machine = json.loads(stack.get("/api/v2/machines?limit=1&search=state:running&sort=name", Authorization=token)[1])["data"][0]["id"]
     cloud = json.loads(stack.get("/api/v2/clouds", Authorization=token)[1])["data"][0]["id"]
+    run = listed(stack, token)("/api/v2/runs")[0]["id"]
+    host = listed(stack, token)("/api/v2/machines?search=name:web-eu-04+cloud:%22Web+hosts%22")[0]["id"]
     team = told(stack.post("/api/v2/teams", {"name": "Web operators"}, Authorization=token))["id"]
     return {
         "dashboard": "",
         "machines": "machines",
         "machines-grouped": "machines?group=tag:env",
+        "machines-selected": "machines?q=state:running&sort=-cost",
+        "destroy-some": "machines?q=state:running&sort=-cost",
+        "palette": "machines?q=state:running&sort=-cost",
+        "jobs-drawer": "",
         "volumes": "volumes",
         "networks": "networks",
         "images": "images",
@@ -113,10 +133,12 @@ def addresses(stack: Stack, token: str) -> dict[str, str]:
         "destroy": f"machines/{machine}/do/destroy",
         "create-machine": f"machines/new?cloud={cloud}",
         "clouds": "clouds",
-        "add-cloud": "clouds/new",
+        "add-cloud": "clouds/new/amazon",
         "scripts": "scripts",
         "new-script": "scripts/new",
         "runs": "runs",
+        "script-run": f"runs/{run}",
+        "shell": f"machines/{host}/shell",
         "jobs": "jobs",
         "audit": "log",
         "sessions": "sessions",
@@ -132,7 +154,56 @@ def addresses(stack: Stack, token: str) -> dict[str, str]:
         "profile": "settings/profile",
         "browsers": "settings/sessions",
         "tokens": "settings/tokens",
+        "keyboard": "settings/keyboard",
     }
+
+
+def select(page: Page) -> None:
+    for number in range(6):
+        page.locator("tbody .cb").nth(number + 3).check()
+    page.locator("#bulk").wait_for()
+
+
+def ask_to_destroy(page: Page) -> None:
+    select(page)
+    page.locator("#bulk").get_by_role("button", name="Destroy").click()
+    page.locator("dialog[open] input.mono").fill("destroy ")
+
+
+def ask_the_palette(page: Page) -> None:
+    page.keyboard.press("Control+k")
+    page.locator("#palette [role=combobox]").fill("restart web")
+    page.locator("#palette [role=option]", has_text="Reboot").first.wait_for()
+
+
+def open_jobs(page: Page) -> None:
+    page.locator("#jobs-button").click()
+    page.locator("#jobs-body h3").first.wait_for()
+
+
+def open_a_shell(page: Page) -> None:
+    """Two panes side by side, in which something was typed."""
+    if page.locator("#why").is_visible():
+        page.locator("#why").fill("INC-4127 502 on web-eu")
+        page.get_by_role("button", name="Open shell").click()
+    page.locator(".term .xterm-screen").first.wait_for()
+    page.wait_for_timeout(1500)
+    for text in ("uname -a", "ls -l /etc/ssl | head -8", "df -h /"):
+        page.keyboard.type(f"{text}\n", delay=5)
+    if page.locator("[data-do=split]").is_visible() and page.locator(".term").count() == 1:
+        page.locator("[data-do=split]").click()
+    page.locator(".term .xterm-screen").last.wait_for()
+    page.wait_for_timeout(1500)
+
+
+# What is done on a page before its picture is taken.
+FIRST: dict[str, Callable[[Page], None]] = {
+    "machines-selected": select,
+    "destroy-some": ask_to_destroy,
+    "palette": ask_the_palette,
+    "jobs-drawer": open_jobs,
+    "shell": open_a_shell,
+}
 
 
 def walk(browser: Browser, stack: Stack, pages: dict[str, str], ending: str, **how: Any) -> None:
@@ -149,6 +220,8 @@ def walk(browser: Browser, stack: Stack, pages: dict[str, str], ending: str, **h
     for name, path in pages.items():
         page.goto(f"{home}/{path}")
         page.locator("mist-live[data-state=live]").first.wait_for(state="attached")
+        if name in FIRST:
+            FIRST[name](page)
         page.evaluate("document.fonts.ready")
         page.screenshot(path=WRITTEN / f"{name}{ending}.png")
     context.close()

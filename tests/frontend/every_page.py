@@ -67,6 +67,7 @@ TEXTS = {
     "target_name",
     "error_detail",
     "last_line",
+    "asked_for",
     "hostname",
     "mount",
     "namespace",

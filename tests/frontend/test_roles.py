@@ -90,10 +90,10 @@ def test_who_may_not_create_can_ask_for_it(place: Place) -> None:
     reader = member(place, PRESETS["read"][1])
     for path in ("machines", "machines/new"):
         page = body(reader, f"{place.base}/{path}")
-        assert 'href="mailto:owner@here.example?subject=Creating%20machines%20in%20Here"' in page
+        assert f'data-dialog href="{place.base}/access?for=Creating%20machines"' in page
         assert 'data-key="c"' not in page
     assert "Request access" not in body(place.admin, f"{place.base}/machines")
-    assert 'href="mailto:owner@here.example?subject=Access%20in%20Here"' in body(place.nobody, f"{place.base}/machines")
+    assert f'data-dialog href="{place.base}/access?for="' in body(place.nobody, f"{place.base}/machines")
 
 
 def test_the_end_of_what_is_made_is_told_large(place: Place) -> None:

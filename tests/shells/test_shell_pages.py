@@ -111,6 +111,38 @@ def test_a_shell_in_the_browser(place: Place, person: Callable[..., Person]) -> 
     expect(page.get_by_text("No shell is open")).to_be_visible()
 
 
+def test_shells_on_several_machines_open_side_by_side(place: Place, person: Callable[..., Person]) -> None:
+    one = place.machine.pk.hex
+    page = person().page
+    page.goto(f"/o/here/shells?on={one},{one}")
+    expect(page.get_by_role("heading", name="Open a shell on each of 2 machines")).to_be_visible()
+    page.get_by_label("Reason").first.fill("INC-4127")
+    page.get_by_role("button", name="Open 2 shells").click()
+    expect(page.locator(".term")).to_have_count(2)
+    expect(page.locator(".stabs .t")).to_have_count(1)
+    wait_for(lambda: all("# " in screen(page, n) or "$ " in screen(page, n) for n in (0, 1)))
+    expect(page.locator(".casts")).to_contain_text("Typing goes to one pane")
+    page.keyboard.press("Control+Shift+B")
+    page.keyboard.type("echo both-$((1+1))\n")
+    has(page, "both-2", 0)
+    has(page, "both-2", 1)
+    assert [session.reason for session in Session.objects.all()] == ["INC-4127", "INC-4127"]
+
+
+def test_a_shell_that_is_refused_is_told_and_the_others_open(place: Place, web: Shells) -> None:
+    client = Client()
+    client.force_login(place.user)
+    nowhere = "0" * 32
+    assert client.post("/o/here/shells", {"on": f"{place.machine.pk.hex},{nowhere}"}).status_code == 404
+    assert not Session.objects.exists()
+    place.machine.state = "stopped"
+    place.machine.save()
+    answer = client.post("/o/here/shells", {"on": place.machine.pk.hex, "reason": "kept"})
+    assert answer.status_code == 409
+    assert "No shell was opened." in answer.content.decode()
+    assert 'value="kept"' in answer.content.decode()
+
+
 def test_a_dropped_socket_comes_back_by_itself(place: Place, person: Callable[..., Person], opened: Open, shells: Shells) -> None:
     terminal = opened(place)
     terminal.prompt()

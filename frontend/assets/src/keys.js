@@ -1,12 +1,20 @@
-/* Single keys, outside fields and terminals. Elements say with data-key what key is theirs; the sidebar's lines answer to "g". */
+/* Single keys, outside fields and terminals. Elements say with data-key which key, as shipped, is theirs; the sidebar's lines answer
+   to "g". The page says in data-keys which keys its person has moved ({as shipped: as chosen}) or switched off (""). */
 import { writing } from "./dom.js";
 
 const GO_WITHIN = 1200;
+const moved = JSON.parse(document.body.dataset.keys ?? "{}");
 let going = 0;
 
-const off = () => document.body.dataset.keys === "off";
+/* What a pressed key means, as shipped. */
+function meaning(pressed) {
+  for (const [key, own] of Object.entries(moved)) if (own && own === pressed) return key;
+  return pressed in moved ? "" : pressed;
+}
+
+const isOpen = () => document.querySelector(":popover-open");
 const busy = (event) =>
-  event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || writing(event.target) || event.target.closest?.(".xterm, [data-terminal]") || document.querySelector("dialog[open], :popover-open");
+  event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || writing(event.target) || event.target.closest?.(".xterm, [data-terminal]") || document.querySelector("dialog[open]");
 
 function rows() {
   return [...document.querySelectorAll(".tbl.page tbody tr")].filter((row) => row.querySelector("a.nm"));
@@ -31,8 +39,32 @@ function move(step) {
 
 function press(element) {
   if (!element || element.disabled || element.getAttribute("aria-disabled") === "true") return false;
-  element.click();
+  if (element instanceof HTMLInputElement && element.type !== "checkbox") {
+    element.focus();
+    element.select();
+  } else element.click();
   return true;
+}
+
+/* What a machine's page does with a key the marked row does too: its menu knows. What the menu lacks, it says why when it opens. */
+async function ofRow(key) {
+  const row = here();
+  const link = row?.querySelector("a[data-menu]");
+  if (!link) return;
+  const answer = await fetch(link.dataset.menu, { headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
+  if (!answer?.ok) return;
+  const menu = document.createElement("template");
+  menu.innerHTML = await answer.text();
+  const item = menu.content.querySelector(`[data-key="${key}"]`);
+  if (!item) press(link);
+  else if (item.matches("[data-dialog]")) window.mistOpenDialog(item.getAttribute("href"), row.querySelector("a.nm"));
+  else location.assign(item.getAttribute("href"));
+}
+
+/* "z" undoes the last thing: the newest Undo there is, of a note, the drawer or the page. */
+function undo() {
+  const undos = [...document.querySelectorAll("[data-undo]")].filter((one) => one.checkVisibility());
+  press(undos.filter((one) => one.closest("#toasts")).at(-1) ?? undos[0]);
 }
 
 const acts = {
@@ -41,32 +73,47 @@ const acts = {
   x: (event) => here()?.querySelector("input[type=checkbox][value]")?.dispatchEvent(new window.MouseEvent("click", { bubbles: true, cancelable: true, shiftKey: event.shiftKey })),
   ".": () => press(here()?.querySelector("[data-menu], [popovertarget]")),
   o: () => press(here()?.querySelector("a.nm")),
+  s: () => ofRow("s"),
+  r: () => ofRow("r"),
+  e: () => ofRow("e"),
   l: () => press(document.querySelector("mist-live")),
+  z: undo,
+  "[": () => document.dispatchEvent(new CustomEvent("mist:neighbour", { detail: -1 })),
+  "]": () => document.dispatchEvent(new CustomEvent("mist:neighbour", { detail: 1 })),
   "?": () => window.mistOpenDialog(document.body.dataset.shortcuts, document.activeElement),
 };
 
 document.addEventListener("keydown", (event) => {
-  if (off() || busy(event)) return;
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (busy(event)) return;
+  const pressed = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (going && Date.now() - going < GO_WITHIN) {
     going = 0;
-    const link = document.querySelector(`.nav a[data-go="${window.CSS.escape(key)}"]`);
+    const link = document.querySelector(`.nav a[data-go="${window.CSS.escape(pressed)}"]`);
     if (link) {
       event.preventDefault();
       location.assign(link.href);
     }
     return;
   }
+  const key = meaning(pressed);
+  if (!key) return;
+  const pop = isOpen();
+  if (pop) {
+    /* an open menu answers to the keys it shows; everything else waits, but for what undoes */
+    const item = pop.querySelector(`[data-key="${window.CSS.escape(key)}"]`);
+    if (item ? press(item) : key === "z" && (undo(), true)) event.preventDefault();
+    return;
+  }
   if (key === "g" && !event.shiftKey) {
     going = Date.now();
     return;
   }
-  const own = /^[a-z]$/.test(key) && !event.shiftKey ? document.querySelector(`[data-key="${key}"]`) : null;
+  const own = /^[a-z/]$/.test(key) && !event.shiftKey ? document.querySelector(`[data-key="${key}"]:not(#row-menu *)`) : null;
   if (own ? press(own) : acts[key] && (acts[key](event), true)) event.preventDefault();
 });
 
 document.addEventListener("keydown", (event) => {
-  if ((event.key === "ArrowDown" || event.key === "ArrowUp") && !off() && !busy(event) && here() && here().contains(document.activeElement)) {
+  if ((event.key === "ArrowDown" || event.key === "ArrowUp") && !busy(event) && !isOpen() && here() && here().contains(document.activeElement)) {
     event.preventDefault();
     move(event.key === "ArrowDown" ? 1 : -1);
   }

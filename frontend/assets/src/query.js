@@ -1,6 +1,5 @@
-/* <mist-query>: the query bar. Terms are painted under the text while it is not being scrolled; "/" comes here, Esc leaves. */
+/* <mist-query>: the query bar. Terms are painted under the text while it is not being scrolled; "/" comes here (its data-key), Esc leaves. */
 import { Completion } from "./complete.js";
-import { writing } from "./dom.js";
 
 const TERM = /"[^"]*"?|[^\s"()]+(?:"[^"]*"?)?|[()]|\s+/g;
 const SPLIT = /^(-?)([A-Za-z_][\w.]*)(!=|>=|<=|[:=<>~])(.*)$/s;
@@ -17,17 +16,7 @@ class MistQuery extends HTMLElement {
     this.input.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.input.value ? (this.input.value = "", draw()) : this.input.blur();
     });
-    document.addEventListener("keydown", this.slash = (event) => {
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || writing(event.target)) return;
-      event.preventDefault();
-      this.input.focus();
-      this.input.select();
-    });
     draw();
-  }
-
-  disconnectedCallback() {
-    document.removeEventListener("keydown", this.slash);
   }
 
   draw() {

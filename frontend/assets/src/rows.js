@@ -52,7 +52,9 @@ class MistRows extends HTMLElement {
   }
 
   changed() {
-    sessionStorage.setItem(this.key, JSON.stringify([...this.chosen].slice(0, LIMIT)));
+    const chosen = [...this.chosen].slice(0, LIMIT);
+    sessionStorage.setItem(this.key, JSON.stringify(chosen));
+    for (const ids of this.bar?.querySelectorAll("input[name=ids]") ?? []) ids.value = chosen.join(","); // who is quicker than the bar asks for what is chosen now
     this.draw();
     clearTimeout(this.soon);
     this.soon = setTimeout(() => this.fetchBar(), 120);

@@ -1,7 +1,4 @@
-/* <mist-toast>: at most three; success leaves after six seconds unless looked at, what failed or runs stays until closed.
-   "z" undoes the last thing: the newest Undo there is, of a note, the drawer or the page. */
-import { writing } from "./dom.js";
-
+/* <mist-toast>: at most three; success leaves after six seconds unless looked at, what failed or runs stays until closed. */
 const MOST = 3;
 const LEAVES_AFTER = 6000;
 
@@ -30,12 +27,3 @@ class MistToast extends HTMLElement {
 
 customElements.define("mist-toast", MistToast);
 document.addEventListener("click", (event) => event.target.closest?.("[data-dismiss]")?.closest("mist-toast")?.remove());
-
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "z" || event.ctrlKey || event.metaKey || event.altKey || writing(event.target) || document.querySelector("dialog[open]")) return;
-  const undos = [...document.querySelectorAll("#toasts [data-undo]"), ...document.querySelectorAll("[data-undo]")].filter((one) => one.checkVisibility());
-  const last = undos.filter((one) => one.closest("#toasts")).at(-1) ?? undos[0];
-  if (!last) return;
-  event.preventDefault();
-  last.click();
-});

@@ -43,7 +43,7 @@ class MistShells extends HTMLElement {
   }
 
   /* From what the last page of this tab had, and what is open on the server. */
-  lay({ sessions, at, machine }) {
+  lay({ sessions, at, machine, together }) {
     const known = new Map(sessions.map((one) => [one.id, one]));
     let kept;
     try {
@@ -56,6 +56,9 @@ class MistShells extends HTMLElement {
       for (const one of mine) known.delete(one.id);
       if (mine.length) this.tabs.push({ panes: mine.map((one) => new Pane(this, one)) });
     }
+    const beside = together.filter((id) => known.has(id)).map((id) => known.get(id));
+    for (const one of beside) known.delete(one.id);
+    if (beside.length) this.tabs.push({ panes: beside.map((one) => new Pane(this, one)) });
     for (const one of known.values()) this.tabs.push({ panes: [new Pane(this, one)] });
     for (const tab of this.tabs) tab.chosen = tab.panes[0];
     const wanted = this.tabs.find((tab) => tab.panes.some((pane) => pane.facts.id === at));
@@ -114,7 +117,7 @@ class MistShells extends HTMLElement {
     const casts = this.querySelector(".casts");
     casts.hidden = many < 2;
     casts.classList.toggle("on", this.cast);
-    casts.querySelector(".casts-t").textContent = words.typing.replace("{n}", this.cast ? many : 1);
+    casts.querySelector(".casts-t").textContent = this.cast ? words.typing.replace("{n}", many) : words.typing_one;
     casts.querySelector("button").setAttribute("aria-checked", String(this.cast));
     this.info.hidden = !this.tab;
     if (this.pane) this.drawInfo(this.pane);
