@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.core.exceptions import FieldDoesNotExist, ValidationError
-from django.db import models
+from django.core.exceptions import EmptyResultSet, FieldDoesNotExist, ValidationError
+from django.db import connection, models
 from django.db.models import F, Func, Q, Value
 from django.db.models.lookups import GreaterThan, LessThan
 from django.utils import timezone
@@ -144,12 +144,19 @@ def pages(queryset: models.QuerySet[Any], actor: Actor, query: Query) -> Iterato
 
 def count(found: models.QuerySet[Any], exact_to: int = EXACT_TO) -> tuple[int, bool]:
     """(how many, is it a guess): exact up to `exact_to`."""
-    some = found.order_by().values("pk")[: exact_to + 1]
-    exact = some.count()
-    if exact <= exact_to:
-        return exact, False
-    plan = json.loads(found.order_by().values("pk").explain(format="json"))[0]["Plan"]
-    return max(int(plan["Plan Rows"]), exact_to + 1), True
+    try:
+        sql, params = found.order_by().values("pk").query.sql_with_params()  # once, for both questions
+    except EmptyResultSet:
+        return 0, False
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT COUNT(*) FROM ({sql} LIMIT {int(exact_to) + 1}) AS found", params)  # noqa: S608  # ours
+        exact = int(cursor.fetchone()[0])
+        if exact <= exact_to:
+            return exact, False
+        cursor.execute(f"EXPLAIN (FORMAT json) {sql}", params)
+        found_plan = cursor.fetchone()[0]
+    plan = found_plan if isinstance(found_plan, list) else json.loads(found_plan)
+    return max(int(plan[0]["Plan"]["Plan Rows"]), exact_to + 1), True
 
 
 def _nullable(model: type[Any], column: str) -> bool:

@@ -129,6 +129,13 @@ class Fake:
         return asyncio.run_coroutine_threadsafe(listen(), self.loop).result(10)
 
     def stop(self) -> None:
+        async def end() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others, timeout=5) if others else None
+
+        asyncio.run_coroutine_threadsafe(end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
 
