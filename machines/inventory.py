@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from django.db import transaction
+
 from clouds.inventory import InventoryKind, ids_of, link_parents, register
 from clouds.models import Cloud, Image, Location, Size
+from clouds.providers.base import LoginInfo
+from core import events, live
+from core.actor import Actor
+from keys.models import Key, KeyAssociation
 from machines.models import Machine
 from networks.models import Network, Subnet
 
@@ -47,11 +54,14 @@ class Machines(InventoryKind):
             "network": ids_of(Network, cloud),
             "subnet": ids_of(Subnet, cloud),
             "parents": {},
+            "logins": {},
         }
 
     def columns(self, info: Any, refs: dict[str, Any]) -> dict[str, Any]:
         if info.parent:
             refs["parents"][info.external_id] = info.parent
+        if info.login is not None:
+            refs["logins"][info.external_id] = info.login
         cost: Decimal | None = info.cost_hour
         return {
             "name": (info.name or info.external_id)[:255],
@@ -92,3 +102,39 @@ class Machines(InventoryKind):
     def settle(self, cloud: Cloud, refs: dict[str, Any]) -> None:
         if refs["parents"]:
             link_parents(Machine, cloud, refs["parents"])
+        if refs["logins"]:
+            associate_listed(cloud, refs["logins"])
+
+
+def associate_listed(cloud: Cloud, logins: Mapping[str, LoginInfo]) -> None:
+    """Shells and runs enter by the key that a cloud's list names, at the address it names. Done once for each login that is listed.
+
+    logins: {external id: login}.
+    """
+    rows = Machine.objects.filter(cloud=cloud, external_id__in=logins).only("pk", "external_id", "address", "listed_login", "os_type")
+    due = {row: logins[row.external_id] for row in rows if row.listed_login != _written(logins[row.external_id])}
+    if not due:
+        return
+    keys: dict[str, Key] = {}
+    for key in Key.objects.filter(org_id=cloud.org_id):
+        keys |= {key.name: key, key.pk.hex: key, str(key.pk): key}
+    made: dict[Key, list[KeyAssociation]] = {}
+    for machine, login in due.items():
+        if machine.address in ("", machine.listed_login.split(" ")[0]):  # else a person said another since
+            machine.address = login.host
+        machine.listed_login = _written(login)
+        if (found := keys.get(login.key)) is not None:
+            one = KeyAssociation(org_id=cloud.org_id, key=found, machine=machine, user=login.user, port=login.port)
+            made.setdefault(found, []).append(one)
+    actor = Actor.system(cloud.org_id, via=f"poll:{cloud.pk.hex}")
+    with transaction.atomic():
+        Machine.objects.bulk_update(due, ["address", "listed_login"], batch_size=500)
+        for key, associations in made.items():
+            KeyAssociation.objects.bulk_create(associations, batch_size=500, ignore_conflicts=True)
+            detail = {"cloud": cloud.name, "machines": len(associations), "named": [one.machine.external_id for one in associations[:20]]}
+            events.record("key.associated.observed", actor, target=key, detail=detail)
+        live.changed(cloud.org_id, "machine", [machine.pk for machine in due])
+
+
+def _written(login: LoginInfo) -> str:
+    return f"{login.host} {login.port} {login.user} {login.key}"[:700]

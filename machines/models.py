@@ -90,6 +90,9 @@ class Machine(Inventory):
     public_ips = ArrayField(models.CharField(max_length=45), default=list)
     private_ips = ArrayField(models.CharField(max_length=45), default=list)
     address = models.CharField(max_length=255, blank=True)  # given by a person: dialled in place of what the cloud says
+    # Host, port, user and key of its cloud's list, once that key was associated with it: taken out again it stays out.
+    # The database's default is for the release before this one.
+    listed_login = models.CharField(max_length=700, blank=True, default="", db_default="")
     cores = models.FloatField(null=True)
     ram_mib = models.PositiveIntegerField(null=True)
     disk_gib = models.PositiveIntegerField(null=True)

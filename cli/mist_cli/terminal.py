@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ENDED, SPENT = 1000, 4403
 COME_BACK_S = 600.0  # for so long the server keeps a shell whose line broke
 PIECE = 64 << 10
+END_AGAIN_S = 1.0
 # Modes a program may have left: cursor keys, mouse, paste, the other screen; and the cursor shown.
 RESET = b"\x1b[?1l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1049l\x1b[?25h\x1b[0m"
 CLEAR = b"\x1b[H\x1b[2J"  # what was shown comes again from the server
@@ -167,7 +168,10 @@ class Shell:
     async def run(self, location: str, *, is_terminal: bool) -> None:
         """Until the shell ends, or one leaves it."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(0, self._typed, is_terminal)
+        try:
+            loop.add_reader(0, self._typed, is_terminal)
+        except OSError:  # a file, or nothing at all, is not waited for: it is read
+            Thread(target=self._read_whole, args=[loop], daemon=True).start()
         if is_terminal:
             loop.add_signal_handler(signal.SIGWINCH, self._resized)
         sender, self._task = asyncio.create_task(self._send()), asyncio.current_task()
@@ -278,11 +282,26 @@ class Shell:
             cols, rows = os.get_terminal_size(0)
             self._keys.put_nowait(b"1" + json.dumps({"width": cols, "height": rows}).encode())
 
+    def _read_whole(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Standard input that is a file: all of it, then its end."""
+        with suppress(RuntimeError):  # the loop is gone: the shell ended before
+            while data := os.read(0, PIECE):
+                loop.call_soon_threadsafe(self._keys.put_nowait, b"0" + data)
+            loop.call_soon_threadsafe(self._no_more)
+
+    def _no_more(self) -> None:
+        """The end of what was piped in is the end of input there, too: for whoever reads, again and again, as of a file that has ended.
+
+        (A Ctrl-D that comes while a shell starts is lost between two modes of its terminal.)
+        """
+        self._keys.put_nowait(b"0\x04")
+        asyncio.get_running_loop().call_later(END_AGAIN_S, self._no_more)
+
     def _typed(self, is_terminal: bool) -> None:
         data = os.read(0, PIECE)
         if not data:
             asyncio.get_running_loop().remove_reader(0)
-            self._keys.put_nowait(b"0\x04")  # the end of what was piped in is the end of input there, too
+            self._no_more()
             return
         if is_terminal and not self._open.is_set() and b"\x03" in data and self._task is not None:
             self.left = True

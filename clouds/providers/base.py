@@ -126,6 +126,16 @@ class SnapshotInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LoginInfo:
+    """By which key of ours, as whom and where a machine is logged in to, as a person said who listed it. `key`: id or name."""
+
+    host: str
+    port: int
+    user: str
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MachineInfo:
     """A machine as its cloud sees it now. References are external ids; None or "" is unknown."""
 
@@ -153,6 +163,7 @@ class MachineInfo:
     currency: str = "USD"
     # Verbs this machine cannot do now although its provider and state could: {"resize": "spot instances keep their size"}
     refusals: Mapping[str, str] = field(default_factory=dict)
+    login: LoginInfo | None = None  # only of a list that people wrote: never what a cloud says
     extra: Mapping[str, Any] = field(default_factory=dict)  # small, JSON, no secrets: provider's own data
 
 

@@ -285,6 +285,16 @@ def test_much_output_arrives_whole(mist: Mist, place: Place, holder: Process) ->
     shell.end()
 
 
+def test_standard_input_that_is_a_file_or_nothing(mist: Mist, place: Place, holder: Process, tmp_path: Any) -> None:
+    (tmp_path / "typed").write_text("echo from-a-$((1+1))-file\nexit 4\n")
+    for path, code in ((str(tmp_path / "typed"), 4), ("/dev/null", 0)):
+        with open(path) as stdin:
+            process = mist.start("ssh", "web-eu-04", stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, "Traceback" in err) == (code, False), (path, out, err)
+        assert ("from-a-2-file" in out) is (code == 4)
+
+
 def test_what_is_piped_in(mist: Mist, place: Place, holder: Process) -> None:
     done = mist.run("ssh", "web-eu-04", typed="echo $((40+2))-piped\nexit 9\n")
     assert done.code == 9 and "42-piped" in done.out

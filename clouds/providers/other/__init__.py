@@ -13,7 +13,7 @@ from core.errors import Gone, MistError, NotSupported, Rejected, Unavailable
 from keys.ssh import Host, load_key
 
 from .._pool import each
-from ..base import Context, Field, MachineInfo, Provider, register
+from ..base import Context, Field, LoginInfo, MachineInfo, Provider, register
 from . import facts
 from .hosts import Entry, parse_hosts, read_entries
 from .knock import Knock, knock
@@ -204,6 +204,7 @@ def _row(entry: Entry, probe: dict[str, Any]) -> MachineInfo:
         os_type=ssh["system"].lower() if "system" in ssh else _OS.get(entry.os, entry.os),
         architecture=ssh.get("architecture", ""),
         refusals={} if entry.key else {"reboot": NO_KEY},
+        login=LoginInfo(host=entry.host, port=entry.port, user=entry.user, key=entry.key) if entry.key else None,
         extra={
             "probe": probe,
             "user": entry.user,
