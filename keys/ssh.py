@@ -251,7 +251,7 @@ class _Flood(Exception):
 async def offered_key(host: str, port: int, addresses: Sequence[str]) -> str:
     """The key the host shows and holds, as an OpenSSH line. Nobody is logged in."""
     async with _slots():
-        sock = await _dial([_literal(address) for address in addresses], port)
+        sock = await dial([_literal(address) for address in addresses], port)
         try:
             async with asyncio.timeout(LOGIN_S):
                 key = await asyncssh.get_server_host_key(host, port, sock=sock, config=None, server_host_key_algs=_HOST_KEY_ALGORITHMS)
@@ -271,7 +271,7 @@ async def log_in(
     first = [name for one in known for name in _algorithms(one)]
     shown: list[asyncssh.SSHKey] = []
     async with _slots():
-        sock = await _dial([_literal(address) for address in addresses], port)
+        sock = await dial([_literal(address) for address in addresses], port)
         try:
             return await asyncssh.connect(
                 host,
@@ -319,7 +319,7 @@ class _Verifier(asyncssh.SSHClient):
         return False
 
 
-async def _dial(addresses: Sequence[str], port: int) -> socket.socket:
+async def dial(addresses: Sequence[str], port: int) -> socket.socket:
     """A connected socket to the first address that takes it."""
     last: Exception = OSError("its name has no address")
     for address in addresses:

@@ -2,6 +2,9 @@
 
 It gets a generated inventory of addresses we resolved, the host keys we pinned in a known_hosts of its own, and each key in a
 file only it can read; nothing of our environment, no configuration of the machine we run on. It needs an OpenSSH client.
+
+What a play says of the machine it is played from, it says of a place that holds nothing (scripts/confined.py): it reads none of
+our files, talks to none of our processes, and gets to its own hosts alone, by connections we dial for it.
 """
 
 from __future__ import annotations
@@ -13,18 +16,22 @@ import json
 import os
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from django.conf import settings
 from django.utils import timezone
 
 from core.errors import Failed, MistError
-from keys.ssh import translated
+from keys import ssh
 from machines.reach import Login, Reach
 from scripts.content import Content
 from scripts.desk import Desk, ended, failed
@@ -35,7 +42,8 @@ from scripts.parameters import Handed
 FORKS = 50
 LINE = 4 << 20  # of the callback's JSON
 ENDING_S = 5.0
-_PLUGIN = Path(__file__).with_name("ansible_callback.py")
+DIAL_S = 15.0
+_PLUGIN, _DIAL, _CONFINED = (Path(__file__).with_name(f"{name}.py") for name in ("ansible_callback", "ansible_dial", "confined"))
 _SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -45,7 +53,42 @@ def missing() -> str:
         return "Playbooks need ansible-core in Mist's environment. Executable scripts run without."
     if shutil.which("ssh", path=_SAFE_PATH) is None:
         return "Playbooks need an OpenSSH client where Mist's workers run (package openssh-client). Executable scripts run without."
+    if not settings.MIST_PLAYBOOKS_TRUSTED and (why := _no_place()):
+        return (
+            f"Playbooks need user namespaces where Mist's workers run, so that they reach nothing of Mist itself ({why}). Allow them, or "
+            "set MIST_PLAYBOOKS_TRUSTED where everybody who writes scripts may do all that Mist may. Executable scripts run without."
+        )
     return ""
+
+
+@cache
+def _no_place() -> str:
+    """Why a program cannot be confined here; "": it can."""
+    base = Path(tempfile.mkdtemp(prefix="mist-play-"))
+    try:
+        command = [*_confined(base), "/bin/sh", "-c", "exit 0"]
+        done = subprocess.run(command, capture_output=True, cwd=base / "work", env={"PATH": _SAFE_PATH}, timeout=30, check=False)
+        return done.stderr.decode(errors="replace").strip()[-200:] or f"exit {done.returncode}" if done.returncode else ""
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def _confined(base: Path) -> list[str]:
+    """The words before those of a program that is to see `base`/work and nothing else of ours. Both folders are made."""
+    for name in ("root", "work"):
+        (base / name).mkdir(exist_ok=True)
+    found = importlib.util.find_spec("ansible")
+    packages = [str(Path(place).parent) for place in (found.submodule_search_locations or ())] if found else []
+    ours = (settings.MIST_HOME, settings.MIST_RECORDINGS, settings.MIST_EXPORTS, settings.SECRET_KEY_FILE, settings.VAULT_KEYS_FILE)
+    spec = {
+        "root": str(base / "root"),
+        "folder": str(base / "work"),
+        "programs": list(dict.fromkeys([sys.prefix, sys.base_prefix, *packages])),
+        "hide": [str(path) for path in (*ours, settings.AUDIT_KEYS_FILE)],
+    }
+    return [sys.executable, "-I", str(_CONFINED), json.dumps(spec)]
 
 
 class Play:
@@ -57,6 +100,8 @@ class Play:
         self.failures = 0
         self.stopped = ""
         self.child: asyncio.subprocess.Process | None = None
+        self._before: list[str] = []  # the words that confine a wave's child
+        self._door: _Door | None = None  # by which it gets to its hosts
 
     def cancel(self) -> None:
         """End the child, and all it started."""
@@ -79,11 +124,12 @@ class Play:
                     ended(host, state, self.stopped, "The run was stopped before it began here.")
                     self.desk.tell(host)
                 continue
-            folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="mist-play-"))
+            base = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="mist-play-"))
             try:
-                await self._wave(folder, wave, await self.desk.ask(find, wave))
+                self._before = await asyncio.to_thread(_confined, base)
+                await self._wave(base / "work", wave, await self.desk.ask(find, wave))
             finally:
-                await asyncio.to_thread(shutil.rmtree, folder, True)
+                await asyncio.to_thread(shutil.rmtree, base, True)
 
     async def _wave(self, folder: Path, hosts: Sequence[RunHost], ways: Sequence[Reach]) -> None:
         able: dict[str, _Host] = {}
@@ -106,20 +152,20 @@ class Play:
             name = f"host-{number}"  # machines' names may be anything; the play sees them as `mist_name`
             names = [n for n in {host.name, way.host, *way.machine.public_ips, *way.machine.private_ips} if len(n) > 2]
             said = Output(host.pk, began=time.monotonic(), cap=self.cap, secrets=self.given.secrets, names=names)
-            able[name] = _Host(host, way, said)
+            able[name] = _Host(host, way, said, (address, login.port))
             key.touch(0o600)
             shown = login.client_keys(self.desk.actor, seconds=self.run.timeout_s + 60)[0]  # ssh may log in again as long as it plays
             private, certificate = shown if isinstance(shown, tuple) else (shown, None)
             key.write_bytes(private.export_private_key("openssh"))
             if certificate is not None:
                 (folder / f"{key.name}-cert.pub").write_bytes(certificate.export_certificate("openssh"))
-            where = address if login.port == 22 else f"[{address}]:{login.port}"
-            known += [f"{where} {line}" for line in way.pinned[login.port]]
+            known += [f"{name} {line}" for line in way.pinned[login.port]]  # two machines may have one address, and other keys
             inventory[name] = {
                 "ansible_host": address,
                 "ansible_port": login.port,
                 "ansible_user": login.user,
                 "ansible_ssh_private_key_file": str(key),
+                "ansible_ssh_common_args": f"-o HostKeyAlias={name} -o ControlPath={folder}/c-{number}",
                 "mist_name": host.name,
                 "mist_tags": json.dumps(way.machine.tags),
             }
@@ -127,11 +173,15 @@ class Play:
             self.desk.tell(host)
         if able:
             await asyncio.to_thread(self._prepare, folder, inventory, known)
-            await self._play(folder, able)
+            self._door = _Door(folder / "dial", {one.place for one in able.values()})
+            try:
+                await self._play(folder, able)
+            finally:
+                self._door.close()
 
     async def _address(self, way: Reach, login: Login) -> str:
         """The address to dial, with a key we know it by: a host never met is asked for it, and trusted or refused."""
-        with translated(way.host, login.port, login.user):
+        with ssh.translated(way.host, login.port, login.user):
             return (await way.pin(login, self.desk.actor, self.desk.ask))[0]
 
     def _prepare(self, folder: Path, inventory: dict[str, Any], known: list[str]) -> None:
@@ -142,6 +192,7 @@ class Play:
             target.chmod(0o700 if file.executable else 0o600)
         (folder / "plugins").mkdir()
         shutil.copy(_PLUGIN, folder / "plugins" / "mist.py")
+        shutil.copy(_DIAL, folder / "dial.py")
         (folder / "inventory.yml").write_text(yaml.dump({"all": {"hosts": _unsafe(inventory)}}, Dumper=_Dumper))
         (folder / "known_hosts").write_text("".join(f"{line}\n" for line in known))
         variables = folder / "variables.yml"
@@ -151,14 +202,16 @@ class Play:
         (folder / "ansible.cfg").write_text("[defaults]\n")
 
     async def _play(self, folder: Path, able: dict[str, _Host]) -> None:
-        words = [sys.executable, "-m", "ansible.cli.playbook", "-i", str(folder / "inventory.yml"), "-e", f"@{folder / 'variables.yml'}"]
+        words = [*([] if settings.MIST_PLAYBOOKS_TRUSTED else self._before), sys.executable, "-m", "ansible.cli.playbook"]
+        words += ["-i", str(folder / "inventory.yml"), "-e", f"@{folder / 'variables.yml'}"]
         words += ["--forks", str(min(self.run.concurrency, FORKS, len(able)))]
         words += ["--check", "--diff"] if self.run.dry else []
         words += ["--become"] if self.run.su else []
         words += [*self.given.words, str(folder / "play" / self.content.entrypoint)]
-        ssh = f"-o UserKnownHostsFile={folder}/known_hosts -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
-        ssh += " -F /dev/null -o IdentitiesOnly=yes -o IdentityAgent=none"
-        ssh += f" -o ControlMaster=auto -o ControlPersist=30 -o ControlPath={folder}/%C"
+        options = f"-o UserKnownHostsFile={folder}/known_hosts -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
+        options += " -F /dev/null -o IdentitiesOnly=yes -o IdentityAgent=none"
+        options += f" -o 'ProxyCommand={sys.executable} -I -S {folder}/dial.py {folder}/dial %h %p' -o ProxyUseFdpass=yes"
+        options += " -o ControlMaster=auto -o ControlPersist=30"
         environment = {
             "PATH": f"{Path(sys.executable).parent}:{_SAFE_PATH}",
             "HOME": str(folder),
@@ -167,7 +220,7 @@ class Play:
             "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
             "ANSIBLE_STDOUT_CALLBACK": "mist",
             "ANSIBLE_CALLBACK_PLUGINS": str(folder / "plugins"),
-            "ANSIBLE_SSH_ARGS": ssh,
+            "ANSIBLE_SSH_ARGS": options,
             "ANSIBLE_HOST_KEY_CHECKING": "1",
             "ANSIBLE_SSH_PIPELINING": "1",
             "ANSIBLE_TIMEOUT": "20",
@@ -205,6 +258,8 @@ class Play:
                 await self.child.wait()
         words_of_it = masked(complaint.decode("utf-8", "replace")[-2000:].strip().replace(str(folder), "…"), self.given.secrets)
         for one in able.values():
+            if self._door is not None and (why := self._door.failed.get(one.place)) and one.unreachable:
+                one.unreachable = why
             one.close(self, timed_out=timed_out, complaint=words_of_it)
             self._done(one.host, one.way)
 
@@ -243,11 +298,56 @@ class Play:
         self.desk.tell(host, way)
 
 
+class _Door:
+    """Where a play asks for connections to its hosts: dialled by us, to those addresses and no others, and handed to it."""
+
+    def __init__(self, path: Path, allowed: Collection[tuple[str, int]]) -> None:
+        self._allowed = allowed
+        self.failed: dict[tuple[str, int], str] = {}  # why one could not be dialled: ssh does not tell
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(FORKS)
+        self._listener.setblocking(False)
+        self._tasks = {asyncio.create_task(self._open())}
+
+    async def _open(self) -> None:
+        while True:
+            asked, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+            task = asyncio.create_task(self._hand_in(asked))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _hand_in(self, asked: socket.socket) -> None:
+        place = ("", 0)
+        with asked:
+            try:
+                async with asyncio.timeout(DIAL_S):
+                    address, port = (await asyncio.get_running_loop().sock_recv(asked, 200)).decode().split()
+                    place = (address, int(port))
+                    if place not in self._allowed:
+                        raise OSError("it is no host of this run")
+                    self.failed[place] = f"{ssh.where(*place)} does not answer."
+                    with await ssh.dial([address], place[1]) as made:
+                        del self.failed[place]
+                        made.setblocking(True)
+                        socket.send_fds(asked, [b"."], [made.fileno()])
+            except (OSError, ValueError) as error:  # of time, too
+                with contextlib.suppress(OSError):
+                    asked.send((str(error) or "it does not answer").encode()[:400])
+                if place in self.failed and str(error):
+                    self.failed[place] = ssh.translate(error, *place, "").detail
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._listener.close()
+
+
 class _Host:
     """One host of a play."""
 
-    def __init__(self, host: RunHost, way: Reach, said: Output) -> None:
-        self.host, self.way, self.said = host, way, said
+    def __init__(self, host: RunHost, way: Reach, said: Output, place: tuple[str, int]) -> None:
+        self.host, self.way, self.said, self.place = host, way, said, place
         self.stats: dict[str, int] | None = None
         self.unreachable = ""
 
