@@ -1,7 +1,7 @@
 """Playbooks: ansible-core in a child process of its own, in a private folder that is gone afterwards.
 
-It gets a generated inventory of addresses we resolved, the host keys we pinned in a known_hosts of its own, and each key in a
-file only it can read; nothing of our environment, no configuration of the machine we run on. It needs an OpenSSH client.
+It gets a generated inventory of addresses we resolved, the host keys we pinned in a known_hosts of its own, and an agent that signs
+for it by the keys of its hosts; nothing of our environment, no configuration of the machine we run on. It needs an OpenSSH client.
 
 What a play says of the machine it is played from, it says of a place that holds nothing (scripts/confined.py): it reads none of
 our files, talks to none of our processes, and gets to its own hosts alone, by connections we dial for it.
@@ -16,16 +16,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import yaml
 from django.conf import settings
 from django.utils import timezone
@@ -33,6 +33,7 @@ from django.utils import timezone
 from core.errors import Failed, MistError
 from keys import ssh
 from machines.reach import Login, Reach
+from scripts.ansible_ways import Agent, Door
 from scripts.content import Content
 from scripts.desk import Desk, ended, failed
 from scripts.models import Run, RunHost
@@ -42,7 +43,6 @@ from scripts.parameters import Handed
 FORKS = 50
 LINE = 4 << 20  # of the callback's JSON
 ENDING_S = 5.0
-DIAL_S = 15.0
 _PLUGIN, _DIAL, _CONFINED = (Path(__file__).with_name(f"{name}.py") for name in ("ansible_callback", "ansible_dial", "confined"))
 _SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -101,7 +101,7 @@ class Play:
         self.stopped = ""
         self.child: asyncio.subprocess.Process | None = None
         self._before: list[str] = []  # the words that confine a wave's child
-        self._door: _Door | None = None  # by which it gets to its hosts
+        self._door: Door | None = None  # by which it gets to its hosts
 
     def cancel(self) -> None:
         """End the child, and all it started."""
@@ -134,6 +134,7 @@ class Play:
     async def _wave(self, folder: Path, hosts: Sequence[RunHost], ways: Sequence[Reach]) -> None:
         able: dict[str, _Host] = {}
         known: list[str] = []
+        keys: list[asyncssh.SSHKey] = []
         inventory: dict[str, Any] = {}
         for number, (host, way) in enumerate(zip(hosts, ways, strict=True)):
             host.started_at = timezone.now()
@@ -148,24 +149,25 @@ class Play:
                 failed(host, error)
                 self._done(host, way)
                 continue
-            key = folder / f"key-{number}"
             name = f"host-{number}"  # machines' names may be anything; the play sees them as `mist_name`
             names = [n for n in {host.name, way.host, *way.machine.public_ips, *way.machine.private_ips} if len(n) > 2]
             said = Output(host.pk, began=time.monotonic(), cap=self.cap, secrets=self.given.secrets, names=names)
             able[name] = _Host(host, way, said, (address, login.port))
-            key.touch(0o600)
             shown = login.client_keys(self.desk.actor, seconds=self.run.timeout_s + 60)[0]  # ssh may log in again as long as it plays
             private, certificate = shown if isinstance(shown, tuple) else (shown, None)
-            key.write_bytes(private.export_private_key("openssh"))
+            keys.append(private)
+            key, options = folder / f"key-{number}.pub", f"-o HostKeyAlias={name} -o ControlPath={folder}/c-{number}"
+            key.write_bytes(private.export_public_key("openssh"))
             if certificate is not None:
-                (folder / f"{key.name}-cert.pub").write_bytes(certificate.export_certificate("openssh"))
+                (folder / f"cert-{number}.pub").write_bytes(certificate.export_certificate("openssh"))
+                options += f" -o CertificateFile={folder}/cert-{number}.pub"
             known += [f"{name} {line}" for line in way.pinned[login.port]]  # two machines may have one address, and other keys
             inventory[name] = {
                 "ansible_host": address,
                 "ansible_port": login.port,
                 "ansible_user": login.user,
                 "ansible_ssh_private_key_file": str(key),
-                "ansible_ssh_common_args": f"-o HostKeyAlias={name} -o ControlPath={folder}/c-{number}",
+                "ansible_ssh_common_args": options,
                 "mist_name": host.name,
                 "mist_tags": json.dumps(way.machine.tags),
             }
@@ -173,10 +175,12 @@ class Play:
             self.desk.tell(host)
         if able:
             await asyncio.to_thread(self._prepare, folder, inventory, known)
-            self._door = _Door(folder / "dial", {one.place for one in able.values()})
+            agent, self._door = Agent(folder / "agent", keys), Door(folder / "dial", {one.place for one in able.values()})
+            await agent.open()
             try:
                 await self._play(folder, able)
             finally:
+                agent.close()
                 self._door.close()
 
     async def _address(self, way: Reach, login: Login) -> str:
@@ -209,7 +213,7 @@ class Play:
         words += ["--become"] if self.run.su else []
         words += [*self.given.words, str(folder / "play" / self.content.entrypoint)]
         options = f"-o UserKnownHostsFile={folder}/known_hosts -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
-        options += " -F /dev/null -o IdentitiesOnly=yes -o IdentityAgent=none"
+        options += f" -F /dev/null -o IdentitiesOnly=yes -o IdentityAgent={folder}/agent"
         options += f" -o 'ProxyCommand={sys.executable} -I -S {folder}/dial.py {folder}/dial %h %p' -o ProxyUseFdpass=yes"
         options += " -o ControlMaster=auto -o ControlPersist=30"
         environment = {
@@ -296,51 +300,6 @@ class Play:
             if self.run.stop_after and self.failures >= self.run.stop_after and not self.stopped:
                 self.stopped = "stopped"
         self.desk.tell(host, way)
-
-
-class _Door:
-    """Where a play asks for connections to its hosts: dialled by us, to those addresses and no others, and handed to it."""
-
-    def __init__(self, path: Path, allowed: Collection[tuple[str, int]]) -> None:
-        self._allowed = allowed
-        self.failed: dict[tuple[str, int], str] = {}  # why one could not be dialled: ssh does not tell
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen(FORKS)
-        self._listener.setblocking(False)
-        self._tasks = {asyncio.create_task(self._open())}
-
-    async def _open(self) -> None:
-        while True:
-            asked, _ = await asyncio.get_running_loop().sock_accept(self._listener)
-            task = asyncio.create_task(self._hand_in(asked))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _hand_in(self, asked: socket.socket) -> None:
-        place = ("", 0)
-        with asked:
-            try:
-                async with asyncio.timeout(DIAL_S):
-                    address, port = (await asyncio.get_running_loop().sock_recv(asked, 200)).decode().split()
-                    place = (address, int(port))
-                    if place not in self._allowed:
-                        raise OSError("it is no host of this run")
-                    self.failed[place] = f"{ssh.where(*place)} does not answer."
-                    with await ssh.dial([address], place[1]) as made:
-                        del self.failed[place]
-                        made.setblocking(True)
-                        socket.send_fds(asked, [b"."], [made.fileno()])
-            except (OSError, ValueError) as error:  # of time, too
-                with contextlib.suppress(OSError):
-                    asked.send((str(error) or "it does not answer").encode()[:400])
-                if place in self.failed and str(error):
-                    self.failed[place] = ssh.translate(error, *place, "").detail
-
-    def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        self._listener.close()
 
 
 class _Host:

@@ -16,6 +16,8 @@ from django.conf import settings
 from core.actions import perform
 from core.errors import Conflict
 from core.models import Job
+from keys import pairs
+from keys.models import Authority, AuthorityTrust, KeyAssociation
 from scripts import ansible
 from scripts.models import Run, Script
 from tests.lab.sshd import Sshd, new_key, public_line, sshd
@@ -128,6 +130,34 @@ def test_a_play_reads_nothing_of_mist(place: Place, sshd: Sshd, private: Path) -
     assert run.state == "succeeded", (run.hosts.get().detail, shown)
     assert "keys of the vault" not in shown and "No such file or directory" in shown
     assert not any(f"{name}=" in shown for name in os.environ if name.startswith(("DJANGO_", "MIST_", "PYTEST_")))
+
+
+@pytest.mark.parametrize("kind", ["ssh-rsa", "ecdsa-sha2-nistp256", "certificate"])
+def test_a_play_enters_by_a_key_it_never_has(place: Place, sshd: Sshd, kind: str) -> None:
+    (machine,) = place.behind(sshd, "web-1")
+    before = sshd.authorized_keys.read_text()
+    if kind == "certificate":
+        perform(place.actor, Authority, "create")
+        authority = Authority.objects.get()
+        sshd.authorized_keys.write_text(f"{before}{authority.line}\n")
+        AuthorityTrust.objects.create(org_id=place.actor.org_id, authority=authority, machine=machine, user=sshd.user, port=sshd.port)
+        KeyAssociation.objects.all().delete()
+    else:
+        pair = pairs.generate(kind)
+        sshd.authorized_keys.write_text(f"{before}{pair.public}\n")
+        KeyAssociation.objects.update(key=place.key(pair.private, kind))
+    ways = ["cat ../* 2>/dev/null; true", "ls .. ; ssh-add -L 2>&1; true"]
+    text = tasks(
+        *(f"- {{ansible.builtin.debug: {{msg: \"{{{{ lookup('ansible.builtin.pipe', '{way}') }}}}\"}}}}" for way in ways),
+        "- ansible.builtin.raw: echo in",
+    )
+    try:
+        run = place.run(place.script(text, exec_type="ansible"), [machine])
+    finally:
+        sshd.authorized_keys.write_text(before)
+    shown = said(run.hosts.get())
+    assert run.state == "succeeded", (run.hosts.get().detail, shown)
+    assert "PRIVATE" not in shown and "key-0.pub" in shown and "    in\n" in shown
 
 
 def test_a_play_reaches_nothing_but_its_hosts(place: Place, sshd: Sshd) -> None:
