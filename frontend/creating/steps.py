@@ -252,9 +252,18 @@ def chosen_rows(actor: Actor, cloud: Cloud, typed: Mapping[str, Any]) -> dict[st
     return rows
 
 
+def by_id(actor: Actor, cloud: Cloud, typed: Mapping[str, Any]) -> dict[str, Any]:
+    """As the form's own choices name things: a preset may say what the cloud calls them, and no choice would be taken for the first."""
+    rows = chosen_rows(actor, cloud, typed)
+    return {**typed, **{name: rows[name].pk.hex for name in (*MODELS, "key") if typed.get(name) and rows.get(name) is not None}}
+
+
 def _row(rows: Any, text: Any) -> Any:
     text = str(text or "")
     if not text or len(text) > 200 or "\x00" in text:
         return None
     is_id = len(text) == 32 and all(c in "0123456789abcdef" for c in text)
-    return rows.filter(pk=text).first() if is_id else rows.filter(name=text).first()
+    if is_id:
+        return rows.filter(pk=text).first()
+    has_other = hasattr(rows.model, "external_id")  # presets may name what the cloud calls it, as the API does
+    return rows.filter(name=text).first() or (rows.filter(external_id=text).first() if has_other else None)

@@ -25,7 +25,7 @@ class AccessView(ConsoleView):
     def post(self, request: HttpRequest) -> HttpResponse:
         reason = request.POST.get("reason", "")
         try:
-            return self.job_done(perform(self.actor, self.frame.membership, "ask", {"reason": reason}))
+            return self.job_done(perform(self.actor, self.frame.membership, "ask", {"reason": reason}), self.back())
         except MistError as error:
             return self.show(reason, error)
 

@@ -19,7 +19,7 @@ from frontend.creating import asked as forming
 from frontend.creating import offers
 from frontend.creating.asked import Asked
 from frontend.creating.plan import Plan, may_create, plan
-from frontend.creating.steps import Step, steps_of, tell
+from frontend.creating.steps import Step, by_id, steps_of, tell
 from frontend.views.base import problem
 from frontend.views.drafts import DraftedView, Shown
 from machines.models import Machine, Preset
@@ -74,7 +74,9 @@ class CreateMachineView(CreateView):
             found = self.chosen(preset.cloud_id.hex, among)
             if found is None:
                 raise Http404
-            return self.form(forming.from_params(preset.params, *found, quantity=preset.quantity), among, preset=preset)
+            asked = forming.from_params(preset.params, *found, quantity=preset.quantity)
+            asked.typed = by_id(self.actor, asked.cloud, asked.typed)
+            return self.form(asked, among, preset=preset)
         kept = self.draft(FORM)
         wanted = request.GET.get("cloud", "")
         if kept.data is not None and wanted in ("", kept.data.get("cloud", "")):

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import Team
-from clouds.models import Size
+from clouds.models import Image, Location, Size
 from core.actions import perform
 from frontend.views.policy import PRESETS
 from machines.inventory import HOURS_A_MONTH
@@ -84,6 +84,18 @@ def test_self_service_starts_from_presets_with_their_price(place: Place, own: tu
     assert page.index("Small box") < page.index("Something else")
     form = body(client, f"{place.base}/machines/new?preset={Preset.objects.get().pk.hex}")
     assert 'id="step-size" open' not in form
+
+
+def test_a_preset_that_names_things_as_the_cloud_does_chooses_those(place: Place) -> None:
+    here = {"cloud": place.cloud, "missing_since": None}
+    size = Size.objects.filter(**here).latest("name")
+    image, location = Image.objects.filter(**here).latest("name"), Location.objects.filter(**here).latest("name")
+    params = {"name": "a", "size": size.external_id, "image": image.external_id, "location": location.external_id}
+    perform(place.actor, Preset, "create", {"name": "By their names", "cloud": place.cloud.pk.hex, "params": params})
+    form = body(place.admin, f"{place.base}/machines/new?preset={Preset.objects.get().pk.hex}")
+    assert re.search(rf'value="{location.pk.hex}" selected', form)
+    assert re.search(rf'name="image"[^>]*value="{image.pk.hex}"[^>]*checked', form)
+    assert re.search(rf'name="size"[^>]*value="{size.pk.hex}"[^>]*checked', form)
 
 
 def test_who_may_not_create_can_ask_for_it(place: Place) -> None:
