@@ -1,6 +1,6 @@
 """`/ssh/<ticket>`: the socket of one shell (API.md §6), relayed to the process that holds it.
 
-→ binary: `0` input; `1` {"height", "width"}; `2` {"acked": bytes of output drawn since the socket was opened}.
+→ binary, at most 1 MiB a message: `0` input; `1` {"height", "width"}; `2` {"acked": bytes of output drawn since the socket was opened}.
 ← binary: the terminal's bytes. With `?control=1` also text: JSON of who looks, sizes, commands, the end and, where it is
 known before, when that will be.
 A client that never acks is taken to have drawn what it was sent before a ping that it answered.

@@ -31,6 +31,7 @@ WINDOW = 256 << 10  # bytes in flight of one host
 PIECE = 64 << 10
 SWEEP_S = 0.3  # how old output gets before it is written
 ENDING_S = 5.0  # from SIGTERM to SIGKILL
+NOT_FOUND = 127  # a shell's exit status where there is no such program
 NOISE = 64 << 10  # of a login shell's own start files, before the script begins
 
 
@@ -308,12 +309,9 @@ class Session(asyncssh.SSHClientSession[bytes]):
             host.exit = self._exit
             ended(host, RunHost.State.SUCCEEDED if self._exit == 0 else RunHost.State.FAILED)
             if self._exit and not self.began.strip() and self.sudo:
-                ended(
-                    host,
-                    RunHost.State.FAILED,
-                    "no_sudo",
-                    f"{self.way.login and self.way.login.user} may not become root here without a password.",
-                )
+                user = self.way.login.user if self.way.login else ""
+                why = "There is no sudo here." if self._exit == NOT_FOUND else f"{user} may not become root here without a password."
+                ended(host, RunHost.State.FAILED, "no_sudo", why)
         elif self._signal:
             ended(host, RunHost.State.FAILED, "signalled", f"It was ended by SIG{self._signal}.")
         else:

@@ -9,6 +9,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import asyncssh
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -19,6 +20,7 @@ from core.models import Event, Job
 from keys.models import HostKey
 from machines.models import Machine
 from scripts import output
+from scripts.actions import run as run_actions
 from scripts.actions.run import retry_params
 from scripts.models import Run, RunHost
 from scripts.recovery import settle
@@ -157,3 +159,47 @@ def test_a_dead_worker_leaves_unknown_hosts_and_a_run_to_try_again(place: Place,
     tried = Run.objects.get(pk=again.pk)
     assert (tried.state, tried.retry_of_id) == ("succeeded", run.pk)
     assert sorted(tried.hosts.values_list("name", flat=True)) == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "detail"),
+    [
+        ("sudo: a password is required", 1, "deploy may not become root here without a password."),
+        ("sh: sudo: not found", 127, "There is no sudo here."),
+    ],
+)
+def test_a_login_that_may_not_become_root_is_told(place: Place, fake_ssh: Fake, words: str, status: int, detail: str) -> None:
+    asked: list[str | None] = []
+
+    async def handler(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        asked.append(process.command)
+        process.stderr.write(f"{words}\n".encode())
+        process.exit(status)
+
+    port = fake_ssh.serve(handler)
+    machine = place.machine("h", port=port, pem=fake_ssh.private_key, user="deploy", pinned=fake_ssh.public_host_key)
+    host = place.run(place.script(), [machine], su=True).hosts.get()
+    assert (host.state, host.code, host.detail, host.exit) == ("failed", "no_sudo", detail, status)
+    assert words in said(host) and asked[0] is not None and asked[0].startswith("exec sudo -n -- sh -c")
+    root = place.machine("r", port=port, pem=fake_ssh.private_key, pinned=fake_ssh.public_host_key)
+    assert place.run(place.script(name="again"), [root], su=True).hosts.get().code == ""  # who is root needs none
+    assert asked[1] is not None and asked[1].startswith("exec sh -c")
+
+
+def test_the_same_host_by_two_names_runs_twice_and_one_that_goes_away_meanwhile_is_told(place: Place, sshd: Sshd) -> None:
+    one, two, gone = place.behind(sshd, "one", "two", "gone")
+    job = perform(place.actor, place.script("#!/bin/sh\necho $0\n"), "run", {"machines": [one.pk.hex, two.pk.hex, gone.pk.hex]})
+    run = Run.objects.get(pk=job.pk)
+    assert run.selector["ids"] == [one.pk.hex, two.pk.hex, gone.pk.hex]
+    taken = run_actions.ways
+
+    def deleted_then(hosts: Any) -> Any:
+        gone.delete()
+        return taken(hosts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_actions, "ways", deleted_then)
+        finish(job)
+    states = {host.name: (host.state, host.code) for host in run.hosts.all()}
+    assert states == {"one": ("succeeded", ""), "two": ("succeeded", ""), "gone": ("failed", "target_gone")}
+    assert len({said(host) for host in run.hosts.filter(state="succeeded")}) == 2  # each in a place of its own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -141,6 +142,25 @@ def test_a_shell_that_is_refused_is_told_and_the_others_open(place: Place, web: 
     assert answer.status_code == 409
     assert "No shell was opened." in answer.content.decode()
     assert 'value="kept"' in answer.content.decode()
+
+
+PASTE = """text => {
+  const data = new DataTransfer(); data.setData("text/plain", text);
+  document.querySelector(".xterm-helper-textarea").dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+}"""
+
+
+def test_much_that_is_pasted_arrives_whole(place: Place, person: Callable[..., Person], opened: Open) -> None:
+    opened(place)
+    page = person().page
+    page.goto("/o/here/shells")
+    wait_for(lambda: "# " in screen(page) or "$ " in screen(page))
+    page.keyboard.type("stty -echo; cat | wc -lc | tr -s ' ' _; echo sum\n")
+    time.sleep(1)
+    line = "ü" * 99 + "\n"
+    page.evaluate(PASTE, line * 8000)  # 1.6 MB: more than one message may have
+    page.keyboard.press("Control+D")
+    has(page, f"8000_{8000 * len(line.encode())}", seconds=30)
 
 
 def test_a_dropped_socket_comes_back_by_itself(place: Place, person: Callable[..., Person], opened: Open, shells: Shells) -> None:

@@ -1,5 +1,6 @@
 /* One socket of one shell (API.md §6): types, sizes, acknowledges what was drawn; comes back by itself when it is cut. */
 const RETRY = [300, 1000, 2000, 4000, 8000];
+const PIECE = 64 << 10; // bytes of what is typed in one message: the server takes no longer ones
 
 export const csrf = () => /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie)?.[1] ?? "";
 
@@ -82,10 +83,13 @@ export class ShellSocket {
   send(kind, text) {
     if (this.socket?.readyState !== WebSocket.OPEN) return;
     const body = typeof text === "string" ? this.encoder.encode(text) : text;
-    const frame = new Uint8Array(body.length + 1);
-    frame[0] = kind.charCodeAt(0);
-    frame.set(body, 1);
-    this.socket.send(frame);
+    for (let at = 0; at === 0 || at < body.length; at += PIECE) {
+      const piece = body.subarray(at, at + PIECE);
+      const frame = new Uint8Array(piece.length + 1);
+      frame[0] = kind.charCodeAt(0);
+      frame.set(piece, 1);
+      this.socket.send(frame);
+    }
   }
 
   close() {
