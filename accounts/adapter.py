@@ -40,6 +40,16 @@ def actor_in(request: Any, user: User | None = None, email: str = "") -> Actor:
     )
 
 
+# What django-allauth writes to people about, and what it is in the audit log.
+MFA_EVENTS = {
+    "mfa/email/totp_activated": "authenticator.create.succeeded",
+    "mfa/email/totp_deactivated": "authenticator.delete.succeeded",
+    "mfa/email/webauthn_added": "passkey.create.succeeded",
+    "mfa/email/webauthn_removed": "passkey.delete.succeeded",
+    "mfa/email/recovery_codes_generated": "recovery_codes.create.succeeded",
+}
+
+
 class AccountAdapter(DefaultAccountAdapter):
     """Sign-in, sign-out and passwords."""
 
@@ -55,7 +65,12 @@ class AccountAdapter(DefaultAccountAdapter):
             throttle.count(email, address_of(request))
         except TooMany as error:
             tell(actor_in(request, email=email), "session.create.refused", code=error.code)
-            raise self.validation_error("too_many_login_attempts") from error
+            raise self.locked_out(request, error) from error
+
+    def locked_out(self, request: HttpRequest, error: TooMany) -> Exception:
+        """What the form says; the answer becomes a 429 that says when to return (accounts/middleware.py)."""
+        request.locked_out_s = error.retry_after_s  # type: ignore[attr-defined]
+        return self.validation_error("too_many_login_attempts")  # type: ignore[no-any-return]
 
     def _rollback_login_failed_rl_usage(self) -> None:
         """Ours is given back in `authenticate`."""
@@ -78,7 +93,7 @@ class AccountAdapter(DefaultAccountAdapter):
         try:
             throttle.count(user.email, address)
         except TooMany as error:
-            raise self.validation_error("too_many_login_attempts") from error
+            raise self.locked_out(self.request, error) from error
         good = user.check_password(password)
         if good:
             throttle.give_back(user.email, address)
@@ -108,6 +123,12 @@ class AccountAdapter(DefaultAccountAdapter):
         user.must_change_password = False
         super().set_password(user, password)
         tell(actor_in(self.request, user), "user.change_password.succeeded", user)
+
+    def send_notification_mail(self, template: str, user: User, *args: Any, **kwargs: Any) -> None:
+        """What a person is written to about is an event too."""
+        if template in MFA_EVENTS:
+            tell(actor_in(self.request, user), MFA_EVENTS[template], user)
+        super().send_notification_mail(template, user, *args, **kwargs)
 
 
 class MfaAdapter(DefaultMFAAdapter):

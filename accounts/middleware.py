@@ -18,7 +18,9 @@ FIRST_RUN = "/first-run"
 
 
 class SessionRulesMiddleware:
-    """While the password is a one-time one, every page leads to the first run. From an address that is not allowed, the session ends."""
+    """While the password is a one-time one, every page leads to the first run. From an address that is not allowed, the session ends.
+    Who guessed passwords too often is told so by the status, too, and when to return.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -32,4 +34,8 @@ class SessionRulesMiddleware:
             change = reverse("account_change_password")
             if user.must_change_password and request.path not in (change, reverse("account_logout"), FIRST_RUN):
                 return redirect(FIRST_RUN)
-        return self.get_response(request)
+        response = self.get_response(request)
+        if (wait_s := getattr(request, "locked_out_s", None)) is not None:
+            response.status_code = 429
+            response["Retry-After"] = str(int(wait_s) + 1)
+        return response

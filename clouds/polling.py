@@ -23,7 +23,7 @@ from clouds.models import Cloud, Poll
 from clouds.providers import provider
 from core import events, live
 from core.actor import Actor
-from core.errors import AuthFailed, Failed, MistError, RateLimited
+from core.errors import AuthFailed, Failed, MistError, NotPermitted, RateLimited
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def renew(cloud_ids: Iterable[UUID]) -> None:
 def hasten(cloud_id: object, kind: str = "machine", *, for_s: int = FAST_FOR_S) -> None:
     """Poll this soon and often for a while: after an action, or because somebody looks. Refused credentials stay hourly."""
     now = timezone.now()
-    Poll.objects.filter(cloud_id=cloud_id, kind=kind).exclude(error_code=AuthFailed.code).update(
+    Poll.objects.filter(cloud_id=cloud_id, kind=kind).exclude(error_code__in=[AuthFailed.code, NotPermitted.code]).update(
         due_at=now, fast_until=now + timedelta(seconds=for_s)
     )
 

@@ -13,7 +13,8 @@ MistError
 │   └── TooMany             429  come back after `retry_after_s`
 └── Failed                  it was tried; the job says so
     └── ProviderError       a cloud's fault or word, translated at the edge of its provider
-        ├── AuthFailed      credentials refused, expired or lacking a permission: hourly from now on
+        ├── AuthFailed      credentials refused or expired: hourly from now on
+        │   └── NotPermitted  they are good, but may not do this; `detail` says what to allow
         ├── Unavailable     no answer, or one that makes no sense: the only one that is retried
         │   └── RateLimited asked too often; `retry_after_s` when the cloud said so
         ├── Gone            the thing is not there any more
@@ -139,6 +140,10 @@ class ProviderError(Failed):
 class AuthFailed(ProviderError):
     status = 422
     code = "cloud_auth_failed"
+
+
+class NotPermitted(AuthFailed):
+    code = "cloud_not_permitted"
 
 
 class Unavailable(ProviderError):

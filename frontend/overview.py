@@ -27,7 +27,7 @@ from accounts.statements import policy_of
 from clouds.models import Cloud, Poll
 from core.actions import allowed
 from core.actor import Actor
-from core.errors import AuthFailed, RateLimited, Unavailable
+from core.errors import AuthFailed, NotPermitted, RateLimited, Unavailable
 from core.models import Event, Job
 from frontend import words
 from frontend.rows import cloud_rows, event_rows, machine_queryset, state_parts
@@ -195,6 +195,7 @@ def attention(actor: Actor, base: str) -> list[Notice]:
 
 _TROUBLE = {
     AuthFailed.code: gettext_lazy("%(name)s does not take its credentials"),
+    NotPermitted.code: gettext_lazy("The credentials of %(name)s may not read everything"),
     Unavailable.code: gettext_lazy("%(name)s does not answer"),
     RateLimited.code: gettext_lazy("%(name)s wants fewer calls"),
 }
@@ -212,7 +213,7 @@ def _clouds_in_trouble(actor: Actor, base: str) -> Iterator[Notice]:
         rows = ngettext("%(n)d machine as it was then", "%(n)d machines as they were then", count) % {"n": count} if count else ""
         title = str(_TROUBLE.get(poll.error_code, _ANY_TROUBLE)) % {"name": poll.cloud.name}
         detail = " · ".join(part for part in (poll.error_detail[:120], rows) if part)
-        rank = 0 if poll.error_code == AuthFailed.code else 1
+        rank = 0 if poll.error_code in (AuthFailed.code, NotPermitted.code) else 1
         yield Notice(rank=rank, mark="crit", title=title, detail=detail, url=f"{base}/clouds/{poll.cloud_id.hex}", act=_("Open cloud"))
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.utils.formats import date_format
 
 from core.models import Event
+from frontend.codes import code_words
 
 MISSING = object()
 EMPTY = (MISSING, None, "", [], {})
@@ -60,7 +61,8 @@ def facts(event: Event) -> str:
         if key == "name" and value == event.target_name:
             continue
         are_ids = isinstance(value, list) and all(isinstance(one, str) and _ID.fullmatch(one) for one in value)
-        found.append(f"{key}: {len(value) if are_ids else plain(value, {})}")
+        said = code_words(value) if key == "code" and isinstance(value, str) else plain(value, {})
+        found.append(f"{key}: {len(value) if are_ids else said}")
     return " · ".join(found[:2])
 
 

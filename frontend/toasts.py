@@ -41,8 +41,8 @@ def of_job(job: Job, base: str) -> Toast:
         detail = str(words.STEPS.get(job.steps[-1]["name"], job.steps[-1]["name"]))
     file = getattr(job, "file", None)
     failed = job.state in (Job.State.FAILED, Job.State.LOST)
-    found = faults.of_job(job, base) if failed else None
-    if found and found.todo:
+    found = faults.of_job(job, base)
+    if failed and found.todo:
         detail = f"{detail} {found.todo}"
     return {
         "id": f"job-{job.pk.hex}",
@@ -53,8 +53,10 @@ def of_job(job: Job, base: str) -> Toast:
         "undo": f"{base}/jobs/{job.pk.hex}/{'undo' if until else 'back'}" if until or inverse(job) else "",
         "link": f"{base}/exports/{file.pk.hex}/file" if file else f"{base}/jobs/{job.pk.hex}",
         "link_text": _("Download") if file else _("Open job"),
+        "file": file is not None,
         "stay": job.is_active or failed or file is not None,
-        "retry": f"{base}/jobs/{job.pk.hex}/retry" if failed and found and found.retry else "",
+        "mend": {"url": found.link, "text": found.link_text} if failed and found.link else None,
+        "retry": f"{base}/jobs/{job.pk.hex}/retry" if failed and found.retry and not found.mends else "",
         "request": job.request_id if failed else "",
         "live": f"job.toast:{job.pk.hex}",
     }
@@ -62,7 +64,10 @@ def of_job(job: Job, base: str) -> Toast:
 
 def of_error(title: str, error: MistError, request_id: str, base: str, now: Any = None) -> Toast:
     """What was not done, why, in which state it is now (`now`: the machine), and what to do."""
-    found = faults.fault(error.code, base, cloud_id=getattr(now, "cloud_id", None), extra=error.extra)
+    machine_id = getattr(now, "pk", None)
+    found = faults.fault(
+        error.code, base, cloud_id=getattr(now, "cloud_id", None), machine_id=machine_id, job=str(error.extra.get("job", ""))
+    )
     said = [error.detail] + ([f"“{error.extra['words']}”"] if error.extra.get("words") else [])
     fields: Mapping[str, Any] = error.extra.get("fields") or {}
     for name, wrong in fields.items():

@@ -24,7 +24,7 @@ from accounts.models import Organization, User
 from core.actor import Actor
 from core.errors import BadRequest, Denied, Invalid, MistError, NotFound, TooMany, Unauthenticated
 from core.models import Job
-from frontend import forms, toasts, viewer
+from frontend import forms, parts, toasts, viewer
 from frontend.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ConsoleView(View):
 
     @property
     def is_htmx(self) -> bool:
-        return self.request.headers.get("HX-Request") == "true"
+        return parts.is_part(self.request)
 
     @property
     def in_dialog(self) -> bool:
@@ -129,7 +129,8 @@ class ConsoleView(View):
 
     def back(self, header: str = "Referer") -> str:
         """Where the act was asked from, when that is one of our pages."""
-        wanted = self.request.POST.get("next") or urlsplit(self.request.headers.get(header, "")).path
+        said = urlsplit(self.request.headers.get(header, ""))
+        wanted = self.request.POST.get("next") or said.path + (f"?{said.query}" if said.query else "")
         mine = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) and wanted.startswith("/o/")
         return wanted if mine else f"/o/{self.kwargs.get('slug') or self.org.slug}/"
 
@@ -145,7 +146,10 @@ class ConsoleView(View):
         return HttpResponseRedirect(to or self.back())
 
     def refused(self, error: MistError) -> HttpResponse:
-        """A page that cannot be shown."""
+        """A page that cannot be shown, or a part of one."""
+        if parts.is_part(self.request):
+            said = _("Nothing was changed. Try again in %(n)d s.") % {"n": round(error.retry_after_s)} if isinstance(error, TooMany) else ""
+            return parts.failed(self.request, error.status, reason=said or error.detail, request_id=self.actor.request_id)
         context: dict[str, Any] = {"reason": error.detail, "request_id": self.actor.request_id, "around": "errors/framed.html"}
         if isinstance(error, NotFound):
             return self.page("404.html", context, status=404)

@@ -183,7 +183,9 @@ class OneCloud(CloudForm):
         found = self.find(Cloud, identity)
         return cloud_rows(self.actor, Cloud.objects.filter(pk=found.pk))[0]
 
-    def show(self, cloud: Any, *, error: MistError | None = None, typed: dict[str, Any] | None = None) -> HttpResponse:
+    def show(
+        self, cloud: Any, *, error: MistError | None = None, typed: dict[str, Any] | None = None, rotating: bool = False
+    ) -> HttpResponse:
         cls = cloud.driver
         wrong: dict[str, Any] = error.fields if isinstance(error, Invalid) else {}
         by_field = wrong["credentials"] if isinstance(wrong.get("credentials"), dict) else {}
@@ -198,7 +200,7 @@ class OneCloud(CloudForm):
                 "name": forms.bind((forms.NAME,), {"name": cloud.name}, {})[0],
                 "is_strict": bool(cloud.extra.get(STRICT)),
                 "problem": problem(_("The credentials were not changed."), error) if error else None,
-                "rotating": error is not None or typed is not None,
+                "rotating": rotating or error is not None or typed is not None,
                 "recent": event_rows(list(recent)),
             },
             status=error.status if error else 200,
@@ -217,6 +219,8 @@ class CloudActView(OneCloud):
 
     def get(self, request: HttpRequest, identity: str, verb: str) -> HttpResponse:
         cloud = self.cloud(identity)
+        if verb == "rotate":
+            return self.show(cloud, rotating=True)
         if verb != "remove":
             raise Http404
         return self.ask(cloud)
@@ -260,7 +264,8 @@ class CloudActView(OneCloud):
             get(f"cloud.{verb}")
             job = perform(self.actor, cloud, verb, params)
         except MistError as error:
-            return self.failed(_("%(name)s was not changed.") % {"name": cloud.name}, error, path)
+            said = words.say(words.act(f"cloud.{verb}").undone, cloud.name)
+            return self.failed(_("%(what)s.") % {"what": said}, error, path)
         if verb == "remove":  # it has a window, then takes its time
             return self.job_done(job, f"{self.frame.base}/clouds")
         said = words.say(words.act(f"cloud.{verb}").done, params.get("name") or cloud.name)

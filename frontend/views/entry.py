@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.utils import translation
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -21,17 +24,36 @@ from clouds.providers.base import Field
 from core.actions import perform
 from core.api.errors import database_fault, is_database_fault
 from core.errors import Invalid, MistError
-from frontend import forms
+from frontend import forms, parts
 from frontend.views.base import problem
 
 
 def broken(request: HttpRequest) -> HttpResponse:
-    """The page for what no view caught. It asks neither who is there nor the database, which may be what failed."""
+    """The page, or the part of one, for what no view caught. The database may be what failed: then it is not asked who is there."""
     error = sys.exc_info()[1]
-    words = database_fault(error) if error is not None and is_database_fault(error) else None
-    context = {"request_id": getattr(request, "request_id", "")}
-    page = render_to_string("503.html" if words else "500.html", {**context, "reason": words["detail"] if words else ""})
-    return HttpResponse(page, status=503 if words else 500, headers={"Retry-After": "5"} if words else {})
+    code = database_fault(error)["code"] if error is not None and is_database_fault(error) else ""
+    status = 503 if code else 500
+    identity = getattr(request, "request_id", "")
+    frame = getattr(request, "frame", None)
+    with translation.override(translation.get_language() if frame else translation.get_language_from_request(request)):
+        if parts.is_part(request):
+            response = parts.failed(request, status, code=code, request_id=identity)
+        else:
+            response = HttpResponse(_broken_page(request, error, code, identity), status=status)
+    if code:
+        response["Retry-After"] = "5"
+    return response
+
+
+def _broken_page(request: HttpRequest, error: BaseException | None, code: str, identity: str) -> str:
+    """In the frame where there is one, unless that is what failed."""
+    context = {"request_id": identity, "code": code, "again": request.get_full_path() if request.method == "GET" else ""}
+    frame = getattr(request, "frame", None)
+    if frame is not None and error is not None and not code:
+        framed = {**context, "frame": frame, "base": frame.base, "around": "errors/framed.html"}
+        with suppress(type(error), DatabaseError):
+            return render_to_string("500.html", framed, request)
+    return render_to_string("503.html" if code else "500.html", context)
 
 
 def home(request: HttpRequest) -> HttpResponse:

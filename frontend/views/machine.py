@@ -167,8 +167,7 @@ class MachineActView(OneMachine):
             typed = {"hours": request.POST.get("hours", "24")}
         if action.tier >= 2 and "confirm" in request.POST and request.POST["confirm"].strip() != machine.name:
             return self.form(machine, action, values=typed, wrong_name=True, status=422)
-        said = words.act(action.verb)
-        title = _("%(name)s: “%(act)s” was not done.") % {"act": said.label, "name": machine.name}
+        title = _("%(what)s.") % {"what": words.say(words.act(action.verb).undone, machine.name)}
         try:
             job = perform(self.actor, machine, verb, self.params(request, machine, verb, typed))
         except Invalid as error:

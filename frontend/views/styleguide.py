@@ -69,7 +69,8 @@ NOTICES = (
 PLAN_CHECKS = (
     Check(mark="ok", text="Room for 12 more in eu-central-1"),
     Check(mark="warn", text="Your policy asks for a tag", tag="env=dev"),
-    Check(mark="crit", text="Name: give them one"),
+    Check(mark="crit", text="Image: it is not there any more"),
+    Check(mark="queued", text="Name: give them one"),
     Check(mark="info", text="Nobody says how much it costs"),
 )
 PERMISSIONS = (

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
 from django.core import mail
 from django.test import Client
 
 from accounts import people
 from accounts.models import User
+from core.models import Event
 
 pytestmark = pytest.mark.django_db
 
@@ -41,6 +45,23 @@ def test_a_second_step_is_set_up_and_asked_for(user: User) -> None:
     other, where = sign_in(user)
     assert where.startswith("/account/2fa/authenticate")
     assert "_auth_user_id" not in other.session
+
+
+def test_what_one_signs_in_with_comes_and_goes_on_record(user: User, django_capture_on_commit_callbacks: Any) -> None:
+    client, _ = sign_in(user)
+    activate = "/account/2fa/totp/activate/"
+    client.post(f"/account/reauthenticate/?next={activate}", {"password": PASSWORD})
+    counters = list(yield_hotp_counters_from_time())
+    secret = client.get(activate).context["form"].secret
+    with django_capture_on_commit_callbacks(execute=True):
+        client.post(activate, {"code": format_hotp_value(hotp_value(secret, counters[len(counters) // 2]))})
+    key = Authenticator.objects.create(user=user, type=Authenticator.Type.WEBAUTHN, data={"name": "laptop", "credential": {}})
+    assert client.post(f"/account/2fa/webauthn/keys/{key.pk}/remove/").status_code == 302
+    assert client.post("/account/2fa/totp/deactivate/").status_code == 302
+    told = Event.objects.filter(target_id=user.pk).exclude(type__startswith="session.").order_by("at", "id")
+    assert [(event.type, event.actor_id) for event in told] == [
+        (f"{what}.succeeded", user.pk) for what in ("authenticator.create", "passkey.delete", "authenticator.delete")
+    ]
 
 
 def test_the_pages_of_ones_account_answer(user: User) -> None:

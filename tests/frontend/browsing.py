@@ -146,7 +146,7 @@ def person(browser: Browser, server: str) -> Iterator[Callable[..., Person]]:
     complaints = [text for one in made for text in one.complaints if not text.startswith("Transition was ")]
     for one in made:
         one.context.close()
-    assert not complaints
+    assert not complaints, complaints
 
 
 @pytest.fixture

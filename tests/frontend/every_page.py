@@ -50,7 +50,7 @@ WORDS = {
     "machines/bulk/<slug:verb>": ["stop", "destroy", "tag"],
     "machines/new/<slug:part>": ["images", "sizes"],
     "clouds/new/<slug:provider>": ["demo", "amazon"],
-    "clouds/<str:identity>/do/<slug:verb>": ["remove"],
+    "clouds/<str:identity>/do/<slug:verb>": ["remove", "rotate"],
     "scripts/<str:identity>/do/<slug:verb>": ["delete"],
     "sessions/<str:identity>/do/<slug:verb>": ["end"],
     "runs/<str:identity>/do/<slug:verb>": ["cancel"],

@@ -15,11 +15,12 @@ import django
 from django.conf import settings
 
 settings.DATABASES["default"]["NAME"] = os.environ["TEST_DATABASE"]
+settings.MIST_API_PER_MINUTE = int(os.environ.get("TEST_API_PER_MINUTE", settings.MIST_API_PER_MINUTE))
 settings.SOCKET_ORIGINS += [f"http://{host}:{os.environ['TEST_PORT']}" for host in ("127.0.0.1", "localhost")]
 django.setup()
 
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402  settings first
-from django.db import close_old_connections  # noqa: E402
+from django.db import DatabaseError, close_old_connections  # noqa: E402
 
 from core import actions, jobs  # noqa: E402
 from core.models import Job  # noqa: E402
@@ -40,8 +41,11 @@ def in_a_thread(job: Job) -> None:
 
 def tick() -> None:
     while True:
-        jobs.release_due()
-        jobs.settle_bulks()
+        try:
+            jobs.release_due()
+            jobs.settle_bulks()
+        except DatabaseError:  # a test has stopped it, and will start it again
+            close_old_connections()
         time.sleep(0.3)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.template.loader import render_to_string
 from django.test import Client
 from django.utils import timezone
 
@@ -14,6 +15,7 @@ from core import actions, jobs
 from core.actions import perform
 from core.errors import Rejected
 from core.models import Event, Job
+from frontend import faults, toasts
 from frontend.inverse import inverse
 from frontend.progress import with_progress
 from keys.models import Key
@@ -174,12 +176,59 @@ def test_a_failed_job_says_why_in_whose_words_and_what_to_do(place: Place, monke
     job = perform(place.actor, one, "start")
     run_jobs()
     page = place.admin.get(f"{place.base}/jobs/{job.pk.hex}").content.decode()
-    assert f"{one.name}: it was not done." in page
+    assert f"{one.name} was not started." in page
     assert "There is no room for it." in page
     assert "InsufficientInstanceCapacity" in page
     assert "Choose another zone or size" in page
     assert f"req_{job.request_id[:10]}" in page
     assert "/retry" in page
+
+
+KINDS = {  # of errors, each with a text and a button of its own: CONSOLE.md §12
+    "cloud_auth_failed": ("Give the cloud credentials that it accepts.", "Change credentials"),
+    "cloud_not_permitted": ("Allow it at the provider", "Check permissions"),
+    "cloud_quota": ("Ask the provider for a higher limit", "See what is there"),
+    "cloud_capacity": ("Choose another zone or size", "Choose another"),
+    "cloud_rate_limited": ("Try again in a minute.", ""),
+    "cloud_gone": ("Forget it here, or read the cloud again.", "Open cloud"),
+    "cloud_wrong_state": ("Look at its state", "Open machine"),
+    "cloud_timeout": ("It may have been done all the same", "Open cloud"),
+}
+
+
+@pytest.mark.parametrize("code", KINDS)
+def test_each_kind_of_error_has_a_text_and_a_button_on_the_page_the_row_and_the_toast(place: Place, code: str) -> None:
+    todo, button = KINDS[code]
+    one = machine(state="running")
+    job = perform(place.actor, one, "stop")
+    Job.objects.filter(pk=job.pk).update(state="failed", error_code=code, error_detail="The cloud said so.", finished_at=timezone.now())
+    job.refresh_from_db()
+    page = place.admin.get(f"{place.base}/jobs/{job.pk.hex}").content.decode()
+    row = place.admin.get(f"{place.base}/jobs?who=all").content.decode()
+    toast = render_to_string("components/toast.html", {"toast": toasts.of_job(job, place.base)})
+    assert todo in page
+    assert todo in toast
+    assert f"{one.name} was not stopped" in page
+    found = faults.of_job(job, place.base)
+    assert found.link_text == button
+    for shown in (page, toast):
+        assert not button or f">{button}</a>" in shown
+    assert f">{button}</a>" in row if found.mends else "/retry" in row
+    assert ("/retry" in toast) == (found.retry and not found.mends)
+    if button:
+        there = place.admin.get(found.link)
+        assert there.status_code == 200, found.link
+        assert "It may have been removed" not in there.content.decode()
+
+
+def test_every_button_of_an_error_leads_somewhere(place: Place) -> None:
+    one = machine()
+    job = Job.objects.filter(org=place.org).first()
+    assert job is not None
+    for code in faults._KNOWN:
+        found = faults.fault(code, place.base, cloud_id=one.cloud_id, machine_id=one.pk, job=job.pk.hex)
+        if found.link:
+            assert place.admin.get(found.link).status_code == 200, (code, found.link)
 
 
 def test_time_left_is_what_such_things_took_lately_or_unknown(place: Place) -> None:

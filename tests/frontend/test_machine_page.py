@@ -47,7 +47,7 @@ def test_who_may_only_look_finds_no_button_and_changes_nothing(place: Place) -> 
     refused = reader.post(url(place, one, "/do/stop"), HTTP_HX_REQUEST="true")
     assert refused.status_code == 403
     text = html.unescape(refused.content.decode())
-    assert f"{one.name}: “Stop” was not done." in text
+    assert f"{one.name} was not stopped." in text
     assert "It is running as before." in text
     assert "req_" in text
     assert not Job.objects.filter(action="machine.stop").exists()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
 
 from core.actions import all_actions
+from core.models import Job
+from frontend.codes import CODES, code_words
 from frontend.templatetags import console
-from frontend.words import ACTS
+from frontend.words import ACTS, job_title, say
+from tests.meta.test_house import sources
 
 
 def test_every_act_has_words_of_its_own() -> None:
@@ -27,3 +34,61 @@ def test_a_duration_too_short_to_tell_is_not_told(took: float | None, words: str
 )
 def test_how_long_until_something_ends_is_told_shortly(left: dict[str, int], words: str) -> None:
     assert console.left(timezone.now() + timedelta(**left) + timedelta(seconds=1)) == words
+
+
+def test_every_act_says_what_did_not_happen() -> None:
+    for verb in all_actions():
+        words = ACTS[verb]
+        said = say(words.undone, "web-1")
+        assert re.search(r"\b(not|no|No|Nobody)\b", said), verb
+        assert said != say(words.done, "web-1"), verb
+        assert ("web-1" in said) == ("web-1" in say(words.done, "web-1")), verb
+
+
+@pytest.mark.parametrize(
+    ("state", "target", "title"),
+    [
+        ("queued", True, "Stopping web-1"),
+        ("running", True, "Stopping web-1"),
+        ("succeeded", True, "web-1 stopped"),
+        ("waiting", True, "Stop web-1"),
+        ("failed", True, "web-1 was not stopped"),
+        ("cancelled", True, "web-1 was not stopped"),
+        ("undone", True, "web-1 was not stopped"),
+        ("skipped", True, "web-1 was not stopped"),
+        ("lost", True, "Stop web-1"),
+        ("failed", False, "Stop web-1"),
+    ],
+)
+def test_a_job_is_called_by_what_came_of_it(state: str, target: bool, title: str) -> None:
+    job = Job(action="machine.stop", state=state, target_name="web-1", target_id=uuid4() if target else None)
+    assert job_title(job) == title
+
+
+def codes_in(path: Path) -> set[str]:
+    """The codes of errors that a file of the source names: `code="…"`, `code = "…"` of a class, the third of `ended(…)`."""
+    tree, found = ast.parse(path.read_text()), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            values = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+            if getattr(node.func, "id", "") == "ended":
+                values += node.args[2:3]
+            values += [part for value in values if isinstance(value, ast.IfExp) for part in (value.body, value.orelse)]
+            found |= {value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)}
+        elif isinstance(node, ast.ClassDef):
+            for line in node.body:
+                if isinstance(line, ast.Assign) and getattr(line.targets[0], "id", "") == "code" and isinstance(line.value, ast.Constant):
+                    found.add(str(line.value.value))
+    return {code for code in found if code}
+
+
+def test_every_code_of_an_error_has_words() -> None:
+    found = {code: path for path in sources() for code in codes_in(path)}
+    assert len(found) > 150, "the search for codes finds them"
+    without = {code: path.name for code, path in found.items() if code not in CODES and path.parts[-2] != "management"}
+    assert not without, "people would read the code itself: say it in frontend/codes.py"
+
+
+def test_a_code_nobody_knows_is_no_identifier() -> None:
+    assert code_words("cloud_timeout") == "no answer in time"
+    assert code_words("made_up_by_a_plugin") == "made up by a plugin"

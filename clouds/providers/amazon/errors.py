@@ -15,7 +15,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError, InvalidRegionError, ParamValidationError
 from botocore.parsers import ResponseParserError
 
-from core.errors import AuthFailed, Gone, NotSupported, ProviderError, RateLimited, Rejected, Unavailable
+from core.errors import AuthFailed, Gone, NotPermitted, NotSupported, ProviderError, RateLimited, Rejected, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def from_answer(error: ClientError, secrets: Iterable[str]) -> ProviderError:
         action = _iam_action(error.operation_name, said)
         forbidden = re.search(r"explicit deny in an? ([a-z-]+(?: [a-z-]+)*)", said)
         fix = f"A {forbidden[1]} denies it, so that no statement allows it: change that one." if forbidden else _add(action)
-        return AuthFailed(f"The credentials may not do {action}. {fix}", words=said, action=action)
+        return NotPermitted(f"The credentials may not do {action}. {fix}", words=said, action=action)
     if code == "AuthFailure" and "Not authorized for images" in said:  # the key is good, the image is not ours to use
         return Rejected("The image is not there, or is not shared with this AWS account. Choose another.", words=said)
     if code in AUTH:

@@ -1,5 +1,7 @@
 /* <form data-check="id">: what is typed is tried on the server as soon as the form is complete, and the answer stands in that element.
    Nothing is kept of it. And the field that finds a provider. */
+import { unanswered } from "./toast.js";
+
 const WAIT = 900;
 const form = document.querySelector("form[data-check]");
 const box = form && document.getElementById(form.dataset.check);
@@ -21,7 +23,10 @@ async function check() {
   const answer = await fetch(form.action, { method: "POST", body, headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
   if (mine !== asked) return;
   box.removeAttribute("aria-busy");
-  if (!answer?.ok) return;
+  if (!answer?.ok) {
+    waiting.remove();
+    return unanswered(answer);
+  }
   box.innerHTML = await answer.text();
 }
 

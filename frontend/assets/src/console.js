@@ -11,6 +11,7 @@ import "./draft.js";
 import "./keys.js";
 import "./list-field.js";
 import "./live.js";
+import "./loading.js";
 import "./menu.js";
 import "./neighbours.js";
 import "./optimistic.js";

@@ -1,18 +1,23 @@
 /* Links marked data-dialog open in the page's <dialog>; without script they are pages of their own.
    <mist-confirm word="web-1"> keeps its submit button shut until the word is typed. */
 
+import { busy } from "./dom.js";
 import { showAt } from "./menu.js";
+import { unanswered } from "./toast.js";
 
 const dialog = () => document.getElementById("dialog");
 
 /* The answer is a dialog, or a short question (data-ask-form) for a popover beside what asked. */
-async function open(url, invoker, body) {
-  const answer = await fetch(url, { method: body ? "POST" : "GET", body, headers: { "HX-Request": "true", "HX-Dialog": "1" }, credentials: "same-origin" });
-  if (answer.redirected || answer.status === 401) return location.assign(body ? location.href : url);
+export async function open(url, invoker, body) {
+  const asked = fetch(url, { method: body ? "POST" : "GET", body, headers: { "HX-Request": "true", "HX-Dialog": "1" }, credentials: "same-origin" });
+  const answer = await busy(invoker, asked).catch(() => null);
+  if (answer?.redirected || answer?.status === 401) return location.assign(body ? location.href : url);
+  if (!answer?.ok && answer?.status !== 422) return unanswered(answer);
   const text = await answer.text();
   if (text.includes("data-ask-form")) return showAt(document.getElementById("ask"), text, invoker);
   invoker?.closest("[popover]")?.hidePopover();
   const box = dialog();
+  box.asked = { url, body: body ? [...body] : null }; // to be asked once more, should the session end meanwhile (resume.js)
   box.innerHTML = text;
   window.htmx.process(box);
   box.addEventListener("close", () => invoker?.isConnected && invoker.focus(), { once: true });
@@ -27,13 +32,13 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest?.("a[data-dialog]");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && dialog()) {
     event.preventDefault();
-    open(link.href, link).catch(() => location.assign(link.href));
+    open(link.href, link);
     return;
   }
   const button = event.target.closest?.("button[data-dialog]");
   if (button) {
     event.preventDefault();
-    open(button.dataset.dialog, button, new FormData(button.form)).catch(() => location.reload());
+    open(button.dataset.dialog, button, new FormData(button.form));
     return;
   }
   if (event.target.closest?.("[data-close]")) {

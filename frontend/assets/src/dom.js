@@ -18,6 +18,16 @@ export function announce(text) {
   }, Math.max(0, said + 10_000 - Date.now()));
 }
 
+/** While this is waited for, the link or button that asked says so. */
+export async function busy(asker, promise) {
+  asker?.setAttribute("aria-busy", "true");
+  try {
+    return await promise;
+  } finally {
+    asker?.removeAttribute("aria-busy");
+  }
+}
+
 /** The icon of the sprite as an element. */
 export function icon(name, size = "s14") {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");

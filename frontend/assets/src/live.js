@@ -80,11 +80,12 @@ class MistLive extends HTMLElement {
   }
 
   /* The server ended it: they may look no more, or their session only has another key since (a password was changed). */
-  async over() {
+  async over(tries = 1) {
     this.set("ended");
     const again = Date.now() - Number(this.dataset.again ?? 0) > GIVE_UP;
     const answer = await fetch(document.body.dataset.shortcuts, { redirect: "manual", credentials: "same-origin" }).catch(() => null);
     if (!answer) return setTimeout(() => this.isConnected && this.over(), 2000);
+    if (!answer.ok && tries) return setTimeout(() => this.isConnected && this.over(0), 1000); // the session's new key may be on its way
     if (!answer.ok || !again) return document.dispatchEvent(new CustomEvent("mist:ended"));
     const next = this.cloneNode(true);
     next.dataset.again = String(Date.now());
@@ -124,7 +125,10 @@ class MistLive extends HTMLElement {
 
   set(state) {
     if (state === this.state) return;
-    if (state === "live" && this.state === "reconnecting") announce(this.dataset.live);
+    if (state === "live" && this.state === "reconnecting") {
+      announce(this.dataset.live);
+      document.dispatchEvent(new CustomEvent("mist:back"));
+    }
     this.state = state;
     this.draw();
   }

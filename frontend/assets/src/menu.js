@@ -1,4 +1,6 @@
 /* Popovers stand by the button that opened them; arrows move in menus; an open one freezes the live row it belongs to. */
+import { busy } from "./dom.js";
+import { unanswered } from "./toast.js";
 
 let invoker = null;
 document.addEventListener("click", (event) => {
@@ -56,8 +58,9 @@ document.addEventListener("click", async (event) => {
   const pop = document.getElementById("row-menu");
   if (!link || !pop || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
-  const answer = await fetch(link.dataset.menu, { headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
-  if (!answer?.ok) return location.assign(link.href);
+  const answer = await busy(link, fetch(link.dataset.menu, { headers: { "HX-Request": "true", "HX-Dialog": "1" }, credentials: "same-origin" })).catch(() => null);
+  if (answer?.status === 401) return location.assign(link.href);
+  if (!answer?.ok) return unanswered(answer);
   showAt(pop, await answer.text(), link);
 });
 

@@ -1,6 +1,7 @@
 /* A session that ended while somebody typed: what was in the form is kept in this tab (never what is in a password field), they
-   sign in, and it is there again. The server leads back with ?resume=1 (frontend/views/base.py); so does the dialog that says, over
-   the page, that the session has ended (live.js hears it first). */
+   sign in, and it is there again, in its dialog if it was in one. The server leads back with ?resume=1 (frontend/views/base.py); so
+   does the dialog that says, over the page, that the session has ended (live.js hears it first). */
+import { open } from "./dialog.js";
 import { announce } from "./dom.js";
 import { forget } from "./draft.js";
 
@@ -12,7 +13,8 @@ const fields = (form) => [...form.elements].filter((one) => one.name && !one.mat
 function keep(form) {
   if (form?.method !== "post" || !document.querySelector(".app")) return false; /* not the sign-in itself */
   const typed = fields(form).map((one) => [one.name, one.matches("[type=checkbox], [type=radio]") ? one.checked : one.value, one.value]);
-  if (typed.length) sessionStorage.setItem(KEY, JSON.stringify({ path: location.pathname, typed }));
+  const dialog = form.closest("dialog")?.asked;
+  if (typed.length) sessionStorage.setItem(KEY, JSON.stringify({ path: location.pathname, typed, dialog }));
   return typed.length > 0;
 }
 
@@ -35,16 +37,26 @@ document.addEventListener("mist:ended", () => {
   box.showModal();
 });
 
-function resume() {
+/* The dialog as it was asked for, with this session's token. */
+async function reopened({ url, body }) {
+  const data = body && new FormData();
+  for (const [name, value] of body ?? []) data.append(name, value);
+  data?.set("csrfmiddlewaretoken", document.querySelector("#palette-form [name=csrfmiddlewaretoken]").value);
+  await open(url, null, data);
+  return document.getElementById("dialog").querySelectorAll("form");
+}
+
+async function resume() {
   const here = new URL(location.href);
   if (!here.searchParams.has("resume")) return;
   here.searchParams.delete("resume");
   history.replaceState(history.state, "", here);
   const kept = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
   sessionStorage.removeItem(KEY);
-  const names = new Set(kept?.path === here.pathname ? kept.typed.map(([name]) => name) : []);
+  const ours = kept?.path === here.pathname;
+  const names = new Set(ours ? kept.typed.map(([name]) => name) : []);
   const alike = (form) => fields(form).filter((one) => names.has(one.name)).length;
-  const [form] = [...document.forms].filter((one) => one.method === "post" && alike(one)).sort((a, b) => alike(b) - alike(a));
+  const [form] = [...(ours && kept.dialog ? await reopened(kept.dialog) : document.forms)].filter((one) => one.method === "post" && alike(one)).sort((a, b) => alike(b) - alike(a));
   const note = document.getElementById("resumed");
   if (form) {
     for (const list of form.querySelectorAll("mist-list-field")) list.become([...names]);
@@ -55,6 +67,7 @@ function resume() {
       if (value === undefined) continue;
       if (box) one.checked = value;
       else one.value = value;
+      if (kept.dialog) one.dispatchEvent(new Event("input", { bubbles: true }));
     }
   }
   if (note) {

@@ -1,6 +1,7 @@
 /* <mist-rows name="machines" bar="/o/x/machines/bulk">: which rows are chosen. The set lives here (and for this tab), not in
    the boxes: it survives sorting, paging and live updates. The bulk bar comes from the server, which knows what each can do. */
-import { announce, writing } from "./dom.js";
+import { announce, busy, writing } from "./dom.js";
+import { unanswered } from "./toast.js";
 
 const LIMIT = 1000; // ids sent with a request; above that one selects the query
 
@@ -104,8 +105,10 @@ class MistRows extends HTMLElement {
     const open = button.getAttribute("aria-expanded") === "true";
     if (open) for (const row of under ? this.querySelectorAll(`[data-under="${window.CSS.escape(under)}"]`) : line.parentElement.querySelectorAll("tr + tr")) row.remove();
     else {
-      const answer = await fetch(button.dataset.unfold, { headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
-      if (!answer?.ok || button.getAttribute("aria-expanded") === "true") return;
+      const asked = fetch(button.dataset.unfold, { headers: { "HX-Request": "true", "HX-Dialog": "1" }, credentials: "same-origin" });
+      const answer = await busy(button, asked).catch(() => null);
+      if (!answer?.ok) return unanswered(answer);
+      if (button.getAttribute("aria-expanded") === "true") return;
       line.insertAdjacentHTML("afterend", await answer.text());
       window.htmx.process(this);
     }

@@ -14,7 +14,7 @@ from clouds.providers import amazon
 from clouds.providers.amazon import Amazon, wire
 from clouds.providers.amazon.errors import words
 from clouds.providers.base import Context, Deadline
-from core.errors import AuthFailed, Gone, MistError, NotSupported, RateLimited, Rejected, Unavailable
+from core.errors import AuthFailed, Gone, MistError, NotPermitted, NotSupported, RateLimited, Rejected, Unavailable
 from tests.clouds.providers.contract import assert_silent
 from tests.lab import ec2_front
 from tests.lab.certificates import Authority
@@ -35,7 +35,7 @@ MACHINE = "i-0123456789abcdef0"
         ("ExpiredToken", 400, AuthFailed, "expired"),
         ("RequestExpired", 400, AuthFailed, "clock"),
         ("OptInRequired", 401, AuthFailed, "not subscribed"),
-        ("UnauthorizedOperation", 403, AuthFailed, "ec2:StopInstances"),
+        ("UnauthorizedOperation", 403, NotPermitted, "ec2:StopInstances"),
         ("InvalidInstanceID.NotFound", 400, Gone, "not in the cloud"),
         ("InvalidInstanceID.Malformed", 400, Gone, "not in the cloud"),
         ("IncorrectInstanceState", 400, Rejected, "state"),
