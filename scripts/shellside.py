@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from scripts.content import Content, shebang
 from scripts.parameters import Handed
 
-# $1 the run's random word, $2 f: a file comes, d: a folder comes, $3 another word, of this host alone.
-# `set -C`: only a file that is not there yet is written.
+# $1 the run's random word, $2 f: a file comes, d: a folder comes, $3 another word, of this host alone, $4 how many bytes it has: half a
+# script, of a connection that broke off, is not run (half an archive is none). `set -C`: only a file that is not there yet is written.
 _BOOT = (
     'd="${TMPDIR:-/tmp}/mist-$3";h=;'
     'while IFS= read -r l;do [ "$l" = "$1" ]&&break;h="$h$l\n";done;'
     'trap "rm -rf \\"\\$d\\"" EXIT;trap "exit 129" HUP;trap "exit 143" TERM;trap "exit 130" INT;'
     'if [ "$2" = d ];then (umask 077;mkdir "$d"&&cd "$d"&&tar xzf -)||exit 125;'
-    'else (umask 077;set -C;exec cat >"$d")||exit 125;fi;'
+    'else (umask 077;set -C;exec cat >"$d")&&[ "$(($(wc -c <"$d")))" = "$4" ]||exit 125;fi;'
     'echo "$1 $$ $PPID $d";eval "$h"'
 )
 # $1 signal, $2 sudo or not, $3 our sh, $4 its parent, $5 what it left
@@ -41,11 +41,12 @@ class Order:
 
     token: str
     stdin: bytes
+    size: int  # of the script, or its folder's archive, at the end of `stdin`
     is_folder: bool
 
     def command(self, *, sudo: bool) -> str:
         """The command line."""
-        words = ["sh", "-c", _BOOT, "mist", self.token, "d" if self.is_folder else "f", secrets.token_hex(16)]
+        words = ["sh", "-c", _BOOT, "mist", self.token, "d" if self.is_folder else "f", secrets.token_hex(16), str(self.size)]
         return "exec " + shlex.join([*(("sudo", "-n", "--") if sudo else ()), *words])
 
     def ending(self, signal: str, *, sudo: bool, pid: str, parent: str, left: str) -> str:
@@ -64,7 +65,8 @@ def order(content: Content, handed: Handed, *, dry: bool) -> Order:
         lines.append('cd "$d" || exit 125')
     words = shebang(content.files[content.entrypoint].data)
     lines.append(_checking(words, path) if dry else _running(words, path, handed.words))
-    return Order(token=token, stdin="\n".join([*lines, token, ""]).encode() + content.stored(), is_folder=is_folder)
+    stored = content.stored()
+    return Order(token=token, stdin="\n".join([*lines, token, ""]).encode() + stored, size=len(stored), is_folder=is_folder)
 
 
 def exports(environment: Mapping[str, str]) -> list[str]:

@@ -314,7 +314,7 @@ async def serve(facts_path: Path) -> None:
     async def answer(process: asyncssh.SSHServerProcess[str]) -> None:
         if process.command != "uptime":
             await process.stdin.read()
-            process.stdout.write(f"{(process.command or '').split()[-3]} 1 1 /tmp/none\n")
+            process.stdout.write(f"{(process.command or '').split()[-4]} 1 1 /tmp/none\n")
         process.stdout.write(UPTIME)
         process.exit(0)
 

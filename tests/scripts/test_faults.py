@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -24,6 +25,7 @@ from scripts.actions import run as run_actions
 from scripts.actions.run import retry_params
 from scripts.models import Run, RunHost
 from scripts.recovery import settle
+from scripts.shellside import Order
 from tests.lab.sshd import Fake, Sshd, new_key, public_line
 from tests.scripts.conftest import Place, finish, said
 
@@ -51,7 +53,7 @@ def test_a_host_that_accepts_and_says_nothing_is_given_up(place: Place, fake_ssh
 def test_a_host_that_dies_in_mid_output_is_unknown_and_keeps_what_it_said(place: Place, fake_ssh: Fake) -> None:
     async def dies(process: Any) -> None:
         await process.stdin.read()
-        process.stdout.write(f"{process.command.split()[-3]} 1 2 /tmp/x\nhalf a li".encode())
+        process.stdout.write(f"{process.command.split()[-4]} 1 2 /tmp/x\nhalf a li".encode())
         await process.stdout.drain()
         process.get_extra_info("connection").abort()
 
@@ -203,3 +205,22 @@ def test_the_same_host_by_two_names_runs_twice_and_one_that_goes_away_meanwhile_
     states = {host.name: (host.state, host.code) for host in run.hosts.all()}
     assert states == {"one": ("succeeded", ""), "two": ("succeeded", ""), "gone": ("failed", "target_gone")}
     assert len({said(host) for host in run.hosts.filter(state="succeeded")}) == 2  # each in a place of its own
+
+
+def test_half_a_script_is_not_run(tmp_path: Path, sshd: Sshd) -> None:
+    """A connection that breaks off while it is sent."""
+    made = tmp_path / "made"
+    script = f"#!/bin/sh\ntouch {made}\necho all of it\n".encode()
+    order = Order(token="word", stdin=b'sh "$d"\nword\n' + script, size=len(script), is_folder=False)
+
+    async def send(some: bytes) -> Any:
+        key = asyncssh.import_private_key(sshd.private_key)
+        async with asyncssh.connect(sshd.host, sshd.port, username=sshd.user, client_keys=[key], known_hosts=None, config=None) as made:
+            return await made.run(order.command(sudo=False), input=some, encoding=None)
+
+    cut = asyncio.run(send(order.stdin[:-12]))
+    assert cut.exit_status == 125
+    assert not made.exists()
+    whole = asyncio.run(send(order.stdin))
+    assert whole.exit_status == 0
+    assert made.exists()
