@@ -61,16 +61,24 @@ def missing() -> str:
     return ""
 
 
-@cache
 def _no_place() -> str:
     """Why a program cannot be confined here; "": it can."""
+    try:
+        _try_place()
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return ""
+
+
+@cache  # that it can be; where it cannot, it is tried again
+def _try_place() -> None:
+    """Raises: OSError, SubprocessError."""
     base = Path(tempfile.mkdtemp(prefix="mist-play-"))
     try:
         command = [*_confined(base), "/bin/sh", "-c", "exit 0"]
         done = subprocess.run(command, capture_output=True, cwd=base / "work", env={"PATH": _SAFE_PATH}, timeout=30, check=False)
-        return done.stderr.decode(errors="replace").strip()[-200:] or f"exit {done.returncode}" if done.returncode else ""
-    except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
+        if done.returncode:
+            raise OSError(done.stderr.decode(errors="replace").strip()[-200:] or f"exit {done.returncode}")
     finally:
         shutil.rmtree(base, ignore_errors=True)
 

@@ -94,6 +94,19 @@ def test_a_dry_run_parses_and_runs_nothing(place: Place, sshd: Sshd) -> None:
     assert "syntax error" in said(bad.hosts.get())
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#!/usr/bin/perl\nBEGIN { print 'it ' . 'ran' }\n",
+        "#!/usr/bin/env python3\nprint('it ' + 'ran')\n",
+        '#!/usr/bin/awk -f\nBEGIN { print "it " "ran" }\n',
+    ],
+)
+def test_a_dry_run_runs_nothing_while_it_looks(place: Place, sshd: Sshd, text: str) -> None:
+    run = place.run(place.script(text), place.behind(sshd, "a"), dry=True)
+    assert run.state == "succeeded" and "it ran" not in said(run.hosts.get())
+
+
 def test_a_machine_alone_runs_a_script(place: Place, sshd: Sshd) -> None:
     (machine,) = place.behind(sshd, "a")
     job = finish(perform(place.actor, machine, "run", {"script": place.script().pk.hex}))
