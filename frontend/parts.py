@@ -21,8 +21,12 @@ DETAILS: dict[int, Promise] = {
     404: gettext_lazy("It may have been removed or renamed, or you may not be allowed to see it. Nothing was changed."),
     500: gettext_lazy("It is our fault, not yours. Look at the thing itself before you do it again."),
 }
-# Of the codes of a database that cannot be asked (core.api.errors): its title, and what to do.
-DATABASE: dict[str, tuple[Promise, Promise]] = {
+# Of some codes: a title of its own, and what to do. A database that cannot be asked (core.api.errors), a form that is too old.
+KNOWN: dict[str, tuple[Promise, Promise]] = {
+    "form_expired": (
+        gettext_lazy("The form was not sent."),
+        gettext_lazy("It was opened before you last signed in or out. Nothing was changed. Load the page again and send it once more."),
+    ),
     "database_full": (
         gettext_lazy("The database has no room left."),
         gettext_lazy("Nothing was done. Whoever runs this installation has to free space on its disk."),
@@ -42,9 +46,9 @@ def is_part(request: HttpRequest) -> bool:
 def failed(request: HttpRequest, status: int, *, reason: str = "", code: str = "", request_id: str = "") -> HttpResponse:
     """A note in the part's place, with a button that asks again; of an act, or of what would open, a note at the corner.
 
-    `code`: of the database that cannot be asked. It is not asked here either.
+    `code`: one of KNOWN. The database is not asked: it may be what failed.
     """
-    known = DATABASE.get(code)
+    known = KNOWN.get(code)
     title = str(known[0] if known else TITLES.get(status) or _("This cannot be shown now."))
     detail = str(known[1] if known else DETAILS.get(status) or reason)
     if request.method == "GET" and "HX-Dialog" not in request.headers:

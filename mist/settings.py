@@ -255,6 +255,7 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 _public = urlsplit(MIST_PUBLIC_URL)
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", _public.hostname or "localhost"]
 CSRF_TRUSTED_ORIGINS = [MIST_PUBLIC_URL]
+CSRF_FAILURE_VIEW = "frontend.views.entry.forged"
 # Whose pages may open a socket with our cookie: those of the hosts above.
 SOCKET_ORIGINS = [MIST_PUBLIC_URL, f"http://localhost:{MIST_PORT}", f"http://127.0.0.1:{MIST_PORT}", f"http://[::1]:{MIST_PORT}"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"

@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.translation import gettext as _
+from django.views.csrf import csrf_failure
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
@@ -54,6 +55,13 @@ def _broken_page(request: HttpRequest, error: BaseException | None, code: str, i
         with suppress(type(error), DatabaseError):
             return render_to_string("500.html", framed, request)
     return render_to_string("503.html" if code else "500.html", context)
+
+
+def forged(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form with the token of another session: somebody else's page sent it, or it was opened before the last sign-in."""
+    if not parts.is_part(request):
+        return csrf_failure(request, reason)
+    return parts.failed(request, 403, code="form_expired", request_id=getattr(request, "request_id", ""))
 
 
 def home(request: HttpRequest) -> HttpResponse:

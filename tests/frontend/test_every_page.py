@@ -142,6 +142,19 @@ def test_what_strangers_typed_is_text_on_every_page_for_everybody(recorded: Reco
     assert shown > 20, "the texts have to be on the pages for this to say anything"
 
 
+def test_a_link_to_a_file_says_so(recorded: Recorded) -> None:
+    """Of a file that comes instead of a page browsers say nothing: the page that was left would wait for ever (loading.js)."""
+    files = {path for (_who, path), answer in recorded.poisoned.items() if "attachment" in answer.headers.get("Content-Disposition", "")}
+    assert len(files) > 3
+    found = set()
+    for (_who, path), answer in recorded.poisoned.items():
+        for link in re.findall(r"<a\b[^>]*>", answer.text if answer.is_page else ""):
+            to = re.search(r'href="([^"?#]*)', link)
+            if to and to[1] in files - {path} and not re.search(r"\sdownload[\s>=]", link):
+                found.add(f"{path}: {link}")
+    assert not found, "\n".join(sorted(found))
+
+
 @pytest.mark.parametrize(
     ("name", "what", "status", "words"),
     [

@@ -61,6 +61,10 @@ def test_a_failure_of_ours_and_a_forged_form_have_pages_too(place: Place, monkey
     forged = strict.post(f"{place.base}/settings/profile", {"first_name": "x"})
     assert forged.status_code == 403
     assert "The form was not sent." in forged.content.decode()
+    part = strict.post(f"{place.base}/settings/profile", {"first_name": "x"}, headers={"HX-Request": "true"})
+    assert part.status_code == 403
+    assert 'hx-swap-oob="beforeend:#toasts"' in part.content.decode()
+    assert "The form was not sent." in part.content.decode()
 
 
 def code_of(secret: str) -> str:

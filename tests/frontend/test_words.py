@@ -66,13 +66,17 @@ def test_a_job_is_called_by_what_came_of_it(state: str, target: bool, title: str
 
 
 def codes_in(path: Path) -> set[str]:
-    """The codes of errors that a file of the source names: `code="…"`, `code = "…"` of a class, the third of `ended(…)`."""
+    """The codes of errors that a file of the source names: `code="…"`, `code = "…"` of a class, the third of `ended(…)`, the
+    first of a shell's `end(…)` and `lost(…)`.
+    """
     tree, found = ast.parse(path.read_text()), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             values = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
             if getattr(node.func, "id", "") == "ended":
                 values += node.args[2:3]
+            if getattr(node.func, "attr", "") in ("end", "lost") and len(node.args) > 1:
+                values += node.args[:1]
             values += [part for value in values if isinstance(value, ast.IfExp) for part in (value.body, value.orelse)]
             found |= {value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)}
         elif isinstance(node, ast.ClassDef):
