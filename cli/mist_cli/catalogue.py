@@ -200,7 +200,7 @@ def _field(name: str, schema: Json, spec: Json, *, about: str = "") -> Json:
         values = schema.get("additionalProperties")
         kind = "map" if isinstance(values, dict) and values.get("type") == "string" else "json"
     found: Json = {"name": name, "type": kind}
-    if text := about or str(schema.get("description", "")).strip():
+    if text := _said(about or str(schema.get("description", ""))):
         found["about"] = text
     choices = [c for c in schema.get("enum", []) if isinstance(c, str) and c]
     if choices and kind == "string":
@@ -212,3 +212,8 @@ def _field(name: str, schema: Json, spec: Json, *, about: str = "") -> Json:
     if schema.get("x-kind"):
         found["kind"] = schema["x-kind"]
     return found
+
+
+def _said(description: str) -> str:
+    """Without the list of choices that a specification repeats: they stand beside the option."""
+    return "\n".join(line for line in description.splitlines() if not line.startswith("* `")).strip()

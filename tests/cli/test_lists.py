@@ -83,6 +83,8 @@ def test_every_noun_of_the_server_lists(mist: Mist, place: Place) -> None:
             assert isinstance(mist.ok(noun, "-o", "json").data, list), noun
     assert "resize" in mist.ok("machines", "--help").out
     assert "--size" in mist.ok("machines", "resize", "--help").out
+    keys = mist.ok("keys", "create", "--help").out
+    assert "[ssh-ed25519|ecdsa-sha2-nistp256|ssh-rsa]" in keys and "`" not in keys.split("--algorithm")[1]
 
 
 def test_what_is_known_of_a_server_is_asked_for_again_by_its_mark(mist: Mist) -> None:
