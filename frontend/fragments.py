@@ -13,6 +13,7 @@ from uuid import UUID
 from django.template.loader import render_to_string
 
 from accounts.models import Organization, User
+from accounts.statements import policy_of
 from clouds.models import Cloud
 from core.actor import Actor
 from core.models import Job
@@ -229,7 +230,8 @@ def _dashboard(name: str, template: str, read: Callable[[Viewer], Any], *kinds: 
 
     @fragment(f"dash.{name}", *kinds, whole=True, every_s=3.0)
     def _render(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
-        context = {"part": overview.part(name, lambda: read(viewer)), "org_id": viewer.org.pk.hex, "base": viewer.base, "live": True}
+        part, may_add = overview.part(name, lambda: read(viewer)), policy_of(viewer.actor).somewhere(Cloud, "create")
+        context = {"part": part, "org_id": viewer.org.pk.hex, "may_add": may_add, "base": viewer.base, "live": True}
         return dict.fromkeys((pk for pk in ids if pk == viewer.org.pk), render_to_string(template, context))
 
 

@@ -175,6 +175,12 @@ class Frame:
         return policy_of(self.actor).only_own("machine", "read")
 
     @cached_property
+    def makes(self) -> frozenset[str]:
+        """The kinds this person may perhaps make: where exactly is known when it is asked."""
+        policy = policy_of(self.actor)
+        return frozenset(kind for kind in ("key", "secret", "script") if policy.somewhere(kinds()[kind], "create"))
+
+    @cached_property
     def may_create_machines(self) -> bool:
         """Perhaps: in which cloud is known where one is chosen."""
         return policy_of(self.actor).somewhere(Machine, "create")

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import Membership, Team
+from accounts.statements import kinds, policy_of
 from clouds.models import Cloud, Image
 from core import jobs, listing
 from core.actions import slug
@@ -72,12 +73,12 @@ class Section:
 
 
 DOINGS = (
-    Entry(title=gettext_lazy("Create machine"), path="machines/new", icon="plus", key="C"),
-    Entry(title=gettext_lazy("Add cloud"), path="clouds/new", icon="plus"),
-    Entry(title=gettext_lazy("Generate key"), path="keys/new", icon="key-round"),
-    Entry(title=gettext_lazy("Upload key"), path="keys/new?way=upload", icon="upload"),
-    Entry(title=gettext_lazy("New secret"), path="keys/secrets/new", icon="lock-keyhole"),
-    Entry(title=gettext_lazy("Invite somebody"), path="teams", icon="user-plus"),
+    Entry(title=gettext_lazy("Create machine"), path="machines/new", icon="plus", key="C", kinds=("machine",)),
+    Entry(title=gettext_lazy("Add cloud"), path="clouds/new", icon="plus", kinds=("cloud",)),
+    Entry(title=gettext_lazy("Generate key"), path="keys/new", icon="key-round", kinds=("key",)),
+    Entry(title=gettext_lazy("Upload key"), path="keys/new?way=upload", icon="upload", kinds=("key",)),
+    Entry(title=gettext_lazy("New secret"), path="keys/secrets/new", icon="lock-keyhole", kinds=("secret",)),
+    Entry(title=gettext_lazy("Invite somebody"), path="teams", icon="user-plus", kinds=("invitation",)),
     Entry(title=gettext_lazy("Make an API token"), path="settings/tokens", icon="key-square"),
 )
 ELSEWHERE = (
@@ -86,11 +87,11 @@ ELSEWHERE = (
     Entry(title=gettext_lazy("Your sessions"), path="settings/sessions", icon="monitor"),
     Entry(title=gettext_lazy("Keyboard"), path="settings/keyboard", icon="keyboard"),
     Entry(title=gettext_lazy("Change your password"), path="settings/password", icon="lock"),
-    Entry(title=gettext_lazy("Organization settings"), path="settings/organization", icon="settings"),
-    Entry(title=gettext_lazy("Secrets"), path="keys/secrets", icon="lock-keyhole"),
-    Entry(title=gettext_lazy("Stores of secrets"), path="keys/stores", icon="vault"),
-    Entry(title=gettext_lazy("Certificate authority"), path="keys/authority", icon="shield-check"),
-    Entry(title=gettext_lazy("Host keys"), path="keys/hosts", icon="shield-check"),
+    Entry(title=gettext_lazy("Organization settings"), path="settings/organization", icon="settings", kinds=("org",)),
+    Entry(title=gettext_lazy("Secrets"), path="keys/secrets", icon="lock-keyhole", kinds=("secret",)),
+    Entry(title=gettext_lazy("Stores of secrets"), path="keys/stores", icon="vault", kinds=("secret_store",)),
+    Entry(title=gettext_lazy("Certificate authority"), path="keys/authority", icon="shield-check", kinds=("authority",)),
+    Entry(title=gettext_lazy("Host keys"), path="keys/hosts", icon="shield-check", kinds=("host_key",)),
 )
 KINDS: tuple[tuple[type[Resource], str, str], ...] = (
     (Cloud, "clouds", "cloud"),
@@ -132,6 +133,11 @@ class Palette:
         there = [part for part in re.split(r"[^\w]+", str(title).lower()) if part]
         return all(any(part.startswith((word, MEANT.get(word, word))) for part in there) for word in self.words)
 
+    def may(self, entry: Entry, right: str) -> bool:
+        """Might this person do that anywhere? Of the organization everybody may read: its settings are for who may change it."""
+        right = "edit" if entry.kinds == ("org",) else right
+        return not entry.kinds or any(policy_of(self.actor).somewhere(kinds()[kind], right) for kind in entry.kinds)
+
     # -- acts
 
     def acting(self) -> Section:
@@ -139,7 +145,7 @@ class Palette:
         options += [
             Option(title=str(one.title), url=self.to(one.path), icon=one.icon, keys=(one.key,) if one.key else ())
             for one in DOINGS
-            if self.fits(one.title)
+            if self.fits(one.title) and self.may(one, "create")
         ]
         return Section(title=_("Actions"), options=options[:8])
 
@@ -274,7 +280,9 @@ class Palette:
             if self.fits(entry.title)
         ]
         options += [
-            Option(title=str(one.title), url=self.to(one.path), icon=one.icon) for one in ELSEWHERE if self.text and self.fits(one.title)
+            Option(title=str(one.title), url=self.to(one.path), icon=one.icon)
+            for one in ELSEWHERE
+            if self.text and self.fits(one.title) and self.may(one, "edit" if one.kinds == ("org",) else "read")
         ]
         if self.text and not self.prefix:
             options.append(

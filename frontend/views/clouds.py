@@ -16,7 +16,7 @@ from clouds.models import Cloud
 from clouds.providers import all_providers
 from clouds.providers.base import Field, Provider
 from core.actions import allowed, get, perform
-from core.errors import Invalid, MistError
+from core.errors import Denied, Invalid, MistError
 from core.models import Event
 from frontend import forms, listing, toasts, words
 from frontend.rows import cloud_rows, event_rows
@@ -66,6 +66,8 @@ class AddCloudView(CloudForm):
     """The gallery; with a provider chosen, its form."""
 
     def get(self, request: HttpRequest, provider: str = "") -> HttpResponse:
+        if not self.frame.may_add_clouds:
+            raise Denied(_("You may not add clouds here."), reason="no statement allows cloud.create")
         if not provider:
             return self.page("clouds/gallery.html", {"groups": grouped(request.GET.get("find", "")), "find": request.GET.get("find", "")})
         return self.form(self.known(provider))

@@ -23,6 +23,7 @@ class DashboardView(ConsoleView):
             "dashboard/dashboard.html",
             {
                 "org_id": self.org.pk.hex,
+                "may_add": self.frame.may_add_clouds,
                 "figures": figures,
                 "attention": overview.part("attention", lambda: overview.attention(self.actor, self.frame.base)),
                 "ending": overview.part("ending", lambda: overview.ending(self.actor)),

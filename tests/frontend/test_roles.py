@@ -59,6 +59,22 @@ def test_the_palette_and_the_keys_lead_only_where_the_menu_does(place: Place) ->
     assert "Scripts" not in body(place.nobody, f"{place.base}/shortcuts").split('class="dialog page-dialog"')[1]
 
 
+def test_nobody_is_offered_what_they_may_not_begin(place: Place) -> None:
+    reader = member(place, PRESETS["read"][1])
+    for path, words in (("clouds", "Add cloud"), ("keys", "Generate key"), ("keys/secrets", "New secret"), ("scripts", "Add script")):
+        assert words in body(place.admin, f"{place.base}/{path}"), path
+        assert words not in body(reader, f"{place.base}/{path}").split("<main")[1], path
+    assert "clouds/new" not in body(reader, f"{place.base}/").split("<main")[1]
+    refused = reader.get(f"{place.base}/clouds/new/demo")
+    assert refused.status_code == 403
+    assert f"{place.base}/access" in refused.content.decode()
+    offered = body(reader, f"{place.base}/palette?q=")
+    assert "Make an API token" in offered
+    assert not [words for words in ("Create machine", "Add cloud", "Generate key", "Invite somebody") if words in offered]
+    assert "Organization settings" not in body(reader, f"{place.base}/palette?q=organization")
+    assert "Organization settings" in body(place.admin, f"{place.base}/palette?q=organization")
+
+
 def test_who_has_only_machines_of_their_own_sees_those_first(place: Place, own: tuple[Client, Machine]) -> None:
     client, mine = own
     assert menu(place, client)[:2] == ["machines", ""]
