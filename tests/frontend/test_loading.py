@@ -28,7 +28,8 @@ LOOK = """() => {
   const seen = (where) => [...document.querySelectorAll(where)].filter((one) => one.checkVisibility());
   const text = (where) => seen(where).map((one) => one.textContent.trim()).join();
   return {
-    busy: document.querySelector("main").getAttribute("aria-busy") === "true" && seen("main .bones").length === 1,
+    busy: document.querySelector("main").getAttribute("aria-busy") === "true" && seen("main .bones").length === 1
+      && seen("main .bones")[0].clientWidth > 0.8 * document.querySelector("main").clientWidth,
     heading: text("main h1"), current: text("nav.nav [aria-current]"), tab: text("main .tabs [aria-current]"),
     columns: text("main th a"), rows: seen("main tbody a.nm").length, query: seen("main input[type=search]").length,
     said: document.getElementById("announce").textContent,
