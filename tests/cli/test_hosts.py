@@ -129,12 +129,13 @@ def test_a_server_that_is_gone_in_mid_run_is_waited_for_and_nothing_is_lost_or_t
     try:
         mist.url = f"http://127.0.0.1:{web.port}"
         process = mist.start("logs", "-f", run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stderr is not None
         shown = [process.stdout.readline() for _ in range(20)]
         web.web.kill()
         time.sleep(1.5)
         web.start_web()
-        out, err = process.communicate(timeout=60)
+        out, err = process.stdout.read(), process.stderr.read()  # communicate() would lose what readline() read ahead
+        process.wait(60)
     finally:
         web.stop()
     assert process.returncode == 0, err

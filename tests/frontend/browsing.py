@@ -32,6 +32,8 @@ BUILT = ROOT / "frontend" / "static" / "build" / "console.js"
 
 expect.set_options(timeout=20_000)  # two cores may have other work: slow is not wrong
 
+LEFT_TOO_SOON = "Transition was "  # Chromium's word on a page that was left, or changed its width, before it had faded in
+
 # What a module of such tests says: `pytestmark = IN_A_BROWSER`.
 IN_A_BROWSER = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
@@ -142,8 +144,7 @@ def person(browser: Browser, server: str) -> Iterator[Callable[..., Person]]:
         return made[-1].sign_in(user) if user else made[-1]
 
     yield open_one
-    # Chromium's word on a page that was left before it had faded in.
-    complaints = [text for one in made for text in one.complaints if not text.startswith("Transition was ")]
+    complaints = [text for one in made for text in one.complaints if not text.startswith(LEFT_TOO_SOON)]
     for one in made:
         one.context.close()
     assert not complaints, complaints
