@@ -22,6 +22,13 @@ pytestmark = IN_A_BROWSER
 Open = Callable[..., Person]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _connections_of_others() -> Iterator[None]:
+    """While a browser's loop runs in this thread Django gives it connections of its own: those from before die unseen with the database."""
+    yield
+    connections.close_all()  # the browser is closed by now
+
+
 @contextmanager
 def stopped(postgres: Postgres) -> Iterator[None]:
     """The database is not there meanwhile."""
