@@ -13,7 +13,7 @@ from clouds.connection import account_of, open_provider
 from clouds.models import Cloud, Image
 from clouds.providers import provider
 from clouds.providers.base import PermissionCheck
-from core import guard, vault
+from core import guard, listing, vault
 from core.actions import Action, Call, register
 from core.actor import Actor
 from core.api import rate
@@ -21,7 +21,7 @@ from core.errors import AuthFailed, Denied, Invalid, NotFound, NotSupported, Rej
 from core.params import NameField, TagsField
 from core.tags import Tagging
 from keys import hostkeys, references
-from keys.models import Secret
+from keys.models import Key, Secret
 
 CHECK_S = 30
 STRICT_HELP = "No host of it is trusted at first sight: somebody compares the key it shows, and trusts it."
@@ -68,12 +68,17 @@ def try_credentials(actor: Actor, provider_name: str, name: str, sent: dict[str,
 
 
 def check_credentials(cloud: Cloud, name: str, sent: dict[str, Any], actor: Actor, *, permissions: bool = False) -> Checked:
-    """Validated credentials that have just worked; with `permissions`, what they may do.
+    """Validated credentials that have just worked; with `permissions`, what they may do. The keys they name are the actor's to use.
 
     Raises: Invalid, Denied, AuthFailed, Unavailable …
     """
     cls = provider(name)
-    public, secret = credentials.split(cls, credentials.validate(cls, sent))
+    valid = credentials.validate(cls, sent)
+    named = set(credentials.keys_in(cls.credential_fields, valid))
+    if unseen := sorted(key for key in named if not listing.by_id_or_name(Key.objects.visible_to(actor), key)):
+        said = f"There is no key {unseen[0][:80]}. Choose one that exists."  # the words of one that nobody has
+        raise Invalid(said, fields={"credentials": [said]}, code="key_missing")
+    public, secret = credentials.split(cls, valid)
     try:
         kept, opened, uses = references.fixed(actor, secret, why=f"cloud {cloud.name}")
     except Invalid as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clouds.providers.base import Field, Provider
@@ -42,6 +42,17 @@ def _validate(fields: tuple[Field, ...], sent: Mapping[str, Any]) -> tuple[dict[
         except ValueError as error:
             errors[field.name] = error.args[0] if isinstance(error.args[0], dict | list) else [str(error)]
     return values, errors
+
+
+def keys_in(fields: tuple[Field, ...], values: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that credentials name, by id or name."""
+    for field in fields:
+        value = values.get(field.name)
+        if field.kind == "key" and value:
+            yield str(value)
+        elif field.kind == "list" and isinstance(value, list):
+            for row in value:
+                yield from keys_in(field.fields, row)
 
 
 def pasted(field: Field, text: str) -> list[dict[str, Any]]:

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from accounts.models import Membership, Team
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
 from core.actions import perform
+from core.errors import Invalid
 from core.models import Event
 from keys.models import Key, KeyAssociation
 from machines.models import Machine
 from machines.reach import reach
+from tests.frontend.conftest import actor_for, add_user
 from tests.lab.sshd import Sshd, new_key, sshd
 from tests.scripts.conftest import Place, make_place, place
 
@@ -79,3 +82,34 @@ def test_a_key_of_another_organization_opens_nothing(place: Place, sshd: Sshd) -
     KeyAssociation.objects.all().delete()
     read(cloud)
     assert not KeyAssociation.objects.exists()
+
+
+@pytest.mark.parametrize("by", ["id", "name"])
+def test_who_may_not_see_a_key_gets_in_nowhere_by_listing_it(place: Place, sshd: Sshd, by: str) -> None:
+    """Neither a new cloud nor another list of one: a shell by a key is for who may use the key."""
+    key, own = place.key(sshd.private_key, "rack"), place.key(new_key(), "own")
+    org = Membership.objects.get(user=place.actor.user_id).org
+    member = add_user(org, "adds@clouds.example")
+    team = Team.objects.create(
+        org=org,
+        name="Cloud builders",
+        statements=[
+            {"effect": "allow", "verbs": ["*"], "what": {"kinds": ["cloud", "machine"]}},
+            {"effect": "allow", "verbs": ["key.read"], "what": {"kinds": ["key"], "ids": [own.pk.hex]}},
+        ],
+    )
+    team.members.add(member)
+    actor = actor_for(org, member)
+    wanted = host(sshd, key, key=key.pk.hex if by == "id" else key.name)
+    none = host(sshd, key, key="nobody-has-it")
+    said = []
+    for row in (wanted, none):
+        with pytest.raises(Invalid) as refused:
+            perform(actor, Cloud, "create", {"name": "mine", "provider": "other", "credentials": {"hosts": [row]}})
+        said.append(str(refused.value.fields).replace(row["key"], "…"))
+    assert said[0] == said[1]  # no word on which keys there are
+    assert not Cloud.objects.filter(name="mine").exists()
+    cloud = listed(place, host(sshd, key))  # by an owner: another list of it may not lead elsewhere by the same key
+    with pytest.raises(Invalid):
+        perform(actor, cloud, "rotate", {"credentials": {"hosts": [host(sshd, key, host="127.0.0.1")]}})
+    perform(actor, cloud, "rotate", {"credentials": {"hosts": [host(sshd, own)]}})
