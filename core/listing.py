@@ -154,9 +154,8 @@ def count(found: models.QuerySet[Any], exact_to: int = EXACT_TO) -> tuple[int, b
         if exact <= exact_to:
             return exact, False
         cursor.execute(f"EXPLAIN (FORMAT json) {sql}", params)
-        found_plan = cursor.fetchone()[0]
-    plan = found_plan if isinstance(found_plan, list) else json.loads(found_plan)
-    return max(int(plan[0]["Plan"]["Plan Rows"]), exact_to + 1), True
+        (plan,) = cursor.fetchone()[0]
+    return max(int(plan["Plan"]["Plan Rows"]), exact_to + 1), True
 
 
 def _nullable(model: type[Any], column: str) -> bool:
