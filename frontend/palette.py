@@ -282,7 +282,7 @@ class Palette:
         options += [
             Option(title=str(one.title), url=self.to(one.path), icon=one.icon)
             for one in ELSEWHERE
-            if self.text and self.fits(one.title) and self.may(one, "edit" if one.kinds == ("org",) else "read")
+            if self.text and self.fits(one.title) and self.may(one, "read")
         ]
         if self.text and not self.prefix:
             options.append(
