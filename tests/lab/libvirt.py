@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from mist.embedded import locked
 
 URI = "qemu:///system"
 NETWORK = "mistlab"
@@ -48,28 +47,13 @@ class Libvirt:
                     subprocess.run(["virsh", "-q", "-c", URI, *command], capture_output=True, check=False)
 
 
-@contextmanager
-def _alone(lock: Path, seconds: float = 1200) -> Iterator[None]:
-    """A machine has one libvirtd, one bridge and one range of addresses: another run of the tests on it is waited for."""
-    with lock.open("w") as held:
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    pytest.fail(f"another run of the tests has had libvirt for {seconds:.0f} s: {lock}")
-                time.sleep(0.5)
-        yield
-
-
 @pytest.fixture(scope="session")
 def libvirt() -> Iterator[Libvirt]:
     """libvirtd with an empty directory of images but for tiny.qcow2. What tests define in it goes at the end."""
     if os.getuid() != 0 or (lacking := missing(*TOOLS)):
         pytest.skip("needs root" if os.getuid() else f"needs {', '.join(lacking)} (tests/lab/tinyvm.sh says which Debian packages)")
-    with _alone(Path("/var/tmp/mist-lab-libvirt.lock")):
+    # A machine has one libvirtd, one bridge and one range of addresses: another run of the tests on it is waited for.
+    with locked(Path("/var/tmp/mist-lab-libvirt.lock"), wait_s=1200, refusal="another run of the tests has libvirt"):
         cache = Path("/var/tmp/mist-lab-tiny")  # QEMU's own user must get there, so not below pytest's private directory
         cache.mkdir(exist_ok=True)
         made_by, digest = cache / "made-by", hashlib.sha256(_SCRIPT.read_bytes()).hexdigest()
