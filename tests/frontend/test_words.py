@@ -21,7 +21,7 @@ from tests.meta.test_house import sources
 
 def test_every_act_has_words_of_its_own() -> None:
     without = all_actions().keys() - ACTS.keys()
-    assert not without, "what happened would read “web-1: name_of_the_verb”: say it in frontend/words.py"
+    assert not without, "what happened would read “web-1: name_of_the_verb”: say it in frontend/words/table.py"
 
 
 @pytest.mark.parametrize(("took", "words"), [(None, ""), (0.004, ""), (0.4, "0.4 s"), (27, "27 s"), (180, "3 min"), (7200, "2 h")])
