@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-import re
 import uuid as uuids
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from core.errors import Gone, MistError, NotSupported, Rejected, Unavailable
@@ -38,7 +36,7 @@ from ..base import (
     register,
 )
 from . import domain as domains
-from . import files, survey
+from . import files, snapshots, survey
 from .host import IMAGES, URI, HostEntry, Hypervisor, is_uuid, read_hosts, valid_name
 
 __all__ = ["Kvm"]
@@ -353,41 +351,13 @@ class Kvm(Provider):
     # -- snapshots
 
     def list_snapshots(self, external_id: str) -> Sequence[SnapshotInfo]:
-        entry, uuid = self._find(external_id)
-        with self._open(entry) as host:
-            found = host.script(
-                'v dominfo "$1" >/dev/null || exit 1\nmark current; v snapshot-current "$1" --name 2>/dev/null\n'
-                'v snapshot-list "$1" --name | while read -r s; do [ "$s" ] || continue; mark one; v snapshot-dumpxml "$1" "$s"; done',
-                uuid,
-            )
-        current = found["current"][0].strip()
-        snapshots = []
-        for text in found.get("one", []):
-            if not text.strip():
-                continue
-            tree = domains.parse(text)
-            name, created = domains.text_of(tree, "name"), domains.text_of(tree, "creationTime")
-            snapshots.append(
-                SnapshotInfo(
-                    external_id=name,
-                    name=name,
-                    created_at=datetime.fromtimestamp(int(created), UTC) if created.isdigit() else None,
-                    description=domains.text_of(tree, "description"),
-                    active=name == current,
-                    extra={"state": domains.text_of(tree, "state")},
-                )
-            )
-        return snapshots
+        with self._with(external_id) as (host, uuid):
+            return snapshots.read(host, uuid)
 
     def create_snapshot(self, external_id: str, name: str, description: str = "") -> str:
         """Disks, and memory where it runs; inside its qcow2 files."""
-        entry, uuid = self._find(external_id)
-        # virsh puts the description into XML itself; control characters would make it refuse in riddles.
-        words = re.sub(r"[^\S ]|[\x00-\x1f\x7f]", " ", description).strip()[:500]
-        with self._open(entry) as host:
-            more = ["--description", words] if words else []
-            host.virsh("snapshot-create-as", uuid, "--name", valid_name(name, "snapshot"), "--atomic", *more)
-        return name
+        with self._with(external_id) as (host, uuid):
+            return snapshots.create(host, uuid, name, description)
 
     def remove_snapshot(self, external_id: str, snapshot: str) -> None:
         self._on_snapshot("snapshot-delete", external_id, snapshot)
@@ -438,22 +408,20 @@ class Kvm(Provider):
         raise Gone("The machine's host is not in this cloud any more.")
 
     def _virsh(self, external_id: str, command: str) -> None:
-        entry, uuid = self._find(external_id)
-        with self._open(entry) as host:
+        with self._with(external_id) as (host, uuid):
             host.virsh(command, uuid)
 
-    def _on_snapshot(self, command: str, external_id: str, snapshot: str) -> None:
+    @contextlib.contextmanager
+    def _with(self, external_id: str) -> Iterator[tuple[Hypervisor, str]]:
+        """The host a machine is on, and the machine's UUID there."""
         entry, uuid = self._find(external_id)
-        # Snapshots made elsewhere may have any name; only one that virsh would take for an option cannot be given to it.
-        if not snapshot or snapshot.startswith("-") or not snapshot.isprintable():
-            raise Gone("There is no such snapshot.")
         with self._open(entry) as host:
-            try:
-                host.virsh(command, uuid, snapshot)
-            except Rejected as error:
-                if "no domain snapshot with matching name" in error.words:
-                    raise Gone("There is no such snapshot.", words=error.words) from error
-                raise
+            yield host, uuid
+
+    def _on_snapshot(self, command: str, external_id: str, snapshot: str) -> None:
+        named = snapshots.named(snapshot)
+        with self._with(external_id) as (host, uuid):
+            snapshots.act(host, command, uuid, named)
 
     def _name_is_free(self, host: Hypervisor, name: str) -> None:
         with contextlib.suppress(Gone):
