@@ -143,7 +143,7 @@ class Frame:
         shells = Session.objects.filter(org=self.org, owner=self.user).exclude(state=Session.State.ENDED)
         counted = {"machines": _counted(machines), "running": _counted(running), "shells": _counted(shells)}
         if self.is_owner:
-            counted["asks"] = _counted(Membership.objects.filter(org=self.org).exclude(asked_for=""))
+            counted["asks"] = _counted(Membership.objects.visible_to(self.actor).exclude(asked_for=""))
         return Organization.objects.filter(pk=self.org.pk).values(**counted).get()
 
     @property

@@ -231,7 +231,7 @@ def _asks(actor: Actor, base: str) -> Iterator[Notice]:
     """Who asks for access, to those who can give it."""
     if not policy_of(actor).is_owner:
         return
-    asking = Membership.objects.filter(org_id=actor.org_id).exclude(asked_for="").select_related("user").order_by("asked_at")
+    asking = Membership.objects.visible_to(actor).exclude(asked_for="").select_related("user").order_by("asked_at")
     for member in asking[:3]:
         title = _("%(name)s asks for access") % {"name": member.user.full_name}
         yield Notice(rank=2, mark="info", title=title, detail=member.asked_for[:200], url=f"{base}/teams#asks", act=_("Answer"))
