@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from accounts import drafts
 from accounts.models import User
@@ -183,6 +183,26 @@ def test_a_bulk_destroy_takes_its_words_and_is_undone_from_its_note(fleet: User,
     wait(lambda: Job.objects.filter(action="machine.destroy", parent=None, state="undone").exists(), 30)
     expect(page.locator(".toast").first).to_contain_text("undone")
     assert not Job.objects.filter(action="machine.destroy").exclude(state="undone").exists()
+
+
+def test_a_slow_bar_does_not_take_back_what_was_chosen_since(fleet: User, person: Open) -> None:
+    page = person(fleet).page
+    page.goto("/o/here/machines?q=state:running")
+    held: list[Route] = []
+    page.route("**/machines/bulk", lambda route: held.append(route))  # the server is slow: the bar of one row waits
+    boxes = page.locator("tbody input[type=checkbox]")
+    with page.expect_request("**/machines/bulk"):
+        boxes.nth(0).check()
+    boxes.nth(1).check()
+    held[0].continue_()
+    page.wait_for_timeout(100)
+    expect(page.get_by_role("toolbar")).to_be_hidden()  # not "1 selected" with Destroy beside it
+    page.unroute("**/machines/bulk")
+    for route in held[1:]:
+        route.continue_()
+    expect(page.get_by_role("toolbar")).to_contain_text("2 selected")
+    page.get_by_role("toolbar").get_by_role("button", name="Destroy").click()
+    expect(page.get_by_role("dialog").get_by_role("button", name="Destroy 2 machines")).to_be_disabled()
 
 
 def test_at_most_three_notes_success_leaves_and_failure_stays(fleet: User, person: Open) -> None:

@@ -57,6 +57,7 @@ class MistRows extends HTMLElement {
     sessionStorage.setItem(this.key, JSON.stringify(chosen));
     for (const ids of this.bar?.querySelectorAll("input[name=ids]") ?? []) ids.value = chosen.join(","); // who is quicker than the bar asks for what is chosen now
     this.draw();
+    this.asked = (this.asked ?? 0) + 1; // a bar still on its way is about what was chosen before
     clearTimeout(this.soon);
     this.soon = setTimeout(() => this.fetchBar(), 120);
   }
