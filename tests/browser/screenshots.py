@@ -1,4 +1,4 @@
-"""Pictures of the console's main pages, for the README and for eyes: `make screenshots`.
+"""Pictures of the console's pages, for the README and for eyes: `make screenshots`.
 
 Starts an installation of its own with three simulated clouds in which something happens and hosts behind SSH on which a script runs,
 walks through it in Chromium in both themes, on a desk (1440×900) and on a telephone (390×844), and writes
@@ -9,11 +9,14 @@ walks through it in Chromium in both themes, on a desk (1440×900) and on a tele
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,11 +26,13 @@ from typing import Any
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser import hosts
+from tests.browser.pages import FIRST, PAGES
 from tests.ops.stack import ROOT, Stack, wait_for
 
 WRITTEN = ROOT / "docs" / "screenshots"
 CHROMIUM = shutil.which("chromium")
 EMAIL, PASSWORD = "maya@example.org", "correct-horse-battery-staple"
+CAREFUL, NEW = "hanna@example.org", "tomas@example.org"  # with a second step; with a one-time password
 CLOUDS = {"Production": 120, "Staging": 48, "Research": 32}  # {name: machines}
 SIZES = {"": {"width": 1440, "height": 900}, "-phone": {"width": 390, "height": 844}}
 THEMES = {"": "light", "-dark": "dark"}
@@ -36,16 +41,19 @@ THEMES = {"": "light", "-dark": "dark"}
 def main(wanted: list[str]) -> None:
     if CHROMIUM is None:
         sys.exit("Pictures need Chromium: apt install chromium")
+    if unknown := set(wanted) - set(PAGES):
+        sys.exit(f"No page {', '.join(sorted(unknown))}. There are: {', '.join(PAGES)}")
     WRITTEN.mkdir(parents=True, exist_ok=True)
     with installation() as (stack, token), sync_playwright() as playwright:
-        pages = addresses(stack, token)
-        if unknown := set(wanted) - set(pages):
-            sys.exit(f"No page {', '.join(sorted(unknown))}. There are: {', '.join(pages)}")
+        rows, one_time = Rows(stack, token), newcomer(stack)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--no-first-run"])
+        chosen = {name: path for name, path in PAGES.items() if not wanted or name in wanted}
+        second_step(browser, stack)
         for suffix, theme in THEMES.items():
             for ending, viewport in SIZES.items():
-                chosen = {name: path for name, path in pages.items() if not wanted or name in wanted}
-                walk(browser, stack, chosen, f"{suffix}{ending}", color_scheme=theme, viewport=viewport)
+                screen = {"color_scheme": theme, "viewport": viewport}
+                door(browser, stack, one_time, f"{suffix}{ending}", **screen)
+                walk(browser, stack, rows, chosen, f"{suffix}{ending}", **screen)
         browser.close()
 
 
@@ -109,116 +117,82 @@ def total(stack: Stack, token: str) -> int:
     return int(json.loads(stack.get("/api/v2/machines?limit=1", Authorization=token)[1])["meta"]["total"])
 
 
-def addresses(stack: Stack, token: str) -> dict[str, str]:
-    """{picture: path below the organization}, in the order of the menu."""
-    machine = json.loads(stack.get("/api/v2/machines?limit=1&search=state:running&sort=name", Authorization=token)[1])["data"][0]["id"]
-    cloud = json.loads(stack.get("/api/v2/clouds", Authorization=token)[1])["data"][0]["id"]
-    run = listed(stack, token)("/api/v2/runs")[0]["id"]
-    host = listed(stack, token)("/api/v2/machines?search=name:web-eu-04+cloud:%22Web+hosts%22")[0]["id"]
-    team = told(stack.post("/api/v2/teams", {"name": "Web operators"}, Authorization=token))["id"]
-    return {
-        "dashboard": "",
-        "machines": "machines",
-        "machines-grouped": "machines?group=tag:env",
-        "machines-selected": "machines?q=state:running&sort=-cost",
-        "destroy-some": "machines?q=state:running&sort=-cost",
-        "palette": "machines?q=state:running&sort=-cost",
-        "jobs-drawer": "",
-        "volumes": "volumes",
-        "networks": "networks",
-        "images": "images",
-        "machine": f"machines/{machine}",
-        "machine-log": f"machines/{machine}/log",
-        "machine-keys": f"machines/{machine}/keys",
-        "destroy": f"machines/{machine}/do/destroy",
-        "create-machine": f"machines/new?cloud={cloud}",
-        "clouds": "clouds",
-        "add-cloud": "clouds/new/amazon",
-        "scripts": "scripts",
-        "new-script": "scripts/new",
-        "runs": "runs",
-        "script-run": f"runs/{run}",
-        "shell": f"machines/{host}/shell",
-        "jobs": "jobs",
-        "audit": "log",
-        "sessions": "sessions",
-        "keys": "keys",
-        "hosts": "keys/hosts",
-        "authority": "keys/authority",
-        "teams": "teams",
-        "policy": f"teams/{team}/policy?preset=operate",
-        "who-may-what": "teams/test?verb=machine.stop",
-        "security": "settings/security",
-        "api-docs": "api/docs",
-        "organization": "settings/organization",
-        "profile": "settings/profile",
-        "browsers": "settings/sessions",
-        "tokens": "settings/tokens",
-        "keyboard": "settings/keyboard",
-    }
+class Rows(dict[str, str]):
+    """{kind: id of a row of that kind}, read when a page asks for it: the walk itself makes some."""
+
+    def __init__(self, stack: Stack, token: str) -> None:
+        super().__init__()
+        post, rows = posted(stack, token), listed(stack, token)
+        self.read = rows
+        self["machine"] = rows("/api/v2/machines?limit=1&search=state:running&sort=name")[0]["id"]
+        self["host"] = rows("/api/v2/machines?search=name:web-eu-04+cloud:%22Web+hosts%22")[0]["id"]
+        self["team"] = post("/api/v2/teams", {"name": "Web operators"})["id"]
+        self["secret"] = post("/api/v2/secrets", {"name": "db/password", "secret": {"user": "shop", "password": "for the picture"}})["id"]
+
+    def __missing__(self, kind: str) -> str:
+        return str(self.read(f"/api/v2/{kind}s?limit=1")[0]["id"])
 
 
-def select(page: Page) -> None:
-    for number in range(6):
-        page.locator("tbody .cb").nth(number + 3).check()
-    page.locator("#bulk").wait_for()
+def second_step(browser: Browser, stack: Stack) -> None:
+    """Somebody whose sign-in has a second step, set up as people do."""
+    stack.manage("adduser", CAREFUL, "--org", "default", "--password", "-", typed=PASSWORD)
+    context = browser.new_context(base_url=f"http://localhost:{stack.port}")
+    page = context.new_page()
+    page.goto("/account/2fa/totp/activate/")
+    sign_in(page, CAREFUL)
+    page.wait_for_url("**/reauthenticate/**")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Continue").click()
+    page.locator("#authenticator_secret").wait_for()
+    page.get_by_label("Authenticator code").fill(code_of(page.locator("#authenticator_secret").inner_text()))
+    page.get_by_role("button", name="Turn on").click()
+    page.wait_for_url("**/account/2fa/recovery-codes/**")
+    context.close()
 
 
-def ask_to_destroy(page: Page) -> None:
-    select(page)
-    page.locator("#bulk").get_by_role("button", name="Destroy").click()
-    page.locator("dialog[open] input.mono").fill("destroy ")
+def code_of(secret: str) -> str:
+    """What an authenticator shows now (RFC 6238)."""
+    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
+    digest = hmac.digest(key, int(time.time() // 30).to_bytes(8), "sha1")
+    start = digest[-1] & 15
+    return f"{(int.from_bytes(digest[start : start + 4]) & 0x7FFFFFFF) % 10**6:06}"
 
 
-def ask_the_palette(page: Page) -> None:
-    page.keyboard.press("Control+k")
-    page.locator("#palette [role=combobox]").fill("restart web")
-    page.locator("#palette [role=option]", has_text="Reboot").first.wait_for()
+def newcomer(stack: Stack) -> str:
+    """Somebody who has not signed in yet.  Returns: the one-time password."""
+    return stack.manage("adduser", NEW, "--org", "default").rsplit(maxsplit=1)[-1]
 
 
-def open_jobs(page: Page) -> None:
-    page.locator("#jobs-button").click()
-    page.locator("#jobs-body h3").first.wait_for()
+def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
+    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
 
 
-def open_a_shell(page: Page) -> None:
-    """Two panes side by side, in which something was typed."""
-    if page.locator("#why").is_visible():
-        page.locator("#why").fill("INC-4127 502 on web-eu")
-        page.get_by_role("button", name="Open shell").click()
-    page.locator(".term .xterm-screen").first.wait_for()
-    page.wait_for_timeout(1500)
-    for text in ("uname -a", "ls -l /etc/ssl | head -8", "df -h /"):
-        page.keyboard.type(f"{text}\n", delay=5)
-    if page.locator("[data-do=split]").is_visible() and page.locator(".term").count() == 1:
-        page.locator("[data-do=split]").click()
-    page.locator(".term .xterm-screen").last.wait_for()
-    page.wait_for_timeout(1500)
+def door(browser: Browser, stack: Stack, one_time: str, ending: str, **screen: Any) -> None:
+    """What is seen before one is in: signing in, its second step, and the first time."""
+    for name, email, password in (("sign-in", "", ""), ("second-step", CAREFUL, PASSWORD), ("first-run", NEW, one_time)):
+        context = browser.new_context(base_url=f"http://localhost:{stack.port}", reduced_motion="reduce", **screen)
+        page = context.new_page()
+        page.goto("/sign-in")
+        if email:
+            sign_in(page, email, password)
+            page.wait_for_url(lambda url: "/sign-in" not in url)
+        page.evaluate("document.fonts.ready")
+        page.screenshot(path=WRITTEN / f"{name}{ending}.png")
+        context.close()
 
 
-# What is done on a page before its picture is taken.
-FIRST: dict[str, Callable[[Page], None]] = {
-    "machines-selected": select,
-    "destroy-some": ask_to_destroy,
-    "palette": ask_the_palette,
-    "jobs-drawer": open_jobs,
-    "shell": open_a_shell,
-}
-
-
-def walk(browser: Browser, stack: Stack, pages: dict[str, str], ending: str, **how: Any) -> None:
-    """Sign in as somebody with this screen, and take each page."""
-    context = browser.new_context(base_url=f"http://localhost:{stack.port}", reduced_motion="reduce", **how)
+def walk(browser: Browser, stack: Stack, rows: Rows, pages: dict[str, str], ending: str, **screen: Any) -> None:
+    """Sign in as the admin with this screen, and take each page."""
+    context = browser.new_context(base_url=f"http://localhost:{stack.port}", reduced_motion="reduce", **screen)
     page = context.new_page()
     page.goto("/sign-in")
-    page.screenshot(path=WRITTEN / f"sign-in{ending}.png")
-    page.get_by_label("E-mail").fill(EMAIL)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, EMAIL)
     page.wait_for_url("**/o/**")
     home = page.url.split("?")[0].rstrip("/")
     for name, path in pages.items():
-        page.goto(f"{home}/{path}")
+        page.goto(f"{home}/{path.format_map(rows)}")
         page.locator("mist-live[data-state=live]").first.wait_for(state="attached")
         if name in FIRST:
             FIRST[name](page)

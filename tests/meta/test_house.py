@@ -7,6 +7,11 @@ import re
 import subprocess
 from pathlib import Path
 
+from django.urls import resolve
+
+from tests.browser.pages import PAGES, UNPICTURED
+from tests.frontend.every_page import readable
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 APPS = ("core", "accounts", "keys", "clouds", "networks", "machines", "volumes", "scripts", "frontend", "mist")
 
@@ -65,3 +70,9 @@ def test_every_module_says_what_it_is() -> None:
 def test_nothing_we_made_is_committed() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not re.search(r"^(node_modules|staticfiles|var|\.venv|frontend/static/build)/", listed, re.MULTILINE)
+
+
+def test_every_page_has_its_picture() -> None:
+    """`make screenshots` takes each page of the console: one that is added is added there too."""
+    pictured = {str(resolve(f"/o/x/{path.split('?')[0]}".replace("{", "").replace("}", "")).route) for path in PAGES.values()}
+    assert {f"o/<slug:slug>/{route}" for route in readable()} - pictured == {f"o/<slug:slug>/{route}" for route in UNPICTURED}

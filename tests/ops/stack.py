@@ -120,11 +120,10 @@ class Stack:
             pids += children(pid)
         return pids
 
-    def manage(self, *arguments: str) -> str:
+    def manage(self, *arguments: str, typed: str = "") -> str:
         """A command against the running installation; what it printed."""
-        result = subprocess.run(
-            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120
-        )
+        command = [sys.executable, "manage.py", *arguments]
+        result = subprocess.run(command, cwd=ROOT, env=self.environment, input=typed, capture_output=True, text=True, timeout=120)
         assert result.returncode == 0, result.stderr[-3000:]
         return result.stdout
 
