@@ -5,10 +5,13 @@
 ← {"scope": "mine", "kind": "machine", "since": …, "version": …, "resync": true}         too much, or unknown: read again
 → {"unsub": "mine"}        → {"ping": true}  ← {"pong": true, "versions": {"mine": 1790000000130}}
 ← {"error": {"code": "bad_search", "detail": "…"}, "scope": "mine"}
+← {"away": true}         the database or Valkey does not answer: what you were told may be old
+← {"away": false}        it answers again; what you missed stands in the notes before
 
 `scope` is the client's own name of the subscription (by default the kind). The first note confirms it; `version`, when sent, is
 the last the client has, and that note then holds the rest. `gone`: deleted, out of sight, or no match of the search any more.
-Close codes: 4401 sign in (again), 1008 too many or unreadable messages, 1012 connect again now (planned), 1013 full: later.
+Close codes: 4401 sign in (again), 1008 too many or unreadable messages, 1012 connect again now (planned),
+1013 full, or the database is away: later, 1011 a fault of ours: later.
 """
 
 from __future__ import annotations
@@ -17,14 +20,15 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import InterfaceError, OperationalError
 
 from core.actor import Actor
 from core.errors import BadRequest, MistError, Refused, TooMany, Unauthenticated
-from core.hub import Note, Reader, hop, hub
+from core.hub import DATABASE, Note, Reader, hop, hub
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,8 @@ MESSAGE_MAX = 8192  # characters
 MESSAGES_A_S = 10.0
 MESSAGES_AT_ONCE = 60.0  # a page's subscriptions when it opens
 LIFE_S = 12 * 3600  # then a planned reconnect: nothing lives for ever
+AWAY_S, FAULT_S = 1.0, 5.0  # before a socket is closed that will be opened again at once: the database is away; we failed
+AWAY = (OperationalError, InterfaceError)
 
 Identify = Callable[[Mapping[str, Any]], Actor]
 
@@ -63,13 +69,14 @@ def session_of(scope: Mapping[str, Any], actor: Actor) -> str:
 
 
 class ActorConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
-    """A socket of somebody: identified, throttled, ended when the right to look ends, planned to reconnect.
+    """A socket of somebody: identified, throttled, ended when the right to look ends, planned to reconnect; it says when it is blind.
 
     Give it `on_message(message)` and `on_notes(notes)`; `self.reader` (core/hub.py) is its subscriptions.
     """
 
     channel_layer_alias = ""  # none: the hub reads for all
     reader: Reader
+    is_away: bool | None = False  # as it was told last
 
     async def connect(self) -> None:
         await self.accept()
@@ -84,8 +91,33 @@ class ActorConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.close(1013, in_short(refusal.detail))
         except Refused as refusal:
             await self.close(4401, in_short(refusal.detail))
+        except AWAY as error:
+            await self._close_away(error)
         else:
-            self._tasks = [asyncio.create_task(self._forward()), asyncio.create_task(self._expire())]
+            self._begin(self._forward())
+            self._begin(self._expire())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside; it ends with the socket. If it fails, the client is told, and had better connect again."""
+        task = asyncio.create_task(work)
+        self._tasks = [one for one in self._tasks if not one.done()] + [task]
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None and not isinstance(fault, OSError):  # that: it has gone meanwhile
+            log.error("a live socket failed", exc_info=fault)
+            self._tasks.append(asyncio.create_task(self._close_failed()))
+
+    async def _close_failed(self) -> None:
+        await self.send_json({"away": True})
+        await asyncio.sleep(FAULT_S)
+        await self.close(1011, "Live updates failed. Connect again.")
+
+    async def _close_away(self, error: Exception) -> None:
+        log.warning("a live socket is closed: the database does not answer (%s)", type(error).__name__)
+        await asyncio.sleep(AWAY_S)
+        await self.close(1013, "The database does not answer. Connect again.")
 
     async def disconnect(self, code: int) -> None:
         for task in self._tasks:
@@ -111,7 +143,12 @@ class ActorConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         elif message.get("ping"):
             await self.send_json({"pong": True, "versions": self.reader.versions()})
         else:
-            await self.on_message(message)
+            try:
+                await self.on_message(message)
+            except AWAY as error:
+                self.reader.hub.lost(DATABASE)
+                await self.tell_away()
+                await self._close_away(error)
 
     async def send_json(self, content: Mapping[str, Any]) -> None:
         await self.send(json.dumps(content, separators=(",", ":")))
@@ -126,8 +163,20 @@ class ActorConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _forward(self) -> None:
         async for notes in self.reader:
-            await self.on_notes(notes)
+            if self.reader.is_blind:
+                await self.tell_away()
+            try:
+                await self.on_notes(notes)
+            except AWAY:  # once it is back, there is a note to read everything again
+                self.reader.hub.lost(DATABASE)
+            await self.tell_away()
         await self.close(4401, in_short(self.reader.ended))
+
+    async def tell_away(self) -> None:
+        """Whether what it was told may be old, where that has changed."""
+        if self.reader.is_blind is not self.is_away:
+            self.is_away = self.reader.is_blind
+            await self.send_json({"away": self.is_away})
 
     async def _expire(self) -> None:
         await asyncio.sleep(LIFE_S * random.uniform(0.9, 1.1))  # noqa: S311 - so that not all come back at once

@@ -9,6 +9,8 @@
 A reader's queue holds one note a subscription, into which later ones are merged: a slow socket costs no memory, only detail.
 Whether an id may be told is asked once a batch and distinct actor, in Python on rows loaded once. A row that leaves one's
 sight (deleted, retagged, no longer matching the search) is told as `gone` to those who could see it before.
+While the database or Valkey does not answer, `reader.is_blind`: what its socket has told may be old. Each turn of that gives an
+empty list where there are no notes; when the database is back, every subscription gets one that says "read again".
 """
 
 from __future__ import annotations
@@ -49,6 +51,9 @@ BLOCK_S = 10
 MERGE_S = 0.05  # what comes within it is looked at together
 RECHECK_S = 5.0  # how long somebody whose rights, session or token went may go on listening where no event told of it
 RECHECK_APART_S = 0.1
+ANSWER_S = 2.0  # a database that takes longer to say who may look is away
+AWAY_APART_S = 0.5  # between two looks whether it is back
+DATABASE, VALKEY = "the database", "Valkey"
 IDS_HELD = 1000  # of one subscription's unread note; more: "read again"
 READERS_MAX = 5000
 SUBSCRIPTIONS_MAX = 50  # of one reader
@@ -166,6 +171,15 @@ class Reader:
         notes, self._notes = list(self._notes.values()), {}
         return notes
 
+    @property
+    def is_blind(self) -> bool:
+        """Does what it reads from not answer?"""
+        return bool(self.hub.away)
+
+    def nudge(self) -> None:
+        """Something other than its notes is to be told."""
+        self._news.set()
+
     def put(self, note: Note) -> None:
         waiting = self._notes.setdefault(note.name, note)
         if waiting is not note:
@@ -214,6 +228,7 @@ class Hub:
         self._topics: dict[live.Scope, _Topic] = {}
         self._seats: dict[tuple[Any, ...], _Seat] = {}
         self._count = 0
+        self.away: set[str] = set()  # of DATABASE and VALKEY
         self._valkey: Any = None
         self._server = ""  # the run id of the Valkey the versions are of
         self._wake_key = f"mist-live:wake:{uuid4().hex}"
@@ -249,7 +264,7 @@ class Hub:
         if not self._count:  # nobody looks: nothing is read, no connection kept
             for task in self._tasks:
                 task.cancel()
-            self._tasks = []
+            self._tasks, self.away = [], set()
 
     async def subscribe(self, subscription: _Subscription, model: Any, version: int | None) -> None:
         """Used by readers."""
@@ -296,6 +311,33 @@ class Hub:
         topic = self._topics.get((subscription.reader.actor.org_id, subscription.kind))  # type: ignore[arg-type]
         return max(subscription.version, (topic.version or 0) if topic else 0)
 
+    # --- what does not answer ---
+
+    def lost(self, what: str) -> None:
+        """DATABASE or VALKEY does not answer: who listens is told at once, and it is looked for until it is back."""
+        if what in self.away or not self._count:
+            return
+        log.warning("%s does not answer: live readers are told that what they have may be old", what)
+        self.away.add(what)
+        self._rights.set()
+        self._nudge()
+
+    def _found(self, what: str) -> None:
+        if what not in self.away:
+            return
+        log.info("%s answers again: live readers go on", what)
+        self.away.discard(what)
+        if what == DATABASE:  # nobody could read what they were told meanwhile
+            for topic in self._topics.values():
+                for subscription in topic.subscriptions:
+                    self._put(subscription, topic.version or subscription.version, resync=True)
+        self._nudge()
+
+    def _nudge(self) -> None:
+        for seat in self._seats.values():
+            for reader in seat.readers:
+                reader.nudge()
+
     # --- Valkey ---
 
     def _client(self) -> Any:
@@ -319,14 +361,18 @@ class Hub:
                 try:
                     await asyncio.sleep(pause_s)
                     await self._same_server(client)
+                    await self._begin(client)
+                    self._found(VALKEY)
                     while True:
                         await self._read_once(client)
                         pause_s = 0.0
                         await asyncio.sleep(MERGE_S)
                 except AWAY as error:
-                    if not pause_s:
+                    if pause_s:  # not for one connection that broke
+                        self.lost(VALKEY)
+                    else:
                         log.warning("Valkey does not answer (%s): live readers wait", type(error).__name__)
-                    pause_s = min(2.0, pause_s * 2 or 0.1)
+                    pause_s = min(1.0, pause_s * 2 or 0.1)
         finally:
             if self._valkey is client:
                 self._valkey = None
@@ -340,11 +386,15 @@ class Hub:
                 topic.version = None
         self._server = run_id
 
-    async def _read_once(self, client: Any) -> None:
+    async def _begin(self, client: Any) -> None:
+        """Topics of which nobody knows how far they were read are read from now on."""
         for topic in [t for t in self._topics.values() if t.version is None]:
             topic.version = int(await client.get(live.version_key(topic.scope)) or 0)
             for subscription in topic.subscriptions:
                 self._put(subscription, topic.version, resync=True)
+
+    async def _read_once(self, client: Any) -> None:
+        await self._begin(client)
         asked = {live.stream_key(t.scope): t for t in self._topics.values() if t.version is not None}
         streams = {key: f"{topic.version}-0" for key, topic in asked.items()}
         signals = {self._wake_key: self._woken, live.RIGHTS_KEY: self._rights_at}
@@ -404,26 +454,32 @@ class Hub:
     async def _recheck(self) -> None:
         """End the readers who may look no more; give the others the rights of now. When an event tells of it, and by the clock."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RECHECK_S * random.uniform(0.8, 1.2)):  # noqa: S311 - processes need not do it together
-                    await self._rights.wait()
+            if DATABASE not in self.away:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RECHECK_S * random.uniform(0.8, 1.2)):  # noqa: S311 - processes need not do it together
+                        await self._rights.wait()
             self._rights.clear()
             await self.recheck()
-            await asyncio.sleep(RECHECK_APART_S)
+            await asyncio.sleep(AWAY_APART_S if DATABASE in self.away else RECHECK_APART_S)
 
     async def recheck(self) -> None:
-        """Now. Says too what is looked at: the scheduler polls that sooner (core.live.watched)."""
+        """Now; so is seen whether the database answers. Says too what is looked at: the scheduler polls that sooner (core.live.watched)."""
         try:
             for org_id, kind in self._topics:
                 await self._client().set(live.watched_key((org_id, kind)), 1, ex=live.WATCHED_S)
         except AWAY:
             pass  # a poll comes later: nothing else is lost
         seats = [seat for seat in self._seats.values() if not seat.actor.is_system]
+        held = [Held(actor=replace(seat.actor, cache={}), session_key=seat.session_key) for seat in seats]
+        asked = asyncio.ensure_future(hop(rechecks.again, held))
+        if not (await asyncio.wait([asked], timeout=ANSWER_S))[0]:
+            self.lost(DATABASE)
         try:
-            fresh = await hop(rechecks.again, [Held(actor=replace(seat.actor, cache={}), session_key=seat.session_key) for seat in seats])
-        except DatabaseError as error:
-            log.warning("live readers' rights could not be checked (%s): they will be", type(error).__name__)
+            fresh = await asked
+        except DatabaseError:
+            self.lost(DATABASE)
             return
+        self._found(DATABASE)
         for seat, found in zip(seats, fresh, strict=True):
             if isinstance(found, Refused):
                 for reader in seat.readers:

@@ -4,18 +4,21 @@
 ← <tr id=… hx-swap-oob="outerMorph">…</tr>…      what is on screen, as it is now: on every connect, then on every change
 ← {"gone": {"machine.row": ["0198…"]}}            deleted, or out of sight
 ← {"new": 3}                                      rows have come to the list that are not on the page (frontend/news.py)
+← {"away": false}                                 all of that is right now: after the first show, and when what it is read from is back
+← {"away": true}                                  the database or Valkey does not answer: what the page shows may be old
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from accounts.models import Organization, User
 from core.actor import Actor
-from core.consumers import ActorConsumer
+from core.consumers import AWAY, ActorConsumer
 from core.errors import MistError
 from core.hub import Note, hop
 from frontend import fragments, news
@@ -29,6 +32,8 @@ class ConsoleConsumer(ActorConsumer):
 
     shown: dict[str, set[UUID]]
     how: dict[str, str]
+    is_away = None  # nobody knows whether a page is right before it was sent what it shows
+    is_shown = False
 
     async def connect(self) -> None:
         self.sent: dict[str, float] = {}  # {fragment that is sent so often at most: when it was}
@@ -51,6 +56,12 @@ class ConsoleConsumer(ActorConsumer):
         await self._send({name: ids for name, ids in new.items() if ids})
         self.unseen, self.told = set(), 0
         await self._tell_new(None)
+        self.is_shown = True
+        await self.tell_away()
+
+    async def tell_away(self) -> None:
+        if self.is_shown or self.reader.is_blind:
+            await super().tell_away()
 
     async def on_notes(self, notes: list[Note]) -> None:
         changed: dict[str, set[UUID]] = {}
@@ -100,16 +111,16 @@ class ConsoleConsumer(ActorConsumer):
             return
         waiting = self.late.setdefault(name, set())
         if not waiting:
-            self._tasks.append(asyncio.create_task(self._send_late(name, wait_s)))
+            self._begin(self._send_late(name, wait_s))
         waiting.update(changed.pop(name))
 
     async def _send_late(self, name: str, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
         ids = self.late.pop(name) & self.shown.get(name, set())
         self.sent[name] = asyncio.get_running_loop().time()
-        self._tasks = [task for task in self._tasks if not task.done()]
         if ids:
-            await self._send({name: ids})
+            with suppress(*AWAY):  # once the database is back, there is a note to read everything again
+                await self._send({name: ids})
 
     async def _send(self, wanted: Mapping[str, set[UUID]]) -> None:
         pieces, gone = await hop(_render, self.reader.actor, wanted, self.how)

@@ -98,10 +98,19 @@ def _typical(running: Sequence[Job]) -> dict[str, timedelta]:
     return {row["action"]: row["took"] for row in known}
 
 
+def reasons(job: Job) -> list[tuple[int, str]]:
+    """(of how many, why) a bulk's children failed, the commonest first; three at most."""
+    failed = job.children.filter(state__in=[Job.State.FAILED, Job.State.LOST])
+    return [(row["n"], row["error_detail"]) for row in failed.order_by().values("error_detail").annotate(n=Count("pk")).order_by("-n")[:3]]
+
+
 def with_detail(actor: Actor, job: Job, base: str) -> Job:
-    """The job with what its page shows beside its row: `fault`, `words` (the provider's), `opposite`, `is_watched`, `result_rows`."""
+    """The job with what its page shows beside its row: `reasons`, `fault`, `words` (the provider's), `opposite`, `is_watched`,
+    `result_rows`.
+    """
     extra: Any = job
     failed = job.state in (Job.State.FAILED, Job.State.LOST)
+    extra.reasons = reasons(job) if failed and job.target_id is None else []
     extra.fault = faults.of_job(job, base) if failed else None
     told = Event.objects.visible_to(actor).filter(job_id=job.pk, type=f"{job.action}.failed").first() if failed else None
     extra.words = str(told.detail.get("words", "")) if told else ""

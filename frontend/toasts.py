@@ -14,6 +14,7 @@ from core.jobs import undo_until
 from core.models import Job
 from frontend import faults, words
 from frontend.inverse import inverse
+from frontend.progress import reasons
 
 SESSION_KEY = "toasts"
 MARKS = {"waiting": "warn", "queued": "queued", "running": "pending", "succeeded": "ok", "failed": "crit", "lost": "crit"}
@@ -32,7 +33,7 @@ def of_job(job: Job, base: str) -> Toast:
     if until:
         detail = _("starts in")
     elif job.state in (Job.State.FAILED, Job.State.LOST):
-        detail = job.error_detail[:400]
+        detail = (job.error_detail if job.target_id or not (why := reasons(job)) else why[0][1])[:400]
     elif job.state == Job.State.UNDONE:
         detail = _("undone: nothing was done")
     elif job.state == Job.State.CANCELLED:

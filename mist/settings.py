@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from psycopg_pool.base import AttemptWithBackoff
+
 from mist import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -160,6 +162,7 @@ DATABASES["default"]["OPTIONS"] |= {
     "connect_timeout": 5,
     "application_name": "mist",
 }
+AttemptWithBackoff.DELAY_BACKOFF = 1.0  # a pool tries again after 1, 2, 4 … 256 s: once a second, so that who is back is there at once
 # What a server process may wait for; commands (migrate, backup, verify-audit) wait as long as it takes. See mist/roles.py.
 SERVER_DATABASE_OPTIONS = "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=120s"
 

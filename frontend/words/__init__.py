@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.utils.functional import Promise
 from django.utils.text import capfirst
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from core.models import Job
+from frontend.words.many import UNDONES
 from frontend.words.table import ACTS, Act
 
-__all__ = ["ACTS", "SEEN", "STEPS", "Act", "act", "event_label", "event_words", "job_title", "say"]
+__all__ = ["ACTS", "SEEN", "STEPS", "Act", "act", "event_label", "event_words", "job_title", "of_what", "say"]
 
 
 def act(verb: str) -> Act:
@@ -30,16 +32,34 @@ def say(pattern: Promise | str, name: str) -> str:
 def job_title(job: Job) -> str:
     """“Stopping web-1” while it runs, “web-1 stopped” when it has, “web-1 was not stopped” when it has not, “Stop web-1” otherwise.
 
-    What is asked of many is “Stop 6 machines” whatever came of it: its counts say that.
+    The same of many: “6 machines were not stopped”, or “2 of 6 machines were not stopped”.
     """
-    words = act(job.action)
+    words, name = act(job.action), of_what(job)
     if job.state in (Job.State.QUEUED, Job.State.RUNNING):
-        return say(words.doing, job.target_name)
+        return say(words.doing, name)
     if job.state == Job.State.SUCCEEDED:
-        return say(words.done, job.target_name)
-    if job.target_id is not None and job.state not in (Job.State.WAITING, Job.State.LOST):
-        return say(words.undone, job.target_name)
-    return f"{words.label} {job.target_name}"
+        return say(words.done, name)
+    if job.state in (Job.State.WAITING, Job.State.LOST):
+        return f"{words.label} {name}"
+    return say(words.undone, name) if job.target_id is not None else _not_done(job, name)
+
+
+def of_what(job: Job) -> str:
+    """The name of its thing; of a bulk how many there are."""
+    if job.target_id is None and job.target_kind == "machine" and job.total:
+        return ngettext("%(n)d machine", "%(n)d machines", job.total) % {"n": job.total}
+    return job.target_name
+
+
+def _not_done(job: Job, name: str) -> str:
+    """Of a bulk that has failed or was stopped: of how many it was not done. What was skipped needed nothing."""
+    total, ended = job.total or 0, job.result or {}
+    well = ended.get(Job.State.SUCCEEDED, 0) + ended.get(Job.State.SKIPPED, 0)
+    count = ended.get(Job.State.FAILED, 0) + ended.get(Job.State.LOST, 0) if job.state == Job.State.FAILED and ended else total - well
+    if count <= 0:
+        return f"{act(job.action).label} {name}"
+    pattern = act(job.action).undone if count == 1 else UNDONES.get(job.action, act(job.action).undone)
+    return say(pattern, name if count >= total else gettext("%(n)d of %(all)s") % {"n": count, "all": name})
 
 
 # What jobs report on their way, by the name of the step; others are shown as they are named.

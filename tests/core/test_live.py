@@ -16,7 +16,7 @@ from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 
 from accounts.models import Membership, Team, User
 from clouds.models import Cloud
@@ -328,10 +328,13 @@ async def test_without_valkey_nobody_who_acts_fails_and_readers_read_again(
     try:
         await sync(touch)(machine, state="stopped")  # no exception
         blind = await opened(user, actor.org_id)
-        assert (await asked(blind, {"sub": {"kind": "machine", "version": 5}}))["resync"] is True
+        first = await asked(blind, {"sub": {"kind": "machine", "version": 5}})
+        assert first == {"away": True} or first["resync"] is True
+        assert await told(socket) == {"away": True}
     finally:
         valkey.start()
     assert (await told(socket))["resync"] is True
+    assert await told(socket) == {"away": False}
     for _ in range(50):
         if not live._kept.waiting:
             break
@@ -340,9 +343,36 @@ async def test_without_valkey_nobody_who_acts_fails_and_readers_read_again(
     for reader in (socket, blind):
         note = await told(reader)
         while not note.get("ids"):
-            assert note["resync"] is True
+            assert note.get("resync") or "away" in note
             note = await told(reader)
         assert note["ids"] == [machine.pk.hex]
+
+
+async def test_who_listens_is_told_while_the_database_is_away(
+    actor: Actor, cloud: Cloud, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it does not refuse but never answers."""
+    monkeypatch.setattr(hub, "RECHECK_S", 0.2)
+    monkeypatch.setattr(hub, "ANSWER_S", 0.2)
+    machine = await sync(new_machine)(cloud)
+    socket = await opened(await user_of(actor), actor.org_id)
+    await asked(socket, {"sub": {"kind": "machine"}})
+    asked_again, answers = hub.rechecks.again, threading.Event()
+
+    def stuck(held: Any) -> Any:
+        answers.wait(10)
+        raise OperationalError("the database is shutting down")
+
+    monkeypatch.setattr(hub.rechecks, "again", stuck)
+    assert await told(socket) == {"away": True}
+    answers.set()
+    await asyncio.sleep(0.3)
+    monkeypatch.setattr(hub.rechecks, "again", asked_again)
+    note = await told(socket)
+    assert (note["scope"], note["resync"]) == ("machine", True)
+    assert await told(socket) == {"away": False}
+    await sync(touch)(machine, state="stopped")
+    assert (await told(socket))["ids"] == [machine.pk.hex]
 
 
 async def test_a_lost_connection_loses_no_note(actor: Actor, cloud: Cloud, opened: Open, valkey: Valkey) -> None:

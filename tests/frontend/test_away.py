@@ -5,6 +5,7 @@ Pages, parts of pages, acts, the API and Live each say what is so, and a part is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,13 +14,18 @@ from django.db import connection, connections
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import User
-from mist.embedded import Postgres
+from machines.models import Machine
+from mist.embedded import Postgres, Valkey
 from tests.frontend.browsing import IN_A_BROWSER, Person, serving
 from tests.frontend.conftest import PASSWORD, machine
 from tests.frontend.recorded import violations
 
 pytestmark = IN_A_BROWSER
 Open = Callable[..., Person]
+OLD = re.compile(r"^Reconnecting, \d+ s old$")
+STATES = """() => { window.states = []; const live = document.querySelector("mist-live");
+  new MutationObserver(() => window.states.at(-1) !== live.dataset.state && window.states.push(live.dataset.state))
+    .observe(live, { attributes: true, attributeFilter: ["data-state"] }); }"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +76,9 @@ def test_a_stopped_database_is_said_everywhere_and_forgotten_when_it_is_back(fle
         page.goto(f"/o/here/machines/{target.pk.hex}")
         one.be_live()
         page.evaluate("window.kept = 1")
+        page.evaluate("window.socket = document.querySelector('mist-live').connection.socket")
         with stopped(postgres):
+            expect(page.locator("mist-live")).to_have_text(OLD)
             page.locator("#jobs-button").click()
             part = page.locator("#jobs-body .failed-part")
             expect(part).to_contain_text("Mist cannot reach its database.")
@@ -93,16 +101,54 @@ def test_a_stopped_database_is_said_everywhere_and_forgotten_when_it_is_back(fle
             assert (told.status, told.json()["code"], told.headers["retry-after"]) == (503, "database_unavailable", "5")
             german = one.context.request.get("/o/here/clouds", headers={"Accept-Language": "de"})
             assert "Mist erreicht seine Datenbank nicht." in german.text()
-            socket = page.locator("mist-live")
-            page.evaluate("document.querySelector('mist-live').connection.socket.close()")
-            expect(socket).to_have_attribute("data-state", "reconnecting")
+            assert page.evaluate("window.socket.readyState") == 1, "it was open all the time"
+            expect(page.locator("mist-live")).to_have_text(OLD)
+        expect(page.locator("mist-live")).to_have_text("Live", timeout=2_000)
+        assert page.evaluate("window.socket.readyState") == 1
         other.get_by_role("link", name="Try again").click()
         expect(other.get_by_role("heading", level=1)).to_have_text("Clouds")
-        expect(page.locator("mist-live[data-state=live]")).to_be_visible(timeout=40_000)
         page.locator("#jobs-button").click()
         expect(page.locator("#jobs-body .jd").first).to_be_visible()
         assert page.evaluate("window.kept") == 1, "it was not read anew"
         one.context.close()
+
+
+def test_a_socket_lost_while_the_database_is_away_is_not_called_live_before_the_page_is_right(
+    fleet: User, browser: Browser, postgres: Postgres
+) -> None:
+    with serving() as address:
+        one = Person(browser, address).sign_in(fleet)
+        page = one.page
+        page.goto("/o/here/machines")
+        one.be_live()
+        page.evaluate(STATES)
+        with stopped(postgres):
+            page.evaluate("document.querySelector('mist-live').connection.socket.close()")
+            expect(page.locator("mist-live")).to_have_text(OLD)
+            page.wait_for_timeout(4000)  # it has tried again by then, more than once
+            assert page.evaluate("window.states") == ["reconnecting"]
+        target = machine(state="running")
+        Machine.objects.filter(pk=target.pk).update(name="renamed-meanwhile")  # nobody is told
+        expect(page.locator("mist-live")).to_have_text("Live")
+        expect(page.get_by_role("link", name="renamed-meanwhile", exact=True)).to_be_visible(timeout=2_000)
+        assert page.evaluate("window.states") == ["reconnecting", "live"]
+        one.context.close()
+
+
+def test_live_says_so_when_it_is_told_nothing_any_more(fleet: User, person: Open, valkey: Valkey) -> None:
+    one = person(fleet)
+    page = one.page
+    page.goto("/o/here/machines")
+    one.be_live()
+    target = machine(state="running")
+    valkey.stop()
+    try:
+        expect(page.locator("mist-live")).to_have_text(OLD)
+        Machine.objects.filter(pk=target.pk).update(name="renamed-meanwhile")
+    finally:
+        valkey.start()
+    expect(page.locator("mist-live")).to_have_text("Live", timeout=2_000)
+    expect(page.get_by_role("link", name="renamed-meanwhile", exact=True)).to_be_visible(timeout=2_000)
 
 
 def test_a_view_that_raises_is_a_page_in_its_frame_and_a_part_in_its_place(fleet: User, person: Open) -> None:

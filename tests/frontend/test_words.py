@@ -57,12 +57,41 @@ def test_every_act_says_what_did_not_happen() -> None:
         ("undone", True, "web-1 was not stopped"),
         ("skipped", True, "web-1 was not stopped"),
         ("lost", True, "Stop web-1"),
-        ("failed", False, "Stop web-1"),
     ],
 )
 def test_a_job_is_called_by_what_came_of_it(state: str, target: bool, title: str) -> None:
     job = Job(action="machine.stop", state=state, target_name="web-1", target_id=uuid4() if target else None)
     assert job_title(job) == title
+
+
+@pytest.mark.parametrize(
+    ("state", "total", "result", "title"),
+    [
+        ("running", 6, None, "Stopping 6 machines"),
+        ("running", 1, None, "Stopping 1 machine"),
+        ("succeeded", 6, {"succeeded": 6}, "6 machines stopped"),
+        ("failed", 6, {"failed": 6}, "6 machines were not stopped"),
+        ("failed", 6, {"failed": 1, "lost": 1, "succeeded": 4}, "2 of 6 machines were not stopped"),
+        ("failed", 6, {"failed": 1, "succeeded": 5}, "1 of 6 machines was not stopped"),
+        ("failed", 1, {"failed": 1}, "1 machine was not stopped"),
+        ("failed", 6, {"failed": 2, "skipped": 4}, "2 of 6 machines were not stopped"),
+        ("cancelled", 6, {"cancelled": 3, "succeeded": 1}, "5 of 6 machines were not stopped"),
+        ("undone", 6, {"undone": 6}, "6 machines were not stopped"),
+        ("cancelled", 6, {"succeeded": 6}, "Stop 6 machines"),
+        ("failed", 6, None, "6 machines were not stopped"),
+        ("lost", 6, None, "Stop 6 machines"),
+    ],
+)
+def test_a_job_of_many_says_of_how_many_it_was_not_done(state: str, total: int, result: dict[str, int] | None, title: str) -> None:
+    job = Job(action="machine.stop", state=state, target_kind="machine", target_name=f"{total} machines", total=total, result=result)
+    assert job_title(job) == title
+
+
+def test_what_can_be_asked_of_many_has_words_for_not_done() -> None:
+    for verb, action in all_actions().items():
+        if action.bulk or (action.creates and action.background):
+            job = Job(action=verb, state="failed", target_name="6 things", total=6, result={"failed": 6})
+            assert not job_title(job).startswith("6 things was"), f"{verb}: say it in frontend/words/many.py"
 
 
 def codes_in(path: Path) -> set[str]:

@@ -1,6 +1,7 @@
 /* <mist-live hx-ws:connect="/ws/console?org=…">: tells the server what is on screen, and the person how fresh it is.
-   Fragments come as HTML with hx-swap-oob and are morphed in by htmx. A message that is JSON without content is for us:
-   {"pong": true} or {"counts": {…}}. */
+   Fragments come as HTML with hx-swap-oob and are morphed in by htmx. A message that is JSON without content is for us (see
+   frontend/consumers.py). It is live once the server says that all on screen is right,
+   and not while it says that it cannot know. */
 import { announce } from "./dom.js";
 
 const PING_AFTER = 30_000;
@@ -10,13 +11,15 @@ const ENDED = 4401;
 class MistLive extends HTMLElement {
   connectedCallback() {
     this.state = "connecting";
-    this.last = Date.now();
+    this.last = this.told = Date.now(); /* when the page was right, and when anything came, last */
     this.addEventListener("htmx:ws:after:connection", (event) => {
       this.connection = event.detail.connection;
-      this.heard();
+      this.away = null;
       this.show();
     });
-    this.addEventListener("htmx:ws:before:message:incoming", () => {
+    this.addEventListener("htmx:ws:before:message:incoming", (event) => {
+      const text = event.detail.message.data;
+      if (typeof text === "string" && text.startsWith('{"away"')) this.away = JSON.parse(text).away;
       this.heard();
       this.applying = true;
     });
@@ -47,16 +50,15 @@ class MistLive extends HTMLElement {
     this.observer?.disconnect();
   }
 
-  /* {"machine.row": [ids], …} of everything on screen that can change. Sent whenever that set changes. */
+  /* {"machine.row": [ids], …} of everything on screen that can change; nothing while it is paused. Sent whenever that changes. */
   show() {
-    if (this.held) return;
     if (this.connection?.socket?.readyState !== WebSocket.OPEN) return;
     const shown = {};
-    for (const element of document.querySelectorAll("[data-live]")) {
+    for (const element of this.held ? [] : document.querySelectorAll("[data-live]")) {
       const [name, id] = element.dataset.live.split(":");
       (shown[name] ??= []).push(id);
     }
-    const how = document.querySelector("[data-live-how]");
+    const how = this.held ? null : document.querySelector("[data-live-how]");
     const text = JSON.stringify({ show: shown, how: how ? JSON.parse(how.dataset.liveHow) : {} });
     if (text === this.shown && this.shownOn === this.connection.socket) return;
     this.shown = text;
@@ -94,24 +96,28 @@ class MistLive extends HTMLElement {
   }
 
   heard() {
-    this.last = Date.now();
+    this.told = Date.now();
     this.asked = 0;
-    if (!this.held) this.set("live");
+    if (this.away === false) this.last = this.told;
+    this.settle();
+  }
+
+  settle() {
+    if (this.away !== null) this.set(this.away ? "reconnecting" : this.held ? "paused" : "live");
   }
 
   /* Paused: nothing of the page is watched. Resumed: the server is told what is on screen, and says how that is now. */
   toggle() {
     if (this.state !== "live" && !this.held) return;
     this.held = !this.held;
-    if (this.held) this.connection?.socket?.send(JSON.stringify({ show: {} }));
     this.shown = null;
-    this.set(this.held ? "paused" : "live");
+    this.settle();
     this.show();
   }
 
   beat() {
-    const silent = Date.now() - this.last;
-    if (this.state === "live" && silent > PING_AFTER) {
+    const silent = Date.now() - this.told;
+    if (this.connection?.socket?.readyState === WebSocket.OPEN && silent > PING_AFTER) {
       if (!this.asked) {
         this.asked = Date.now();
         this.connection?.socket?.send(JSON.stringify({ ping: true }));
