@@ -261,6 +261,11 @@ def step_word(name: str) -> str:
 
 
 @register.filter
+def list_word(kind: str) -> str:
+    return str(words.LISTS.get(kind, kind))
+
+
+@register.filter
 def job_state_word(state: str) -> str:
     return str(JOB_STATES.get(state, state))
 

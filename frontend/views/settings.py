@@ -17,7 +17,7 @@ from accounts.models import Token, User
 from clouds.providers.base import Field
 from core.actions import perform
 from core.errors import Invalid, MistError
-from frontend import forms, fromacts, keyboard, policy, toasts, viewer
+from frontend import browsers, forms, fromacts, keyboard, policy, toasts, viewer
 from frontend.context import DENSITIES, THEMES
 from frontend.views.base import ConsoleView, problem
 
@@ -159,7 +159,15 @@ class SessionsView(SettingsView):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         mine = people.sessions_of(self.frame.user.pk)
-        rows = [{"session": one, "id": people.session_id(one), "here": one.session_key == request.session.session_key} for one in mine]
+        rows = [
+            {
+                "session": one,
+                "id": people.session_id(one),
+                "here": one.session_key == request.session.session_key,
+                "browser": browsers.said(one.user_agent),
+            }
+            for one in mine
+        ]
         return self.show({"rows": rows})
 
     def post(self, request: HttpRequest) -> HttpResponse:

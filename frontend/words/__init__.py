@@ -11,7 +11,7 @@ from core.models import Job
 from frontend.words.many import UNDONES
 from frontend.words.table import ACTS, Act
 
-__all__ = ["ACTS", "SEEN", "STEPS", "Act", "act", "event_label", "event_words", "job_title", "of_what", "say"]
+__all__ = ["ACTS", "LISTS", "SEEN", "STEPS", "Act", "act", "event_label", "event_words", "job_title", "of_what", "say"]
 
 
 def act(verb: str) -> Act:
@@ -83,6 +83,19 @@ SEEN: dict[str, Promise] = {
     "chunk": _("Sealed a piece of the recording of"),
     "opened": _("Shell is open on"),
     "ended": _("Shell has ended on"),
+}
+
+# What a cloud lists, by the kind of the list.
+LISTS: dict[str, Promise] = {
+    "image": _("Images"),
+    "location": _("Locations"),
+    "machine": _("Machines"),
+    "network": _("Networks"),
+    "security_group": _("Security groups"),
+    "size": _("Sizes"),
+    "snapshot": _("Snapshots"),
+    "subnet": _("Subnets"),
+    "volume": _("Volumes"),
 }
 
 

@@ -13,15 +13,40 @@ from django.utils import timezone
 
 from core.actions import all_actions
 from core.models import Job
+from frontend import browsers
 from frontend.codes import CODES, code_words
 from frontend.templatetags import console
 from frontend.words import ACTS, job_title, say
+from tests.frontend.conftest import Place
 from tests.meta.test_house import sources
 
 
 def test_every_act_has_words_of_its_own() -> None:
     without = all_actions().keys() - ACTS.keys()
     assert not without, "what happened would read “web-1: name_of_the_verb”: say it in frontend/words/table.py"
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "words"),
+    [
+        (
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/120.0.6 Safari/537.36",
+            "Chrome 120 on Linux",
+        ),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/141.0 Safari/537.36 Edg/141.0", "Edge 141 on Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) Version/17.4 Mobile/15E148 Safari/604.1", "Safari 17 on iPhone"),
+        ("Mozilla/5.0 (Android 14; Mobile; rv:144.0) Gecko/144.0 Firefox/144.0", "Firefox 144 on Android"),
+        ("curl/8.1 <b>", "curl/8.1 <b>"),
+        ("", "not told"),
+    ],
+)
+def test_a_browser_is_named_as_people_name_it(user_agent: str, words: str) -> None:
+    assert browsers.said(user_agent) == words
+
+
+def test_one_is_not_many(place: Place) -> None:
+    assert "<b>1</b> cloud</span>" in place.admin.get(f"{place.base}/clouds").content.decode()
+    assert "<b>0</b> keys</span>" in place.admin.get(f"{place.base}/keys?q=nothing").content.decode()
 
 
 @pytest.mark.parametrize(("took", "words"), [(None, ""), (0.004, ""), (0.4, "0.4 s"), (27, "27 s"), (180, "3 min"), (7200, "2 h")])
