@@ -2,7 +2,8 @@
 
 Ansible does what playbooks say on the machine it runs on, too: `delegate_to: localhost`, lookups that read files and run programs,
 plugins beside the play. So it gets namespaces of its own (user, mount, process, network, IPC): it sees its folder, the programs it
-needs, read-only, and no other process; connections to its hosts are handed in one by one (scripts/ansible_dial.py).
+needs, read-only, and no other process; connections to its hosts are handed in one by one (scripts/ansible_dial.py). None of its
+processes takes more than LIMITS, and when the machine runs out of memory theirs is the first that goes.
 
 A program by itself, started with `-I`: it imports nothing of ours.
     confined.py '{"root": "/tmp/x/root", "folder": "/tmp/x/work", "programs": ["/opt/venv", …], "hide": ["/var/lib/mist"]}' word word …
@@ -16,6 +17,7 @@ import ctypes
 import json
 import os
 import platform
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -31,6 +33,7 @@ INSIDE = 1000  # who one is there: nobody who may mount, whoever we are here
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store")
 OF_ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "ssl", "pki/tls", "crypto-policies")
+LIMITS = {resource.RLIMIT_AS: 2 << 30, resource.RLIMIT_FSIZE: 512 << 20, resource.RLIMIT_CORE: 0}  # bytes, for each process
 DEVICES = ("null", "zero", "full", "random", "urandom")
 FILES = {
     "passwd": f"root:x:0:0::/:/bin/sh\nplay:x:{INSIDE}:{INSIDE}::/:/bin/sh\n",
@@ -120,6 +123,14 @@ def _enter(spec: dict[str, Any]) -> None:
     _checked(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
 
 
+def _limit() -> None:
+    """What one process of it may take, if we ourselves may have as much."""
+    for what, most in LIMITS.items():
+        hard = resource.getrlimit(what)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+
+
 def _wait(child: int) -> int:
     """Its exit code, once it has ended; other children of ours are buried meanwhile."""
     while True:
@@ -138,6 +149,7 @@ def main(spec: dict[str, Any], words: list[str], folder: str) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is for the program, which is in our process group
     user, group = os.geteuid(), os.getegid()
     try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
         _checked(_libc.unshare(NEW), "unshare")
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{INSIDE} {user} 1")
@@ -150,6 +162,7 @@ def main(spec: dict[str, Any], words: list[str], folder: str) -> NoReturn:
             second = os.fork()
             if second == 0:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                _limit()
                 os.chdir(folder)
                 os.execv(words[0], words)  # noqa: S606
             os._exit(_wait(second))

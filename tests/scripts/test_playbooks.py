@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import tempfile
 import time
@@ -130,6 +131,24 @@ def test_a_play_reads_nothing_of_mist(place: Place, sshd: Sshd, private: Path) -
     assert run.state == "succeeded", (run.hosts.get().detail, shown)
     assert "keys of the vault" not in shown and "No such file or directory" in shown
     assert not any(f"{name}=" in shown for name in os.environ if name.startswith(("DJANGO_", "MIST_", "PYTEST_")))
+
+
+def test_a_play_does_not_take_the_machine(place: Place, sshd: Sshd) -> None:
+    """Neither its memory nor its disk; and when memory is out, it goes before anything else does."""
+    memory = 'python3 -c "print(len(bytearray(3 << 30)))" 2>&1; cat /proc/self/oom_score_adj; true'
+    disk = "truncate -s 1T big 2>&1; ls big; true"
+    run = play(
+        place,
+        sshd,
+        tasks(
+            *(f"- {{ansible.builtin.command: {json.dumps(f'sh -c {shlex.quote(way)}')}, delegate_to: localhost}}" for way in (memory, disk))
+        ),
+    )
+    shown = said(run.hosts.get())
+    assert run.state == "succeeded", (run.hosts.get().detail, shown)
+    assert "MemoryError" in shown and str(3 << 30) not in shown
+    assert "\n    1000\n" in shown
+    assert "File size limit exceeded" in shown
 
 
 @pytest.mark.parametrize("kind", ["ssh-rsa", "ecdsa-sha2-nistp256", "certificate"])
