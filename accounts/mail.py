@@ -1,4 +1,4 @@
-"""Letters: to who is invited, and to owners whom somebody asks for access."""
+"""Letters: to who is invited, to owners whom somebody asks for access, and to who asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.template.loader import render_to_string
 
-from accounts.models import Invitation, Membership, User
+from accounts.models import Invitation, Membership, Team, User
 
 log = logging.getLogger(__name__)
 
@@ -43,3 +43,15 @@ def send_request(member: Membership, owners: list[User]) -> int:
         except (OSError, SMTPException):
             log.exception("the request of the member %s could not be mailed to %s", member.pk, owner.pk)
     return sent
+
+
+def send_answer(member: Membership, reason: str, team: Team | None = None) -> bool:
+    """Tell who asked for access that they are in this team now; no team: that it was declined.  Returns: was it sent?"""
+    context = {"member": member, "reason": reason, "team": team, "link": f"{settings.MIST_PUBLIC_URL}/o/{member.org.slug}/"}
+    body = render_to_string("account/email/answer.txt", context)
+    said = "have access to" if team is not None else "were not given access to"
+    try:
+        return bool(send_mail(f"You {said} {' '.join(member.org.name.split())}", body, None, [member.user.email]))
+    except (OSError, SMTPException):
+        log.exception("the answer to the member %s could not be mailed", member.pk)
+        return False

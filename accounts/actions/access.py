@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
+from uuid import UUID
 
+from django.db import transaction
 from django.utils import timezone
 from rest_framework import serializers
 
 from accounts import mail
 from accounts.actions.fields import TextField
-from accounts.models import Membership, User
+from accounts.models import Membership, Team, User
 from core.actions import Action, Call, register
 from core.errors import Already, Denied, Failed, TooMany
 
@@ -69,5 +72,14 @@ class Decline(Action):
             raise Already("Nothing is asked for, or it was answered already.")
 
     def run(self, call: Call) -> None:
-        call.target.asked_for = ""
-        call.target.save(update_fields=["asked_for"])
+        answer(call.target.pk)
+
+
+def answer(member: UUID, team: Team | None = None) -> None:
+    """What this member asked for, if anything, is answered: with this team, or no. They get a letter once that is so."""
+    row = Membership.objects.select_related("org", "user").exclude(asked_for="").filter(pk=member).first()
+    if row is None:
+        return
+    reason, row.asked_for = row.asked_for, ""
+    row.save(update_fields=["asked_for"])
+    transaction.on_commit(partial(mail.send_answer, row, reason, team), robust=True)

@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts import people, policies
+from accounts.actions.access import answer
 from accounts.actions.fields import MemberParams, StatementsField, TextField, bump, owners_only
 from accounts.models import Membership, Team
 from core.actions import Action, Call, register
@@ -116,7 +117,8 @@ class AddMember(TeamAction):
 
     def run(self, call: Call) -> None:
         call.target.members.add(call.params["user"])
-        Membership.objects.filter(org_id=call.target.org_id, user=call.params["user"]).update(asked_for="")  # this is the answer
+        for member in Membership.objects.filter(org_id=call.target.org_id, user=call.params["user"]):
+            answer(member.pk, call.target)
         bump(call)
 
     def snapshot(self, target: Any) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core import mail
@@ -32,7 +33,9 @@ def ask(place: Place, reason: str = REASON) -> Membership:
     return of(place)
 
 
-def test_the_owners_get_a_letter_and_see_it_until_somebody_is_put_into_a_team(place: Place) -> None:
+def test_the_owners_get_a_letter_and_see_it_until_somebody_is_put_into_a_team(
+    place: Place, django_capture_on_commit_callbacks: Any
+) -> None:
     assert f'data-dialog href="{place.base}/access?for="' in place.nobody.get(f"{place.base}/machines").content.decode()
     ask(place)
     [letter] = mail.outbox
@@ -45,17 +48,29 @@ def test_the_owners_get_a_letter_and_see_it_until_somebody_is_put_into_a_team(pl
     assert 'class="cnt waits">1<' in page
     assert REASON in page.split('id="asks"')[1].split("</section>")[0]
     team = Team.objects.create(org=place.org, name="Readers", statements=PRESETS["read"][1])
-    answer = place.admin.post(f"{place.base}/teams", {"add": of(place).pk.hex, "to": team.pk.hex})
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = place.admin.post(f"{place.base}/teams", {"add": of(place).pk.hex, "to": team.pk.hex})
     assert answer.status_code == 302
+    told = mail.outbox[1]
+    assert (told.to, told.subject) == (["new@here.example"], f"You have access to {place.org.name}")
+    assert REASON in told.body and "Readers" in told.body and f"{place.base}/" in told.body
+    with django_capture_on_commit_callbacks(execute=True):
+        perform(place.actor, team, "add_member", {"user": "owner@here.example"})
+    assert len(mail.outbox) == 2, "who did not ask is not told"
     assert of(place).asked_for == ""
     assert 'id="asks"' not in place.admin.get(f"{place.base}/teams").content.decode()
     assert "You have no rights" not in place.nobody.get(f"{place.base}/machines").content.decode()
 
 
-def test_it_is_declined_with_an_event_and_the_one_who_asked_may_ask_again_later(place: Place) -> None:
+def test_it_is_declined_with_an_event_and_the_one_who_asked_may_ask_again_later(
+    place: Place, django_capture_on_commit_callbacks: Any
+) -> None:
     member = ask(place)
     assert "You have asked:" in place.nobody.get(f"{place.base}/machines").content.decode()
-    assert place.admin.post(f"{place.base}/teams", {"decline": member.pk.hex}).status_code == 302
+    with django_capture_on_commit_callbacks(execute=True):
+        assert place.admin.post(f"{place.base}/teams", {"decline": member.pk.hex}).status_code == 302
+    told = mail.outbox[1]
+    assert told.to == ["new@here.example"] and "declined" in told.body and REASON in told.body
     assert Event.objects.filter(type="member.decline.succeeded").exists()
     assert "Request access" in place.nobody.get(f"{place.base}/machines").content.decode()
     with pytest.raises(TooMany):
