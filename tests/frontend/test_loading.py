@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.http import HttpResponse
+from django.test import RequestFactory
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
+from frontend.middleware import NO_PAGE, ConsoleMiddleware
 from tests.frontend.browsing import IN_A_BROWSER, Person, wait
 from tests.frontend.conftest import machine
 from tests.frontend.recorded import violations
@@ -165,29 +168,68 @@ def test_a_tab_keeps_the_machine_above_it(one: Person) -> None:
     looks_right(page, "tab")
 
 
-@pytest.mark.parametrize("how", ["stopped", "no content"])
+@pytest.mark.parametrize("how", ["stopped", "a file", "Esc"])
 def test_what_comes_to_nothing_brings_the_page_back_as_it_was(one: Person, how: str) -> None:
     page, watcher = one.page, one.context.new_page()
     page.set_viewport_size({"width": 1440, "height": 420})
     page.locator("mist-rows").evaluate("one => { one.scrollTop = 150 }")
     watcher.goto("/o/here/shortcuts")  # of the same origin: it may read what the other keeps
     page.evaluate(WATCH)
-    if how == "no content":
+    if how == "Esc":
         page.route("**/o/here/clouds", lambda route: route.fulfill(status=204))
-    with held("clouds_cloud"):
+    if how == "a file":  # that the link does not announce
+        page.evaluate("document.querySelector('.nav a[href$=clouds]').href = '/o/here/images.csv'")
+    with held("clouds_image" if how == "a file" else "clouds_cloud"):
         page.evaluate(
-            "setTimeout(() => { const link = document.querySelector('.nav a[href$=clouds]'); link.focus(); link.click();"
-            + ("setTimeout(() => window.stop(), 1500)" if how == "stopped" else "")
-            + " })"
+            "setTimeout(() => { const link = [...document.querySelectorAll('.nav a')].find((one) => one.textContent.includes('Clouds'));"
+            "link.focus(); link.click();" + ("setTimeout(() => window.stop(), 1500)" if how == "stopped" else "") + " })"
         )
         wait(lambda: bool(watcher.evaluate("localStorage.waited")), 20)
-        if how == "no content":
+        if how == "Esc":
             page.keyboard.press("Escape")
-        is_back(page)
+        if how != "a file":
+            is_back(page)
+    is_back(page)
     expect(page.get_by_role("heading", level=1)).to_have_text("Machines")
     expect(page.locator(".nav a[aria-current]")).to_contain_text("Machines")
     assert page.locator("mist-rows").evaluate("one => one.scrollTop") == 150
     assert page.evaluate("document.activeElement.textContent.trim()").startswith("Clouds")
+
+
+def test_a_browser_that_does_not_tell_of_navigations_shows_bars_too(fleet: User, person: Open) -> None:
+    one = person(fleet)
+    page, watcher = one.page, one.context.new_page()
+    page.add_init_script("Object.defineProperty(window, 'navigation', { value: undefined })")
+    watcher.goto("/o/here/shortcuts")
+    asked = ("document.querySelector('.nav a[href$=clouds]').click()", "document.querySelector('form.tools').requestSubmit()")
+    for ask, table, heading in zip(asked, ("clouds_cloud", "machines_machine"), ("Clouds", "Machines"), strict=True):
+        page.goto("/o/here/machines")
+        watcher.evaluate("localStorage.removeItem('waited')")
+        page.evaluate(WATCH)
+        with held(table):
+            page.evaluate(f"setTimeout(() => {ask})")
+            wait(lambda: bool(watcher.evaluate("localStorage.waited")), 20)
+        assert json.loads(watcher.evaluate("localStorage.waited"))["heading"] == heading
+        page.wait_for_load_state()
+        is_back(page)
+    page.locator("body").press("Escape")
+    with one.context.expect_page() as other:
+        page.locator(".nav a[href$=clouds]").click(modifiers=["Control"])
+    other.value.close()
+    page.wait_for_timeout(600)
+    assert not page.evaluate(LOOK)["busy"]
+
+
+def test_an_answer_that_is_no_page_says_so_to_the_page_it_was_asked_from() -> None:
+    def cookie(answer: HttpResponse, mode: str = "navigate") -> bool:
+        return NO_PAGE in ConsoleMiddleware(lambda _request: answer)(RequestFactory().get("/", headers={"Sec-Fetch-Mode": mode})).cookies
+
+    assert cookie(HttpResponse(status=204))
+    assert cookie(HttpResponse("a,b", content_type="text/csv"))
+    assert cookie(HttpResponse("<p>", headers={"Content-Disposition": 'attachment; filename="run.html"'}))
+    assert not cookie(HttpResponse("<p>"))
+    assert not cookie(HttpResponse(status=302))
+    assert not cookie(HttpResponse("a,b", content_type="text/csv"), mode="cors")
 
 
 def test_files_that_are_fetched_leave_the_page_alone(one: Person) -> None:

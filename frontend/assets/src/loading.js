@@ -1,18 +1,22 @@
 /* A page that was left for another of ours and still stands after 200 ms: its heading becomes the next one's where a link names it, its
-   rows become grey bars. A navigation that was stopped brings everything back; of an answer without a page browsers say nothing, so do
-   Esc and a press on the bars. The same in parts that htmx fetches. A browser without the Navigation API shows its page until the next
-   one is there. */
+   rows become grey bars. A navigation that was stopped brings everything back; of an answer without a page (a file, or nothing) browsers
+   say nothing, so the server does by a cookie; and so do Esc and a press on the bars. The same in parts that htmx fetches. A browser
+   without the Navigation API does it for links and searches, not for where a script leads. */
 import { announce } from "./dom.js";
 
 const AFTER = 200;
+const LOOK = 200;
+const NO_PAGE = "mist-no-page"; // frontend/middleware.py
 const TABS = ".main .tabs a, .main .set-nav a";
 const NAMES = ".nav a, .crumbs a, .palette-list a, a.nm"; // links whose text is the heading of where they lead
 const bones = document.getElementById("loading");
 let soon = 0;
+let looking = 0;
 let undo = [];
 
 function back() {
   clearTimeout(soon);
+  clearInterval(looking);
   for (const one of undo.splice(0)) one();
 }
 
@@ -69,7 +73,11 @@ function become(link) {
   });
 }
 
+const isNoPage = () => document.cookie.includes(`${NO_PAGE}=`);
+
 function show(url, from) {
+  if (isNoPage()) return;
+  looking = setInterval(() => isNoPage() && back(), LOOK);
   const main = document.getElementById("main");
   const places = [main, ...main.querySelectorAll("*")].filter((one) => one.scrollTop).map((one) => [one, one.scrollTop]);
   document.getElementById("side")?.classList.remove("open");
@@ -95,16 +103,41 @@ function show(url, from) {
   say(name);
 }
 
+function leave(url) {
+  back();
+  if (url.origin !== location.origin || !url.pathname.startsWith("/o/")) return;
+  document.cookie = `${NO_PAGE}=; path=/; max-age=0`;
+  soon = setTimeout(show, AFTER, url, location.pathname);
+}
+
+function navigated(event) {
+  if (event.destination.sameDocument || event.hashChange) return;
+  if (event.formData || event.downloadRequest !== null) return back();
+  leave(new URL(event.destination.url));
+  event.signal.addEventListener("abort", back);
+}
+
+function clicked(event) {
+  const link = event.target.closest?.("a[href]");
+  if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || link.target || link.hasAttribute("download")) return;
+  const url = new URL(link.href);
+  if (!url.hash || url.href.split("#")[0] !== location.href.split("#")[0]) leave(url);
+}
+
+function sent(event) {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "get") return;
+  const url = new URL(form.action);
+  url.search = new URLSearchParams(new FormData(form, event.submitter)).toString();
+  leave(url);
+}
+
 if (bones) {
-  window.navigation?.addEventListener("navigate", (event) => {
-    const url = new URL(event.destination.url);
-    const ours = url.origin === location.origin && url.pathname.startsWith("/o/");
-    if (event.destination.sameDocument || event.hashChange) return;
-    back();
-    if (!ours || event.formData || event.downloadRequest !== null) return;
-    soon = setTimeout(show, AFTER, url, location.pathname);
-    event.signal.addEventListener("abort", back);
-  });
+  if (window.navigation) window.navigation.addEventListener("navigate", navigated);
+  else {
+    window.addEventListener("click", clicked); // after all that may have taken it
+    window.addEventListener("submit", sent);
+  }
   window.addEventListener("pagehide", back); // as it was, for the way back
   document.addEventListener("keydown", (event) => event.key === "Escape" && back());
   document.addEventListener("pointerdown", (event) => event.target.closest?.(".main .wait") && back());
