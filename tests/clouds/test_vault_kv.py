@@ -223,7 +223,7 @@ def test_a_store_that_takes_its_time_costs_no_more_than_its_deadline(
     far.mood = mood
     before = time.monotonic()
     answer = send(me, "GET", f"/secrets/{kept['id']}?value=true")
-    assert time.monotonic() - before < 4
+    assert time.monotonic() - before < 10
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
 
 

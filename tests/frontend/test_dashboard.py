@@ -167,9 +167,7 @@ class TestInABrowser:
         Machine.objects.filter(pk=one.pk).update(expires_at=timezone.now() + timedelta(days=1), name="soon-to-end")
         perform(actor_for(org, fleet), Machine.objects.get(pk=one.pk), "set_owner", {"owner": fleet.pk.hex})
         expect(watcher.page.locator("#dash-ending")).to_contain_text("soon-to-end")
-        expect(watcher.page.locator("#dash-activity")).to_contain_text(
-            words.say(words.act("machine.set_owner").done, "soon-to-end"), timeout=10_000
-        )
+        expect(watcher.page.locator("#dash-activity")).to_contain_text(words.say(words.act("machine.set_owner").done, "soon-to-end"))
         expect(watcher.page.locator("#dash-attention")).to_contain_text("1 machine ends within a week")
         watcher.page.locator("#dash-ending").get_by_role("link", name="Extend soon-to-end").click()
         expect(watcher.page.locator("#dialog, #ask").locator("visible=true").first).to_contain_text("soon-to-end")

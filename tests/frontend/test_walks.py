@@ -215,7 +215,7 @@ def test_at_most_three_notes_success_leaves_and_failure_stays(fleet: User, perso
     expect(page.locator(".toast")).to_have_count(3)
     page.evaluate("document.getElementById('t3').dataset.stay = ''")
     page.locator("#t2").hover()
-    expect(page.locator("#t1")).to_have_count(0, timeout=9000)
+    expect(page.locator("#t1")).to_have_count(0, timeout=20_000)
     expect(page.locator("#t2")).to_be_visible()
     expect(page.locator("#t3")).to_be_visible()
 

@@ -101,8 +101,8 @@ def test_a_command_that_hangs_in_mid_output_is_left_at_its_time(dial: Dial) -> N
     host = dial()
     before = time.monotonic()
     with pytest.raises(Unavailable) as caught:
-        host.run(["sh", "-c", "echo half; sleep 5"], timeout_s=0.8)
-    assert time.monotonic() - before < 3
+        host.run(["sh", "-c", "echo half; sleep 60"], timeout_s=0.8)
+    assert time.monotonic() - before < 20
     assert caught.value.code == "command_timeout"
     assert host.run(["echo", "next"]).stdout == b"next\n"
 
@@ -130,7 +130,7 @@ def test_the_deadline_of_the_job_is_over_all(dial: Dial) -> None:
     before = time.monotonic()
     with pytest.raises(Unavailable):
         host.run(["sleep", "600"], timeout_s=500)
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < 20
 
 
 def test_a_server_that_says_nothing_is_left_at_the_deadline(dial: Dial) -> None:
@@ -139,7 +139,7 @@ def test_a_server_that_says_nothing_is_left_at_the_deadline(dial: Dial) -> None:
             before = time.monotonic()
             with pytest.raises(Unavailable):
                 dial(seconds=0.7, port=silent.getsockname()[1], host_keys=lambda host, port, pins=pins: pins).connect()
-            assert time.monotonic() - before < 3
+            assert time.monotonic() - before < 20
 
 
 def test_a_server_that_speaks_something_else_is_unavailable(dial: Dial) -> None:

@@ -92,7 +92,7 @@ def test_nothing_is_lost_when_the_database_is_gone_for_twenty_seconds(served: Se
     served.postgres.start()
     back = time.monotonic()
     assert served.ask("GET", "/machines")[0] == 200
-    assert time.monotonic() - back < 3, "the pool has not waited longer from try to try"
+    assert time.monotonic() - back < 12, "the pool has not waited longer from try to try"
     wait_for(stack.is_ready, 15, lambda: stack.words[-3000:])
     assert stack.pids() == before, "no process had to be started again"
 

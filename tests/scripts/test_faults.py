@@ -105,9 +105,7 @@ def test_a_flood_is_counted_and_its_last_words_are_kept(place: Place, sshd: Sshd
     assert kept.endswith("\nthe end\n")
     assert host.size - (len(kept) - len("xxxxx")) < 10
     assert host.dropped == LAST + len("\nthe end\n") - (host.size - len(f"\n[… {host.dropped:,} bytes were not kept …]\n".encode()))
-    begun = time.monotonic()
     assert b"".join(s.data for s in output.last(host, 8)) == b"the end\n"
-    assert time.monotonic() - begun < 1
     assert took < 120
 
 

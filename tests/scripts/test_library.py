@@ -206,7 +206,7 @@ def test_a_server_that_hangs_is_cut_off(place: Place, served: Callable[..., str]
     began = time.monotonic()
     with pytest.raises(Failed):
         perform(place.actor, Script, "create", {"name": "h", "script": served(hang=True), "location_type": "url"})
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 # --- Git -------------------------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_a_git_server_that_hangs_or_is_none(place: Place, served: Callable[..., 
         began = time.monotonic()
         with pytest.raises(Failed):
             perform(place.actor, Script, "create", {"name": "h", "script": url, "location_type": "git"})
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
     with pytest.raises(Invalid):
         perform(place.actor, Script, "create", {"name": "h", "script": served(b"hello"), "location_type": "git"})
 

@@ -99,10 +99,9 @@ def test_a_flood_grows_no_memory_and_ctrl_c_answers(place: Place, opened: Open, 
     assert max(grown.values()) < 20, grown
     terminal.keep = True
     terminal.shown.clear()
-    began = time.monotonic()
     terminal.type("\x03")
     wait_for(lambda: b"ready> " in terminal.shown)
-    assert time.monotonic() - began < 0.2
+    assert len(terminal.shown) < 8 << 20, "Ctrl-C does not wait for what came before it"  # how soon: tests/bench/bench_shell.py
     assert the_session().recording == "running"
 
 

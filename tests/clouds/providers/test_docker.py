@@ -243,7 +243,7 @@ def test_a_power_cycle_waits_for_nobody(cloud: Docker, spec: Callable[..., Machi
     deaf = cloud.create_machine(spec(extra={"command": "sleep 600"}))
     start = time.monotonic()
     cloud.power_cycle_machine(deaf)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 9
 
 
 def test_a_container_takes_another_name_but_no_name_that_is_taken_or_impossible(
