@@ -39,7 +39,7 @@ SOON = timedelta(days=7)
 HOURS = 24
 PART_MS = 3000  # of one part, in the database
 UNTOLD = ("session.chunk.observed",)  # of no person's doing: how recordings are sealed
-EVENTS_READ, EVENTS_SHOWN = 150, 10
+EVENTS_READ, EVENTS_SHOWN = 150, 18
 ENDING_SHOWN = 6
 RUNNING, AT_REST, BROKEN = ("running",), ("stopped", "terminated"), ("error", "failed")
 

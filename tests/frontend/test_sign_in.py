@@ -112,6 +112,25 @@ class TestInABrowser:
         session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
         return page
 
+    def test_a_password_is_shown_while_one_wants_to_see_it(self, owner: User, person: Callable[..., Person]) -> None:
+        page = person().page
+        page.goto("/sign-in")
+        field, eye = page.get_by_label("Password"), page.get_by_role("button", name="Show what is typed")
+        field.fill("not the right one")
+        expect(field).to_have_attribute("type", "password")
+        eye.click()
+        expect(field).to_have_attribute("type", "text")
+        expect(eye).to_have_attribute("aria-pressed", "true")
+        expect(field).to_be_focused()
+        if AXE.exists():
+            assert not violations(page)
+        eye.click()
+        expect(field).to_have_attribute("type", "password")
+        eye.click()
+        page.get_by_label("E-mail").fill(owner.email)
+        field.evaluate("({ form }) => { form.addEventListener('submit', (event) => event.preventDefault()); form.requestSubmit(); }")
+        expect(field).to_have_attribute("type", "password")  # so that no browser keeps it as text
+
     def test_a_passkey_is_added_and_signs_in_by_itself(self, owner: User, server: str, passkeys: Page) -> None:
         page, home = passkeys, server.replace("127.0.0.1", "localhost")
         page.goto(f"{home}/sign-in")

@@ -16,6 +16,7 @@ import "./menu.js";
 import "./neighbours.js";
 import "./optimistic.js";
 import "./palette.js";
+import "./peek.js";
 import "./query.js";
 import "./reveal.js";
 import "./resume.js";
