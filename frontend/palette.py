@@ -20,7 +20,7 @@ from accounts.models import Membership, Team
 from accounts.statements import kinds, policy_of
 from clouds.models import Cloud, Image
 from core import jobs, listing
-from core.actions import slug
+from core.actions import allowed, slug
 from core.actor import Actor
 from core.errors import BadRequest, Invalid
 from core.models import Resource
@@ -30,10 +30,12 @@ from frontend.views.bulk import BAR, BESIDE, MORE
 from keys.models import Key, Secret
 from machines.models import Machine
 from networks.models import Network
+from scripts.models import Run, Script
 from volumes.models import Volume
 
 FOUND = 5  # machines shown
 OTHERS = 3  # of each other kind
+MANY = (*BAR, *BESIDE, *MORE, "destroy")  # verbs that many machines take together
 COUNTED = 1_000  # machines counted
 LAST = "\U0010ffff"  # no letter comes after it
 HERE = re.compile(r"/machines/([0-9a-f]{32})")
@@ -50,7 +52,10 @@ MEANT = {
 
 @dataclass(kw_only=True)
 class Option:
-    """One line. `how`: "" follows the link, "dialog" opens it as one, "post" sends it, "bulk" asks for the chosen machines."""
+    """One line. `how`: "" follows the link, "dialog" opens it as one, "post" sends it, "bulk" asks for the chosen machines.
+
+    `more`: what Tab asks about: a machine's id, "=" and a search, or "chosen"; `about`: how that is called.
+    """
 
     title: str
     url: str
@@ -61,6 +66,8 @@ class Option:
     how: str = ""
     verb: str = ""
     search: str = ""
+    more: str = ""
+    about: str = ""
     parts: list[tuple[str, bool]] = field(default_factory=list)  # of the title: (text, does it match?)
 
 
@@ -70,6 +77,7 @@ class Section:
 
     title: str
     options: list[Option]
+    acts: bool = False
 
 
 DOINGS = (
@@ -102,21 +110,46 @@ KINDS: tuple[tuple[type[Resource], str, str], ...] = (
 
 
 class Palette:
-    """One question: `text` as typed, `path` of the page it was asked on, `chosen` rows there."""
+    """One question: `text` as typed, `path` of the page it was asked on, `chosen` rows there, `view`: the search of its list.
+
+    `more`: of an option, whose other acts are wanted.
+    """
 
     def __init__(
-        self, actor: Actor, base: str, text: str, *, pages: Iterable[Entry] = (), path: str = "", chosen: Iterable[UUID] = ()
+        self,
+        actor: Actor,
+        base: str,
+        text: str,
+        *,
+        pages: Iterable[Entry] = (),
+        path: str = "",
+        chosen: Iterable[UUID] = (),
+        view: str = "",
+        more: str = "",
     ) -> None:
         self.actor, self.base, self.path, self.chosen = actor, base, path, list(chosen)
+        self.view, self.more = view.strip()[:1500], more
         self.entries = list(pages)
         text = text.strip()[:200].replace("\0", "")
         self.prefix = text[0] if text[:1] in (">", "#", "@", "?") else ""
         self.text = text[len(self.prefix) :].strip()
         self.words = self.text.lower().split()
+        self.verb = self.verb_meant()
+        self.subject = " ".join(self.text.split()[1:]) if self.verb else self.text  # “web” of “restart web”
+
+    def verb_meant(self) -> str:
+        """The verb of machines that the first of several words says, “” where it says none."""
+        if len(self.words) < 2:
+            return ""
+        asked = MEANT.get(self.words[0], self.words[0])
+        names = (*acts.POWER, *acts.CHANGE, *acts.END)
+        return next((name for name in names if str(words.act(f"machine.{name}").label).lower().startswith(asked)), "")
 
     def sections(self) -> list[Section]:
         """In order: acts, things, pages, help."""
-        if self.prefix:
+        if self.more:
+            made = [self.others()]
+        elif self.prefix:
             made = [{">": self.acting, "#": self.tags, "@": self.people, "?": self.helping}[self.prefix]()]
         elif self.text:
             made = [self.acting(), self.machines(), *self.things(), self.pages(), self.helping()]
@@ -125,7 +158,7 @@ class Palette:
         kept = [section for section in made if section.options]
         for section in kept:
             for option in section.options:
-                option.parts = marked(option.title, self.words)
+                option.parts = marked(option.title, [*self.words, *(MEANT[word] for word in self.words if word in MEANT)])
         return kept
 
     def fits(self, title: Promise | str) -> bool:
@@ -141,13 +174,28 @@ class Palette:
     # -- acts
 
     def acting(self) -> Section:
-        options = [*self.on_chosen(), *self.on_this(), *self.on_named()]
+        options = [*self.on_chosen(), *self.on_this(), *self.on_named(), *self.to_run()]
         options += [
             Option(title=str(one.title), url=self.to(one.path), icon=one.icon, keys=(one.key,) if one.key else ())
             for one in DOINGS
             if self.fits(one.title) and self.may(one, "create")
         ]
-        return Section(title=_("Actions"), options=options[:8])
+        return Section(title=_("Actions"), options=options[:8], acts=True)
+
+    def others(self) -> Section:
+        """What else can be done with what an option is about."""
+        kind, _sep, search = self.more.partition("=")
+        if self.more == "chosen":
+            return Section(title=_("Actions"), options=self.on_chosen(), acts=True)
+        if not kind and search:
+            options = [option for name in MANY if (option := self.on_all(name, search)) is not None and self.fits(option.title)]
+            return Section(title=_("Actions"), options=options, acts=True)
+        self.path = f"/machines/{kind}"
+        machine = self.this()
+        if machine is None:
+            return Section(title="", options=[])
+        opening = Option(title=_("Open %(name)s") % {"name": machine.name}, url=self.to(f"machines/{path_of(machine)}"), icon="server")
+        return Section(title=machine.name, options=[*([opening] if self.fits(opening.title) else []), *self.offers(machine, by_name=False)], acts=True)
 
     def on_chosen(self) -> list[Option]:
         """The verbs of the rows that are selected on the page."""
@@ -155,55 +203,91 @@ class Palette:
             return []
         count = len(self.chosen)
         found = []
-        for name in (*BAR, *BESIDE, *MORE, "destroy"):
+        for name in MANY:
             said = words.act(f"machine.{name}")
             title = ngettext("%(verb)s %(n)d selected machine", "%(verb)s %(n)d selected machines", count) % {
                 "verb": said.label,
                 "n": count,
             }
             if self.fits(title):
-                found.append(Option(title=title, url=self.to(f"machines/bulk/{name}"), icon=said.icon, how="bulk", verb=name))
+                url = self.to(f"machines/bulk/{name}")
+                found.append(Option(title=title, url=url, icon=said.icon, how="bulk", verb=name, more="chosen", about=title))
         return found
 
     def on_this(self) -> list[Option]:
         """The verbs of the machine whose page it is."""
-        match = HERE.search(self.path)
-        machine = Machine.objects.visible_to(self.actor).select_related("cloud").filter(pk=UUID(match[1])).first() if match else None
+        machine = self.this()
         return self.offers(machine) if machine is not None else []
 
+    def this(self) -> Machine | None:
+        """The machine whose page it is."""
+        match = HERE.search(self.path)
+        return Machine.objects.visible_to(self.actor).select_related("cloud").filter(pk=UUID(match[1])).first() if match else None
+
     def on_named(self) -> list[Option]:
-        """“reboot web”: the verb on the machines that the rest names, one by one and together."""
-        if len(self.words) < 2:
+        """“reboot web”: the verb on the machines that the rest names, together where the list shows some of them, or one by one."""
+        if not self.verb:
             return []
-        asked = MEANT.get(self.words[0], self.words[0])
-        rest = " ".join(self.words[1:])
-        names = [
-            name for name in (*acts.POWER, *acts.CHANGE, *acts.END) if str(words.act(f"machine.{name}").label).lower().startswith(asked)
-        ]
-        if not names:
+        named = f"name:{quoted(self.subject)}"
+        page = self.search(f"({self.view}) {named}") if self.view else None
+        search = f"({self.view}) {named}" if page and page.total > 1 else named
+        page = page if page and page.total > 1 else self.search(named)
+        if page is None:
             return []
-        search = f"name:{quoted(rest)}"
+        few = page.rows if page.total < OTHERS else [row for row in page.rows if row.name.lower() == self.subject.lower()]
+        found = [one for machine in few for one in self.offers(machine, only=[self.verb])]
+        together = self.on_all(self.verb, search, page.total) if page.total > 1 and self.verb in MANY else None
+        return [together, *found] if together else found
+
+    def on_all(self, name: str, search: str, total: int | None = None) -> Option | None:
+        """The verb on everything that a search finds. None where that is nothing, or more than a bulk takes."""
+        page = self.search(search) if total is None else None
+        total = page.total if page else total
+        if not total or total > jobs.BULK_CAP:
+            return None
+        within, _sep, rest = search.rpartition("name:")
+        said = words.act(f"machine.{name}")
+        pattern = _("%(verb)s %(n)s machines in this view named %(name)s") if within else _("%(verb)s %(n)s machines named %(name)s")
+        title = pattern % {"verb": said.label, "n": f"{total:,}", "name": rest.strip('"')}
+        url = self.to(f"machines/bulk/{name}")
+        return Option(title=title, url=url, icon=said.icon, how="bulk", verb=name, search=search, more=f"={search}", about=title)
+
+    def search(self, search: str) -> listing.Page | None:
+        """The first machines that it finds; None where it says nothing that can be found."""
+        rows = Machine.objects.select_related("cloud")
         try:
-            page = listing.page(Machine.objects.select_related("cloud"), self.actor, listing.Query(search=search, sort="name", limit=3))
+            return listing.page(rows, self.actor, listing.Query(search=search, sort="name", limit=OTHERS))
         except (BadRequest, Invalid):
+            return None
+
+    def to_run(self) -> list[Option]:
+        """Scripts whose name has every word typed: “restart web” finds restart-web-tier."""
+        named = [word for word in self.words if word not in ("run", "script")]
+        if not named:
             return []
-        found = [one for machine in page.rows for one in self.offers(machine, only=names[:1])]
-        if page.total > 1 and names[0] in (*BAR, *BESIDE, *MORE, "destroy") and page.total <= jobs.BULK_CAP:
-            said = words.act(f"machine.{names[0]}")
-            title = _("%(verb)s %(n)s machines named %(name)s") % {"verb": said.label, "n": f"{page.total:,}", "name": rest}
-            whole = Option(title=title, url=self.to(f"machines/bulk/{names[0]}"), icon=said.icon, how="bulk", verb=names[0], search=search)
-            found.insert(0, whole)
+        rows = Script.objects.visible_to(self.actor)
+        for word in named:
+            rows = rows.filter(name__icontains=word)
+        found = []
+        for script in rows.order_by("name")[:OTHERS]:
+            if allowed(self.actor, script).get("run") is not True:
+                continue
+            runs = Run.objects.visible_to(self.actor).filter(script=script).count()
+            right = f"v{script.latest}, " + ngettext("%(n)d run", "%(n)d runs", runs) % {"n": runs}
+            title = _("Run script %(name)s") % {"name": script.name}
+            found.append(Option(title=title, url=self.to(f"scripts/{script.pk.hex}/run"), icon="file-code", right=right))
         return found
 
-    def offers(self, machine: Machine, *, only: Iterable[str] | None = None) -> list[Option]:
+    def offers(self, machine: Machine, *, only: Iterable[str] | None = None, by_name: bool = True) -> list[Option]:
         wanted = tuple(only) if only is not None else (*acts.POWER, *acts.CHANGE, *acts.END)
         found = []
         for offer in acts.offers(self.actor, machine, wanted):
-            title = f"{offer.words.label} {machine.name}"
+            title = f"{offer.words.label} {machine.name}" if by_name else str(offer.words.label)
             if not offer.can or not (only or self.fits(title)):
                 continue
             url = self.to(f"machines/{machine.pk.hex}/do/{offer.name}")
-            found.append(Option(title=title, url=url, icon=offer.words.icon, how="dialog" if offer.asks else "post"))
+            how = "dialog" if offer.asks else "post"
+            found.append(Option(title=title, url=url, icon=offer.words.icon, how=how, more=machine.pk.hex, about=machine.name))
         return found
 
     # -- things
@@ -211,11 +295,12 @@ class Palette:
     def machines(self) -> Section:
         """Those whose name begins with what is typed, then those that have it anywhere."""
         options: list[Option] = []
-        if len(self.text) >= 2:
-            query = listing.Query(search=quoted(self.text), sort="name", limit=FOUND)
+        text = self.subject
+        if len(text) >= 2:
+            query = listing.Query(search=quoted(text), sort="name", limit=FOUND)
             rows = Machine.objects.select_related("cloud", "location")
             found = listing.rows(rows, self.actor, query)
-            named = found.filter(name__startswith=self.text, name__gte=self.text, name__lt=self.text + LAST)  # a range of the index
+            named = found.filter(name__startswith=text, name__gte=text, name__lt=text + LAST)  # a range of the index
             begin = list(named.order_by("name", "id")[:FOUND])
             if len(begin) < FOUND:
                 page = listing.page(rows, self.actor, query)
@@ -225,21 +310,22 @@ class Palette:
                 total, more = listing.count(found, COUNTED)
             for row in begin:
                 where = " · ".join(part for part in (row.cloud.name, row.location.name if row.location else "") if part)
-                options.append(Option(title=row.name, url=self.to(f"machines/{path_of(row)}"), state=row.state, right=where))
+                url = self.to(f"machines/{path_of(row)}")
+                options.append(Option(title=row.name, url=url, state=row.state, right=where, more=row.pk.hex, about=row.name))
             if total > len(begin):
                 about = _("Show all %(n)s in the machines list") % {"n": f"{COUNTED:,}+" if more else f"{total:,}"}
                 options.append(Option(title=about, url=self.to("machines", q=query.search), icon="corner-down-left"))
         return Section(title=_("Machines"), options=options)
 
     def things(self) -> list[Section]:
-        if len(self.text) < 2:
+        if len(self.subject) < 2:
             return []
         found = []
         for model, path, icon in KINDS:
-            rows = model.objects.visible_to(self.actor).filter(name__icontains=self.text).order_by("name")[:OTHERS]
+            rows = model.objects.visible_to(self.actor).filter(name__icontains=self.subject).order_by("name")[:OTHERS]
             found += [Option(title=row.name, url=self.to(f"{path}/{path_of(row)}"), icon=icon, right=model.kind()) for row in rows]
         for kin, icon in ((Volume, "hard-drive"), (Network, "network"), (Image, "disc-3")):
-            rows = kin.objects.visible_to(self.actor).filter(name__istartswith=self.text).order_by("name")[:OTHERS]
+            rows = kin.objects.visible_to(self.actor).filter(name__istartswith=self.subject).order_by("name")[:OTHERS]
             plural = f"{kin.kind()}s"
             if any(entry.path == plural for entry in self.entries):
                 found += [Option(title=row.name, url=self.to(f"{plural}/{path_of(row)}"), icon=icon, right=kin.kind()) for row in rows]
@@ -286,7 +372,12 @@ class Palette:
         ]
         if self.text and not self.prefix:
             options.append(
-                Option(title=_("Audit log for %(text)s") % {"text": self.text}, url=self.to("log", q=quoted(self.text)), icon="scroll-text")
+                Option(
+                    title=_("Audit log for %(text)s") % {"text": self.subject},
+                    url=self.to("log", q=quoted(self.subject)),
+                    icon="scroll-text",
+                    keys=("G", "L"),
+                )
             )
         return Section(title=_("Go to"), options=options[:12])
 

@@ -13,7 +13,8 @@ CHOSEN = 1000  # rows of a selection that are looked at
 
 
 class PaletteView(ConsoleView):
-    """`q`: what is typed; `path`: the page it is typed on; `ids`: the rows chosen there. A page of its own without script."""
+    """`q`: what is typed; `path`: the page it is typed on; `view`: the search of its list; `ids`: the rows chosen there; `more`: of
+    an option, whose other acts are wanted. A page of its own without script."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         chosen = []
@@ -24,7 +25,8 @@ class PaletteView(ConsoleView):
                 continue
         text = request.GET.get("q", "")
         entries = [entry for _title, some in self.frame.pages for entry in some]
-        found = Palette(self.actor, self.frame.base, text, pages=entries, path=request.GET.get("path", ""), chosen=chosen)
+        asked = {name: request.GET.get(name, "") for name in ("path", "view", "more")}
+        found = Palette(self.actor, self.frame.base, text, pages=entries, chosen=chosen, **asked)
         template = "palette/_found.html" if self.is_htmx else "palette/page.html"
         response = self.page(template, {"sections": found.sections(), "text": text})
         response["Cache-Control"] = "no-store"

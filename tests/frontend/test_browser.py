@@ -14,6 +14,7 @@ from frontend import words
 from machines.models import Machine
 from tests.frontend.browsing import AXE, IN_A_BROWSER, Person, read_until, wait
 from tests.frontend.conftest import read_clouds
+from tests.frontend.recorded import violations
 
 pytestmark = IN_A_BROWSER
 
@@ -188,6 +189,39 @@ def test_the_palette_finds_and_does_by_keyboard_alone(fleet: User, person: Calla
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Escape")
     expect(palette).to_be_hidden()
+    assert Job.objects.filter(action="machine.stop").count() == 0
+
+
+def test_tab_in_the_palette_asks_what_else_can_be_done_and_leads_back(fleet: User, person: Callable[..., Person]) -> None:
+    machine = Machine.objects.filter(state="running", type="vm").order_by("name").first()
+    assert machine is not None
+    page = person(fleet).page
+    page.goto("/o/here/clouds")
+    page.keyboard.press("Control+k")
+    palette = page.get_by_role("dialog", name="Search or run a command")
+    field = palette.get_by_role("combobox")
+    expect(palette.get_by_text("more actions")).to_be_hidden()  # pages have none
+    page.keyboard.type(machine.name)
+    expect(palette.get_by_role("option", name=machine.name).first).to_have_attribute("aria-selected", "true")
+    expect(palette.get_by_text("more actions")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(palette.get_by_role("option", name=f"Open {machine.name}")).to_be_visible()
+    expect(field).to_be_focused()
+    expect(field).to_have_value("")
+    if AXE.exists():
+        assert not violations(page)
+    for way in ("Escape", "Backspace", "Shift+Tab"):
+        page.keyboard.press(way)
+        expect(field).to_have_value(machine.name)
+        expect(palette).to_be_visible()
+        expect(palette.get_by_role("option", name=machine.name).first).to_have_attribute("aria-selected", "true")
+        page.keyboard.press("Tab")
+        expect(palette.get_by_role("option", name="Stop", exact=True)).to_be_visible()
+    page.keyboard.type("stop")
+    expect(palette.get_by_role("option", name="Stop", exact=True)).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Enter")
+    expect(palette).to_be_hidden()
+    expect(page.locator("#ask, #dialog").get_by_role("button", name="Stop")).to_be_visible()
     assert Job.objects.filter(action="machine.stop").count() == 0
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from core.actions import perform
 from frontend.palette import quoted
 from machines.models import Machine
+from scripts.models import Script
 from tests.frontend.conftest import Place
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +51,57 @@ def test_the_page_and_the_selection_it_is_asked_on_count(place: Place) -> None:
     page = found(place, ">stop", ids=several)
     assert "3 selected machines" in page
     assert f"{place.base}/machines/bulk/stop" in page
+
+
+def test_a_verb_leaves_the_things_that_the_rest_names(place: Place) -> None:
+    machine = Machine.objects.filter(state="running", type="vm").first()
+    assert machine is not None
+    page = found(place, f"restart {machine.name}")
+    assert f'href="{place.base}/machines/{machine.pk.hex}-' in page
+    assert "log?q=" + machine.name in page
+
+
+def test_a_verb_is_of_what_the_list_shows_where_some_of_it_are_named_so(place: Place) -> None:
+    Machine.objects.filter(pk=Machine.objects.filter(name__contains="web").values("pk")[:1]).update(state="stopped")
+    running = Machine.objects.filter(state="running", name__contains="web").count()
+    everywhere = Machine.objects.filter(name__contains="web").count()
+    assert 1 < running < everywhere
+    here = found(place, "stop web", view="state:running")
+    assert f"<b>Stop</b> {running} machines in this view named <b>web</b>" in here
+    assert 'data-q="(state:running) name:web"' in here
+    assert f"<b>Stop</b> {everywhere} machines named <b>web</b>" in found(place, "stop web")
+    for view in ("name:nothing-has-this-name", "((", "nokey:x"):
+        assert f"<b>Stop</b> {everywhere} machines named <b>web</b>" in found(place, "stop web", view=view)
+
+
+def test_more_is_asked_of_a_machine_of_a_search_and_of_the_selection(place: Place) -> None:
+    machine = Machine.objects.filter(state="running", type="vm").first()
+    assert machine is not None
+    assert f'data-more="{machine.pk.hex}"' in found(place, machine.name)
+    page = found(place, "", more=machine.pk.hex)
+    for words in (f"Open {machine.name}", "Stop", "Destroy"):
+        assert f">{words}<" in page
+    assert "Create machine" not in page
+    assert "Destroy" not in found(place, "stop", more=machine.pk.hex)
+    assert 'data-more="=name:web"' in found(place, "stop web")
+    many = found(place, "", more="=name:web")
+    assert f"Reboot {Machine.objects.filter(name__contains='web').count()} machines named web" in many
+    several = ",".join(row.pk.hex for row in Machine.objects.all()[:3])
+    assert "Reboot 3 selected machines" in found(place, "", more="chosen", ids=several)
+    assert "Reboot" not in found(place, "", more="chosen")
+    for nonsense in ("=", "=((", "x", "f" * 32, "chosen=", "=nokey:x"):
+        assert "role=\"option\"" not in found(place, "", more=nonsense), nonsense
+    assert machine.name not in found(place, "", client=place.nobody, more=machine.pk.hex)
+
+
+def test_a_script_is_run_by_a_part_of_its_name(place: Place) -> None:
+    perform(place.actor, Script, "create", {"name": "restart-web-tier", "script": "#!/bin/sh\ntrue"})
+    page = found(place, "restart web")
+    assert "Run script <b>restart</b>-<b>web</b>-tier" in page
+    assert "v1, 0 runs" in page
+    assert "v1, 0 runs" in found(place, "run tier")
+    assert "v1, 0 runs" not in found(place, "run database")
+    assert "v1, 0 runs" not in found(place, "restart web", client=place.nobody)
 
 
 def test_prefixes_narrow_it(place: Place) -> None:

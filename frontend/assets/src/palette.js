@@ -1,4 +1,5 @@
-/* The command palette: a field over a list the server writes. Focus stays in the field; arrows move, Enter does. */
+/* The command palette: a field over a list the server writes. Focus stays in the field; arrows move, Enter does, Tab asks what else
+   can be done with what is marked; Shift Tab, Escape or Backspace in the empty field lead back. */
 const box = document.getElementById("palette");
 const field = box?.querySelector("[role=combobox]");
 const list = box?.querySelector("[role=listbox]");
@@ -6,6 +7,7 @@ const KEPT = 8;
 let asked = 0;
 let soon = null;
 let from = null;
+let about = null; // what more is asked of, and what was typed before: { more, typed }
 
 const options = () => [...list.querySelectorAll("[role=option]")];
 const current = () => list.querySelector("[aria-selected=true]");
@@ -30,6 +32,8 @@ if (box && title && /\/[0-9a-f]{32}/.test(location.pathname)) {
 function mark(option) {
   current()?.setAttribute("aria-selected", "false");
   field.removeAttribute("aria-activedescendant");
+  box.querySelector(".tab").hidden = !option?.dataset.more || Boolean(about);
+  box.querySelector(".back").hidden = !about;
   if (!option) return;
   option.setAttribute("aria-selected", "true");
   option.id ||= `palette-${options().indexOf(option)}`;
@@ -39,13 +43,15 @@ function mark(option) {
 
 async function find() {
   const mine = ++asked;
-  const about = new URLSearchParams({ q: field.value, path: location.pathname });
+  const asking = new URLSearchParams({ q: field.value, path: location.pathname, more: about?.more ?? "" });
+  const view = document.getElementById("bulk")?.dataset.q;
+  if (view) asking.set("view", view);
   const chosen = rows()?.chosen;
-  if (chosen?.size) about.set("ids", [...chosen].slice(0, 1000).join(","));
-  const answer = await fetch(`${box.dataset.base}/palette?${about}`, { headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
+  if (chosen?.size) asking.set("ids", [...chosen].slice(0, 1000).join(","));
+  const answer = await fetch(`${box.dataset.base}/palette?${asking}`, { headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
   if (mine !== asked || !answer?.ok) return;
   list.innerHTML = await answer.text();
-  if (!field.value.trim()) showRecent();
+  if (!field.value.trim() && !about) showRecent();
   mark(options()[0]);
 }
 
@@ -72,6 +78,25 @@ function showRecent() {
     group.append(option);
   }
   list.prepend(group);
+}
+
+/* Tab: the acts of what is marked. */
+function ask(option) {
+  about = { more: option.dataset.more, typed: field.value };
+  field.value = "";
+  field.placeholder = option.dataset.about;
+  find();
+}
+
+function back() {
+  field.value = about.typed;
+  forget();
+  find();
+}
+
+function forget() {
+  about = null;
+  field.placeholder = "";
 }
 
 function open() {
@@ -129,6 +154,12 @@ if (box) {
     } else if (event.key === "Enter" && current()) {
       event.preventDefault();
       run(current(), event);
+    } else if (event.key === "Tab" && !event.shiftKey && !about && current()?.dataset.more) {
+      event.preventDefault();
+      ask(current());
+    } else if (about && ((event.key === "Tab" && event.shiftKey) || event.key === "Escape" || (event.key === "Backspace" && !field.value))) {
+      event.preventDefault();
+      back();
     }
   });
   list.addEventListener("pointermove", (event) => {
@@ -143,5 +174,6 @@ if (box) {
     run(option, event);
   });
   box.addEventListener("click", (event) => event.target === box && box.close());
+  box.addEventListener("close", forget);
   box.addEventListener("close", () => from?.isConnected && !document.querySelector("dialog[open]") && from.focus());
 }
