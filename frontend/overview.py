@@ -314,11 +314,21 @@ def activity(actor: Actor) -> list[Event]:
     for line in rows:
         extra: Any = line
         extra.said = words.event_words(line.type)
+        extra.subject = _subject(line)
         count = line.detail.get("count")
         if line.type.endswith(".found.observed") and count:  # what a cloud has listed for the first time: of the cloud, with how many
             things = f"{line.target_kind.replace('_', ' ')}s"
             extra.said = (_("Found %(n)d %(things)s in") % {"n": count, "things": _(things)}, "")
     return rows
+
+
+def _subject(event: Any) -> str:
+    """Who did it, before what they did: “Priya” stopped web-1, “Priya:” web-1 was not stopped."""
+    if not event.person:
+        return ""
+    name = event.person.first_name or event.who
+    has_done = event.outcome == "succeeded" and words.act(event.verb).did
+    return name if has_done else f"{name}:"
 
 
 # -- parts that fail alone

@@ -195,7 +195,9 @@ class Palette:
         if machine is None:
             return Section(title="", options=[])
         opening = Option(title=_("Open %(name)s") % {"name": machine.name}, url=self.to(f"machines/{path_of(machine)}"), icon="server")
-        return Section(title=machine.name, options=[*([opening] if self.fits(opening.title) else []), *self.offers(machine, by_name=False)], acts=True)
+        return Section(
+            title=machine.name, options=[*([opening] if self.fits(opening.title) else []), *self.offers(machine, by_name=False)], acts=True
+        )
 
     def on_chosen(self) -> list[Option]:
         """The verbs of the rows that are selected on the page."""

@@ -116,6 +116,5 @@ def with_detail(actor: Actor, job: Job, base: str) -> Job:
     extra.words = str(told.detail.get("words", "")) if told else ""
     extra.opposite = inverse(job) if job.user_id == actor.user_id else None
     extra.is_watched = actor.user_id in job.watchers
-    extra.is_mine = job.user_id == actor.user_id
     extra.result_rows = [(key, value) for key, value in (job.result or {}).items() if job.target_id is not None]
     return job

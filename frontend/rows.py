@@ -107,12 +107,13 @@ def job_rows(actor: Actor, jobs: QuerySet[Job], limit: int | None = None) -> lis
 
 
 def with_files(actor: Actor, jobs: list[Job]) -> list[Job]:
-    """Each with the `file` it made for this person, while that is kept; None: none."""
+    """Each with the `file` it made for this person, while that is kept (None: none), and `is_mine`: they asked for it."""
     made = [job.target_id for job in jobs if job.target_kind == "export" and job.state == Job.State.SUCCEEDED]
     own = Export.objects.visible_to(actor).filter(owner_id=actor.user_id, expires_at__gt=timezone.now())
     kept = own.in_bulk(made) if made else {}
     for job in jobs:
         job.file = kept.get(job.target_id)  # type: ignore[attr-defined]
+        job.is_mine = job.user_id == actor.user_id  # type: ignore[attr-defined]
     return jobs
 
 

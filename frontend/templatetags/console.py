@@ -469,6 +469,11 @@ def job_title(job: Job) -> str:
 
 
 @register.filter
+def job_order(job: Job) -> str:
+    return words.job_order(job)
+
+
+@register.filter
 def state_parts(by_state: dict[str, int]) -> list[tuple[str, float]]:
     return rows.state_parts(by_state)
 

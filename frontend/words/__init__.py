@@ -11,7 +11,21 @@ from core.models import Job
 from frontend.words.many import UNDONES
 from frontend.words.table import ACTS, Act
 
-__all__ = ["ACTS", "LISTS", "SEEN", "STEPS", "Act", "act", "event_label", "event_words", "job_title", "of_what", "say"]
+__all__ = [
+    "ACTS",
+    "LISTS",
+    "SEEN",
+    "STEPS",
+    "Act",
+    "act",
+    "event_label",
+    "event_words",
+    "job_order",
+    "job_title",
+    "of_what",
+    "order",
+    "say",
+]
 
 
 def act(verb: str) -> Act:
@@ -60,6 +74,20 @@ def _not_done(job: Job, name: str) -> str:
         return f"{act(job.action).label} {name}"
     pattern = act(job.action).undone if count == 1 else UNDONES.get(job.action, act(job.action).undone)
     return say(pattern, name if count >= total else gettext("%(n)d of %(all)s") % {"n": count, "all": name})
+
+
+def order(verb: str, name: str) -> str:
+    """What is asked for: “Stop web-1”, “Open a shell on web-1”."""
+    words = act(verb)
+    return say(words.order, name) if words.order else f"{words.label} {name}"
+
+
+def job_order(job: Job) -> str:
+    """A job in a list, whose mark says what came of it: “Stop web-1”, “Reboot 6 machines”, “Run tidy-up on 8 machines”."""
+    said = order(job.action, of_what(job))
+    if job.action != "script.run" or not job.total:
+        return said
+    return ngettext("%(order)s on %(n)d machine", "%(order)s on %(n)d machines", job.total) % {"order": said, "n": job.total}
 
 
 # What jobs report on their way, by the name of the step; others are shown as they are named.
@@ -111,10 +139,12 @@ def event_label(type_: str) -> str:
 
 
 def event_words(type_: str) -> tuple[str, str]:
-    """What goes before and after the thing's name in a line of activity: “Stopping web-1”, “web-1 stopped”, “Lost sight of web-1”."""
+    """What goes before and after the thing's name in a line of activity, after who did it: “stopped web-1”, “: Stop web-1” of what is
+    asked for, “: web-1 was not stopped”; of what was seen “Lost sight of web-1”."""
     verb, _dot, outcome = type_.rpartition(".")
     words = act(verb)
-    pattern = {"requested": words.doing, "succeeded": words.done, "refused": words.undone, "failed": words.undone}.get(outcome)
+    asked = words.order or f"{words.label} {{}}"
+    pattern = {"requested": asked, "succeeded": words.did or words.done, "refused": words.undone, "failed": words.undone}.get(outcome)
     if pattern is None:
         return event_label(type_), ""
     before, _sep, after = str(pattern).partition("{}")

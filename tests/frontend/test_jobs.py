@@ -37,17 +37,17 @@ def test_the_drawer_holds_ones_own_and_everybodys(place: Place) -> None:
     mine = client.get(f"{place.base}/jobs", HTTP_HX_REQUEST="true").content.decode()
     assert "Nothing is running" in mine
     everybody = client.get(f"{place.base}/jobs?who=all", HTTP_HX_REQUEST="true").content.decode()
-    assert f"Stopping {machine(state='running').name}" in everybody
+    assert f"Stop {machine(state='running').name}" in everybody
 
 
 def test_a_job_that_is_watched_is_among_ones_own_until_it_is_not(place: Place) -> None:
     job = perform(place.actor, machine(state="running"), "stop")
     _user, client = colleague(place, "*")
     client.post(f"{place.base}/jobs/{job.pk.hex}/watch")
-    assert "Stopping" in client.get(f"{place.base}/jobs").content.decode()
+    assert ">Stop " in client.get(f"{place.base}/jobs").content.decode()
     assert "Watched" in client.get(f"{place.base}/jobs/{job.pk.hex}").content.decode()
     client.post(f"{place.base}/jobs/{job.pk.hex}/unwatch")
-    assert "Stopping" not in client.get(f"{place.base}/jobs").content.decode()
+    assert ">Stop " not in client.get(f"{place.base}/jobs").content.decode()
     assert place.stranger.post(f"/o/elsewhere/jobs/{job.pk.hex}/watch").status_code == 404
     assert place.nobody.post(f"{place.base}/jobs/{job.pk.hex}/watch").status_code == 404
 
