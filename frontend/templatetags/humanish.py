@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
+from typing import Any
 
 from django import template
 
@@ -18,17 +20,24 @@ def thousands(value: int | float | None) -> str:
 
 @register.filter
 def money(value: Decimal | float | None, currency: str = "USD") -> str:
-    """148.92 → $148.92; unknown is a dash, never 0."""
+    """148.92 → $148.92; unknown is a dash, never 0. Without a currency: 148.92, where it is said elsewhere."""
     if value is None:
         return "–"
     sign = SIGNS.get(currency)
-    return f"{sign}{value:,.2f}" if sign else f"{value:,.2f} {currency}"
+    return f"{sign}{value:,.2f}" if sign else f"{value:,.2f} {currency}".rstrip()
 
 
 @register.filter
 def round_money(value: Decimal | float, currency: str = "USD") -> str:
     """18422.4 → $18,422; below ten with its cents."""
     return money(value, currency) if abs(value) < 10 else money(value, currency).replace(f"{value:,.2f}", f"{value:,.0f}")
+
+
+@register.filter
+def sign_of_all(rows: Iterable[Any]) -> str:
+    """The sign of the currency that all prices of these rows are in; "" where they are in several, or in one without a sign."""
+    currencies = {row.currency for row in rows if row.cost_month is not None}
+    return SIGNS.get(currencies.pop(), "") if len(currencies) == 1 else ""
 
 
 @register.filter

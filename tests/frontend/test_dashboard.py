@@ -15,8 +15,9 @@ from playwright.sync_api import expect
 from accounts.models import Team, User
 from clouds.models import Poll
 from core.actions import perform
+from core.errors import MistError
 from core.models import Job
-from frontend import overview, words
+from frontend import overview
 from machines.models import Machine
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import Place, actor_for, machine, make_org, run_jobs, signed_in
@@ -110,13 +111,25 @@ def test_a_job_is_one_line_of_the_activity_and_many_of_a_kind_are_one(place: Pla
     run_jobs()
     lines = overview.activity(place.actor)
     assert [line.type for line in lines].count("machine.stop.requested") == 0, "how it ended stands for it"
-    assert f"{' '.join(lines[0].said)}".strip() == words.say(words.act("machine.stop").done, "").strip()
+    assert (lines[0].subject, *lines[0].said) == (lines[0].who, "stopped", "")
     for other in Machine.objects.exclude(pk=one.pk).order_by("pk")[:3]:
         perform(place.actor, other, "set_owner", {"owner": place.owner.pk.hex})
     lines = overview.activity(place.actor)
     assert lines[0].type == "machine.set_owner.succeeded"
     assert lines[0].more == 2
     assert lines[1].type == "machine.stop.succeeded"
+
+
+def test_the_activity_says_who_did_what_and_does_not_say_it_before_it_is_so(place: Place) -> None:
+    User.objects.filter(pk=place.owner.pk).update(first_name="Maya", last_name="Lindqvist")
+    one = machine(state="running")
+    perform(place.actor, one, "stop")
+    assert f"Maya: Stop <b>{one.name}</b>" in shown(place)
+    run_jobs()
+    assert f"Maya stopped <b>{one.name}</b>" in shown(place)
+    with pytest.raises(MistError):
+        perform(place.actor, one, "stop")
+    assert f"Maya: <b>{one.name}</b> was not stopped" in " ".join(shown(place).split())
 
 
 def test_who_sees_a_part_of_the_fleet_is_told_of_that_part_alone(place: Place) -> None:
@@ -167,10 +180,35 @@ class TestInABrowser:
         Machine.objects.filter(pk=one.pk).update(expires_at=timezone.now() + timedelta(days=1), name="soon-to-end")
         perform(actor_for(org, fleet), Machine.objects.get(pk=one.pk), "set_owner", {"owner": fleet.pk.hex})
         expect(watcher.page.locator("#dash-ending")).to_contain_text("soon-to-end")
-        expect(watcher.page.locator("#dash-activity")).to_contain_text(words.say(words.act("machine.set_owner").done, "soon-to-end"))
+        expect(watcher.page.locator("#dash-activity")).to_contain_text("set the owner of soon-to-end")
         expect(watcher.page.locator("#dash-attention")).to_contain_text("1 machine ends within a week")
         watcher.page.locator("#dash-ending").get_by_role("link", name="Extend soon-to-end").click()
         expect(watcher.page.locator("#dialog, #ask").locator("visible=true").first).to_contain_text("soon-to-end")
+
+    def test_both_columns_end_where_the_longer_does_and_no_line_is_cut(self, fleet: User, person: Callable[..., Person]) -> None:
+        org = fleet.orgs.get()
+        ends = (timezone.now() + timedelta(days=30)).isoformat()
+        for number, one in enumerate(Machine.objects.order_by("pk")[:30]):
+            verb, params = ("set_owner", {"owner": fleet.pk.hex}) if number % 2 else ("set_expiration", {"date": ends, "action": "stop"})
+            perform(actor_for(org, fleet), one, verb, params)
+        page = person(fleet).page
+        page.set_viewport_size({"width": 1440, "height": 900})
+        page.goto("/o/here/")
+        bottoms, lines = page.evaluate(
+            """() => {
+            const box = (node) => node.getBoundingClientRect();
+            const list = document.querySelector("#dash-activity ul");
+            const last = (column) => [...column.children].findLast((part) => part.offsetHeight);
+            const seen = [...list.children].filter((line) => box(line).left < box(list).right);
+            return [[...document.querySelectorAll(".cols > .grid")].map((column) => box(last(column)).bottom),
+                    seen.map((line) => Math.round(box(list).bottom - box(line).bottom))];
+            }"""
+        )
+        assert abs(bottoms[0] - bottoms[1]) < 1, bottoms
+        assert len(lines) >= 10
+        assert min(lines) >= 0, lines
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.locator("#dash-activity li >> visible=true").count() == 10
 
     def test_many_changes_are_sent_together(self, fleet: User, person: Callable[..., Person]) -> None:
         """Twenty in a second: the figures are sent a few times, not twenty."""

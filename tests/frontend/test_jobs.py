@@ -58,6 +58,11 @@ def test_a_bulk_destroy_is_undone_as_a_whole_while_it_waits(place: Place) -> Non
     url = f"{place.base}/machines/bulk/destroy"
     ask = place.admin.post(url, {"ids": ids, "ask": "1"}, HTTP_HX_REQUEST="true").content.decode()
     assert "Type <b" in ask
+    assert "$ / month" in ask
+    assert [f">{one.cost_month:,.2f}<" in ask for one in three] == [True] * 3
+    Machine.objects.filter(pk=three[0].pk).update(currency="EUR")
+    mixed = place.admin.post(url, {"ids": ids, "ask": "1"}, HTTP_HX_REQUEST="true").content.decode()
+    assert f">€{three[0].cost_month:,.2f}<" in mixed and f">${three[1].cost_month:,.2f}<" in mixed
     assert "destroy 3" in ask
     assert all(one.name in ask for one in three)
     assert place.admin.post(url, {"ids": ids, "confirm": "destroy 2"}).status_code == 422

@@ -16,7 +16,7 @@ from core.models import Job
 from frontend import browsers
 from frontend.codes import CODES, code_words
 from frontend.templatetags import console
-from frontend.words import ACTS, job_title, say
+from frontend.words import ACTS, job_order, job_title, order, say
 from tests.frontend.conftest import Place
 from tests.meta.test_house import sources
 
@@ -68,6 +68,24 @@ def test_every_act_says_what_did_not_happen() -> None:
         assert re.search(r"\b(not|no|No|Nobody)\b", said), verb
         assert said != say(words.done, "web-1"), verb
         assert ("web-1" in said) == ("web-1" in say(words.done, "web-1")), verb
+
+
+def test_every_act_is_asked_for_and_done_by_somebody_in_words_that_name_its_thing() -> None:
+    for verb in all_actions():
+        words = ACTS[verb]
+        named = "web-1" in say(words.done, "web-1")
+        assert not words.order or ("web-1" in order(verb, "web-1")) == named, verb
+        assert not words.did or "{}" in str(words.did), verb
+    assert order("machine.stop", "{}") == "Stop {}"
+    assert order("machine.shell", "{x}") == "Open a shell on {x}"
+
+
+def test_a_run_in_a_list_says_on_how_many_machines() -> None:
+    job = Job(action="script.run", target_kind="script", target_id=uuid4(), target_name="tidy-up", state="running", total=8)
+    assert job_order(job) == "Run tidy-up on 8 machines"
+    job.total = None
+    assert job_order(job) == "Run tidy-up"
+    assert job_order(Job(action="machine.reboot", target_name="6 machines", state="succeeded")) == "Reboot 6 machines"
 
 
 @pytest.mark.parametrize(
