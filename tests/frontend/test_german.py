@@ -129,4 +129,4 @@ class TestInABrowser:
         page.goto("/o/here/")
         one.be_live()
         perform(actor_for(fleet.orgs.get(), fleet), a_machine, "set_owner", {"owner": fleet.pk.hex})
-        expect(page.locator("#dash-activity")).to_contain_text("hat einen anderen Eigentümer")
+        expect(page.locator("#dash-activity")).to_contain_text("hat den Eigentümer von")

@@ -7,6 +7,8 @@ const KEPT = 8;
 let asked = 0;
 let soon = null;
 let from = null;
+let waits = false; // for an answer to what is typed
+let tabbed = false; // Tab was pressed meanwhile: it is of what will be found
 let about = null; // what more is asked of, and what was typed before: { more, typed }
 
 const options = () => [...list.querySelectorAll("[role=option]")];
@@ -43,16 +45,20 @@ function mark(option) {
 
 async function find() {
   const mine = ++asked;
+  waits = true;
   const asking = new URLSearchParams({ q: field.value, path: location.pathname, more: about?.more ?? "" });
   const view = document.getElementById("bulk")?.dataset.q;
   if (view) asking.set("view", view);
   const chosen = rows()?.chosen;
   if (chosen?.size) asking.set("ids", [...chosen].slice(0, 1000).join(","));
   const answer = await fetch(`${box.dataset.base}/palette?${asking}`, { headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
-  if (mine !== asked || !answer?.ok) return;
+  if (mine !== asked) return;
+  waits = false;
+  if (!answer?.ok) return;
   list.innerHTML = await answer.text();
   if (!field.value.trim() && !about) showRecent();
   mark(options()[0]);
+  if (tabbed) more();
 }
 
 function showRecent() {
@@ -80,8 +86,11 @@ function showRecent() {
   list.prepend(group);
 }
 
-/* Tab: the acts of what is marked. */
-function ask(option) {
+/* Tab: the acts of what is marked, where it has some. */
+function more() {
+  tabbed = false;
+  const option = current();
+  if (about || !option?.dataset.more) return;
   about = { more: option.dataset.more, typed: field.value };
   field.value = "";
   field.placeholder = option.dataset.about;
@@ -96,6 +105,7 @@ function back() {
 
 function forget() {
   about = null;
+  tabbed = false;
   field.placeholder = "";
 }
 
@@ -143,6 +153,8 @@ if (box) {
   });
   field.addEventListener("input", () => {
     clearTimeout(soon);
+    waits = true;
+    tabbed = false;
     soon = setTimeout(find, 60);
   });
   box.addEventListener("keydown", (event) => {
@@ -154,9 +166,10 @@ if (box) {
     } else if (event.key === "Enter" && current()) {
       event.preventDefault();
       run(current(), event);
-    } else if (event.key === "Tab" && !event.shiftKey && !about && current()?.dataset.more) {
+    } else if (event.key === "Tab" && !event.shiftKey && (waits || current()?.dataset.more)) {
       event.preventDefault();
-      ask(current());
+      if (waits) tabbed = true;
+      else more();
     } else if (about && ((event.key === "Tab" && event.shiftKey) || event.key === "Escape" || (event.key === "Backspace" && !field.value))) {
       event.preventDefault();
       back();
