@@ -343,6 +343,15 @@ class View(Resource):
         return self.visibility == "org" or (self.visibility == "team" and self.team_id in team_ids)
 
 
+class LongSearch(models.Model):
+    """A search too long for an address, by the short id that stands there in its place. Who opens it searches with their own rights."""
+
+    id = models.CharField(primary_key=True, max_length=12)  # of the organization and the text: the same search has one id
+    org = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    text = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+
 class Export(Resource):
     """A list as a file: what was asked for, and the file while it is kept. It is for the one who asked, and nobody else."""
 

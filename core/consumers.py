@@ -32,7 +32,7 @@ from core.hub import DATABASE, Note, Reader, hop, hub
 
 log = logging.getLogger(__name__)
 
-MESSAGE_MAX = 8192  # characters
+MESSAGE_MAX = 32_768  # characters: a page may show 500 rows, and has a search
 MESSAGES_A_S = 10.0
 MESSAGES_AT_ONCE = 60.0  # a page's subscriptions when it opens
 LIFE_S = 12 * 3600  # then a planned reconnect: nothing lives for ever
@@ -139,7 +139,7 @@ class ActorConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            await self.close(1008, "Send a JSON object of at most 8192 characters.")
+            await self.close(1008, f"Send a JSON object of at most {MESSAGE_MAX} characters.")
         elif message.get("ping"):
             await self.send_json({"pong": True, "versions": self.reader.versions()})
         else:

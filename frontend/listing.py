@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -13,15 +13,17 @@ from django.http import QueryDict
 from core import listing
 from core.actor import Actor
 from core.errors import BadRequest, BadSearch, Invalid
+from frontend.searches import shortened
 
 PAGE = 50
+SIZES = (25, 50, 100, 200)  # rows of a page, as one chooses by ?limit=
 DIRECT = 5000  # rows of a file that is sent at once
 BACK = 20  # earlier pages an address remembers
 
 
 @dataclass(kw_only=True)
 class Page:
-    """One page of a list. `error`: why `q` could not be read; then the rows are those of no search, to be dimmed.
+    """One page of a list. `error`: why `q` could not be read; then the rows are those of the search before, to be dimmed.
 
     Cursors lead forward only: the address remembers those of the pages before, so that Previous works without a script.
     """
@@ -37,6 +39,7 @@ class Page:
     previous_url: str = ""
     at: datetime | None = None
     error: BadSearch | None = None
+    size: int = PAGE
 
     @property
     def first(self) -> int:
@@ -57,6 +60,20 @@ class Page:
         return self.start + len(self.rows)
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        return SIZES
+
+    @property
+    def wrong(self) -> dict[str, str]:
+        """Of a field or value there is not: `word`, the `near`est there is, and the query `mended` by it. Of other errors nothing."""
+        extra = self.error.extra if self.error else {}
+        word, near = extra.get("word"), extra.get("nearest")
+        if self.error is None or not word or not near or not self.marked[1].startswith(word):
+            return {}
+        mended = f"{self.marked[0]}{near}{self.q[len(self.marked[0]) + len(word) :]}"
+        return {"word": word, "near": near, "mended": mended, "field": "1" if "keys" in extra else ""}
+
+    @property
     def marked(self) -> tuple[str, str, str]:
         """The query before the wrong character, that word, and the rest."""
         if self.error is None:
@@ -66,7 +83,7 @@ class Page:
         return self.q[:at], self.q[at:end] or " ", self.q[end:]
 
 
-def query(params: QueryDict, *, default: str = "", limit: int = PAGE) -> listing.Query:
+def query(params: QueryDict, *, default: str = "", limit: int = 0) -> listing.Query:
     """What core.listing is asked.  Raises: BadRequest."""
     at = params.get("at", "").strip()
     return listing.Query(
@@ -75,19 +92,22 @@ def query(params: QueryDict, *, default: str = "", limit: int = PAGE) -> listing
         cursor=params.get("cursor", ""),
         cloud=params.get("cloud", ""),
         at=listing.parse_at(at) if at else None,
-        limit=limit,
+        limit=limit or next((size for size in SIZES if str(size) == params.get("limit")), PAGE),
     )
 
 
-def page(rows: QuerySet[Any], params: QueryDict, actor: Actor, *, default: str = "", limit: int = PAGE) -> Page:
-    """The page these parameters ask for.  Raises: BadRequest (a bad sort, cursor or time); a bad search is `error`."""
-    asked = query(params, default=default, limit=limit)
+def page(rows: QuerySet[Any], params: QueryDict, actor: Actor, *, default: str = "", before: QueryDict | None = None) -> Page:
+    """The page these parameters ask for.  Raises: BadRequest (a bad sort, cursor or time); a bad search is `error`.
+
+    before: what was asked before, whose rows stay where this search cannot be read.
+    """
+    asked = query(params, default=default)
     error = None
     try:
         found = listing.page(rows, actor, asked)
     except BadSearch as wrong:
         error = wrong
-        found = listing.page(rows, actor, listing.Query(sort=asked.sort, limit=limit))
+        found = _last(rows, actor, asked, before)
     except Invalid as wrong:
         raise BadRequest(wrong.detail, code=wrong.code) from wrong
     start = _number(params.get("from", "")) if asked.cursor else 0
@@ -100,10 +120,19 @@ def page(rows: QuerySet[Any], params: QueryDict, actor: Actor, *, default: str =
         start=start,
         sorts=frozenset(listing.sorts_of(rows.model)),
         next_url=_forward(params, found.next, start + len(found.rows)) if found.next else "",
-        previous_url=_backward(params, start - limit) if asked.cursor else "",
+        previous_url=_backward(params, start - asked.limit) if asked.cursor else "",
         at=asked.at,
         error=error,
+        size=asked.limit,
     )
+
+
+def _last(rows: QuerySet[Any], actor: Actor, asked: listing.Query, before: QueryDict | None) -> listing.Page:
+    """What was found before a search that cannot be read."""
+    try:
+        return listing.page(rows, actor, replace(asked, search=(before or {}).get("q", ""), cursor=""))
+    except (BadSearch, BadRequest, Invalid):
+        return listing.page(rows, actor, listing.Query(sort=asked.sort, limit=asked.limit))
 
 
 def _number(text: str) -> int:
@@ -114,11 +143,11 @@ def _forward(params: QueryDict, cursor: str, start: int) -> str:
     there = params.copy()
     there.setlist("back", [*params.getlist("back"), params.get("cursor", "")][-BACK:])
     there["cursor"], there["from"] = cursor, str(start)
-    return "?" + there.urlencode()
+    return "?" + shortened(there).urlencode()
 
 
 def _backward(params: QueryDict, start: int) -> str:
-    there = params.copy()
+    there = shortened(params.copy())
     back = params.getlist("back")
     there.setlist("back", back[:-1])
     there["cursor"], there["from"] = (back[-1] if back else ""), str(max(0, start))

@@ -123,7 +123,12 @@ class Choice(Field):
             near = difflib.get_close_matches(value.text.lower(), self.choices(), 1, 0.5)
             hint = f' Did you mean "{near[0]}"?' if near else ""
             listed = ", ".join(self.choices()[:40])
-            raise BadSearch(f'"{value.text[:40]}" is not one of the values here.{hint} They are: {listed}.', position=value.position)
+            raise BadSearch(
+                f'"{value.text[:40]}" is not one of the values here.{hint} They are: {listed}.',
+                position=value.position,
+                nearest=near[0] if near else None,
+                word=value.text,
+            )
         return self._is(chosen)
 
     def _is(self, chosen: list[str]) -> Q:

@@ -109,7 +109,7 @@ def _unknown(term: Term, spec: SearchSpec) -> BadSearch:
     near = difflib.get_close_matches(term.key, spec.names, 1, 0.5)
     hint = f' Did you mean "{near[0]}"?' if near else ""
     detail = f'No field "{term.key[:40]}" on {spec.kind}.{hint} It has: {", ".join(spec.names)}.'
-    return BadSearch(detail, position=term.position, nearest=near[0] if near else None, keys=list(spec.names))
+    return BadSearch(detail, position=term.position, nearest=near[0] if near else None, word=term.key, keys=list(spec.names))
 
 
 # --- completions ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy
 from clouds.providers import all_providers
 from core.actions import slug
 from core.models import Job
-from frontend import rows, words
+from frontend import rows, searches, words
 
 register = template.Library()
 
@@ -407,13 +407,14 @@ def query(context: template.Context, **changes: Any) -> str:
     Paging starts again unless it is what changes.
     """
     params = context["request"].GET.copy()
+    params.pop("qid" if "q" in changes else "", None)
     changes = {"cursor": None, "back": None, "from": None, **changes}
     for key, value in changes.items():
         if value is None or (value == "" and "view" not in params):
             params.pop(key, None)
         else:
             params[key] = str(value)
-    text = params.urlencode()
+    text = searches.shortened(params).urlencode()
     return f"?{text}" if text else context["request"].path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -24,7 +25,7 @@ from accounts.models import Organization, User
 from core.actor import Actor
 from core.errors import BadRequest, Denied, Invalid, MistError, NotFound, TooMany, Unauthenticated
 from core.models import Job
-from frontend import forms, parts, toasts, viewer
+from frontend import forms, parts, searches, toasts, viewer
 from frontend.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class ConsoleView(View):
         self.frame = Frame(request, org, user, self.actor, self.section, orgs)
         request.frame = self.frame  # type: ignore[attr-defined]
         try:
+            if elsewhere := searches.settled(request, org):
+                return HttpResponseRedirect(elsewhere)
             return super().dispatch(request, *args, **kwargs)
         except MistError as error:
             return self.refused(error)
@@ -95,6 +98,12 @@ class ConsoleView(View):
     @property
     def in_dialog(self) -> bool:
         return "HX-Dialog" in self.request.headers
+
+    @cached_property
+    def before(self) -> QueryDict:
+        """What this list was asked on the page one comes from; nothing where that was another page."""
+        said = urlsplit(self.request.headers.get("Referer", ""))
+        return QueryDict(said.query if said.path == self.request.path else "")
 
     def page(self, template: str, context: dict[str, Any] | None = None, *, status: int = 200) -> HttpResponse:
         return render(self.request, template, {"frame": self.frame, "base": self.frame.base, **(context or {})}, status=status)

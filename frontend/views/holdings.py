@@ -40,7 +40,7 @@ class HoldingsView(HoldingView):
     def get(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
         holding = self.holding
-        page = listing.page(holding.rows(), request.GET, self.actor, default=holding.default_sort)
+        page = listing.page(holding.rows(), request.GET, self.actor, default=holding.default_sort, before=self.before)
         page.rows = holdings.ready(holding, self.actor, self.frame.base, page.rows)
         whole = bool(page.q) and not page.next_url and not page.previous_url
         how = {

@@ -95,7 +95,7 @@ class MachinesView(MachineListView):
         rows = machine_queryset(*related(shown), *(("image",) if by == "image" else ()))
         if nested:
             rows = rows.filter(on_top(self.actor))
-        page = listing.page(rows, asked, self.actor, default="name")
+        page = listing.page(rows, asked, self.actor, default="name", before=self.before)
         found = lists.rows(Machine.objects.all(), self.actor, listing.query(asked)) if not page.error else Machine.objects.none()
         if nested and not page.error:
             counted = page.is_estimate and not asked.get("cloud")
@@ -302,6 +302,7 @@ class SaveViewView(ConsoleView):
             "query": data.get("q", ""),
             "sort": data.get("sort", ""),
             "columns": list(MACHINES.keys(data.get("cols", ""))),
+            "grouping": data.get("group", ""),
         }
         try:
             if "delete" in data:

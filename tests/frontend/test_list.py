@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
@@ -21,6 +22,7 @@ from frontend import columns, grouping, listing, news
 from machines.models import Machine
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import Place, actor_for, machine, run_jobs
+from tests.frontend.recorded import violations
 from tests.streamed import content_of
 
 
@@ -69,7 +71,7 @@ def test_the_form_of_columns_leads_to_an_address_that_says_them(place: Place) ->
 
 def test_a_view_is_saved_opened_changed_reset_and_deleted(place: Place) -> None:
     views = f"{place.base}/machines/views"
-    sent = {"name": "Up", "q": "state:running", "sort": "-name", "cols": "size,tag:env"}
+    sent = {"name": "Up", "q": "state:running", "sort": "-name", "cols": "size,tag:env", "group": "cloud"}
     to = place.admin.post(views, sent)["Location"]
     view = View.objects.get(name="Up")
     assert to == f"{place.base}/machines?view={view.pk.hex}"
@@ -77,12 +79,13 @@ def test_a_view_is_saved_opened_changed_reset_and_deleted(place: Place) -> None:
     page = place.admin.get(to)
     assert page.context["page"].q == "state:running"
     assert [column.key for column in page.context["columns"]] == ["size", "tag:env"]
+    assert [group.title for group in page.context["groups"]] == ["demo one"]
     assert "Save as" not in page.content.decode()
     changed = place.admin.get(f"{to}&q=state:stopped").content.decode()
     assert "Save as" in changed and "Reset" in changed
-    place.admin.post(views, {"save": view.pk.hex, "view": view.pk.hex, "q": "", "sort": "", "cols": ""})
+    place.admin.post(views, {"save": view.pk.hex, "view": view.pk.hex, "q": "", "sort": "", "cols": "", "group": ""})
     view.refresh_from_db()
-    assert (view.query, view.sort, view.columns) == ("", "", list(columns.MACHINES.default))
+    assert (view.query, view.sort, view.columns, view.grouping) == ("", "", list(columns.MACHINES.default), "")
     assert view.name == "Up"
     place.admin.post(views, {"delete": view.pk.hex})
     assert not View.objects.exists()
@@ -166,7 +169,7 @@ def test_a_group_says_how_many_and_leads_to_exactly_those(place: Place, by: str)
 
 
 def test_groups_of_more_than_a_page_are_folded_and_their_rows_come_when_asked_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing.page, "__kwdefaults__", {"default": "", "limit": 5})
+    monkeypatch.setattr(listing, "PAGE", 5)
     page = place.admin.get(f"{place.base}/machines?group=state&q=type:vm")
     assert all(not group.rows for group in page.context["groups"])
     body = page.content.decode()
@@ -239,6 +242,69 @@ def test_the_list_as_json_is_exactly_the_query_of_the_view(place: Place) -> None
     rows = json.loads(content_of(place.admin.get(f"{place.base}/machines.json?view={view.pk.hex}")))
     assert {row["id"] for row in rows} == {pk.hex for pk in Machine.objects.filter(state="stopped").values_list("pk", flat=True)}
     assert json.loads(content_of(place.nobody.get(f"{place.base}/machines.json"))) == []
+
+
+def shown(place: Place, address: str, **headers: str) -> str:
+    return str(place.admin.get(address, headers=headers).content.decode())
+
+
+def rows_in(body: str) -> int:
+    return body.count('<a class="nm clip"')
+
+
+@pytest.mark.parametrize(
+    ("q", "said", "mended"),
+    [
+        ("name:a clowd:demo", "No field <b>clowd</b>. Did you mean", "?q=name%3Aa+cloud%3Ademo"),
+        ("-state:runing name:a", "No value <b>runing</b>. Did you mean", "?q=-state%3Arunning+name%3Aa"),
+    ],
+)
+def test_a_wrong_word_is_marked_with_what_was_meant_and_keeps_the_rows_from_before(place: Place, q: str, said: str, mended: str) -> None:
+    one = machine(state="stopped")
+    Machine.objects.exclude(pk=one.pk).update(state="running")
+    list_ = f"{place.base}/machines"
+    body = shown(place, f"{list_}?{urlencode({'q': q})}", Referer=f"http://testserver{list_}?q=state:stopped")
+    error = body.split('id="q-error"')[1].split("</form>")[0].split("<table")[0]
+    assert said in error and f'href="{mended}"' in error and "It has:" not in error and "They are:" not in error
+    assert (rows_in(body), "scroll stale" in body) == (1, True), "what was found before, dimmed"
+    for elsewhere in ("", f"http://testserver{list_}?q=nothing:here", "http://testserver/o/elsewhere/machines?q=state:stopped"):
+        assert rows_in(shown(place, f"{list_}?{urlencode({'q': q})}", Referer=elsewhere)) > 1
+
+
+def test_a_page_has_as_many_rows_as_one_chooses(place: Place) -> None:
+    list_ = f"{place.base}/machines"
+    total = rows_in(shown(place, list_))
+    assert 25 < total < 50
+    first = shown(place, f"{list_}?limit=25&sort=-name")
+    assert rows_in(first) == 25 and "25 a page" in first
+    after = html.unescape(re.findall(r'href="([^"]*)" rel="next"', first)[0])
+    second = shown(place, after)
+    assert "limit=25" in after and rows_in(second) == total - 25
+    back = html.unescape(re.findall(r'href="([^"]*)" rel="prev"', second)[0])
+    assert rows_in(shown(place, back)) == 25
+    assert rows_in(shown(place, f"{list_}?limit=7")) == rows_in(shown(place, f"{list_}?limit=x")) == total
+    assert rows_in(shown(place, f"{list_}?limit=200")) == total
+
+
+def test_a_search_too_long_for_an_address_has_a_short_id_there(place: Place) -> None:
+    one = machine()
+    long = f"id:{one.pk.hex} (" + " OR ".join(f"name:{one.name}-or-{number:04d}" for number in range(70)) + f" OR name:{one.name})"
+    assert 1500 < len(long) <= 2000
+    answer = place.admin.get(f"{place.base}/machines", {"q": long, "sort": "-name", "limit": "25"})
+    assert answer.status_code == 302 and len(answer.url) < 100 and "sort=-name" in answer.url
+    body = shown(place, answer.url)
+    assert rows_in(body) == 1 and html.escape(long) in body
+    qid = re.findall(r"qid=([a-z2-7]{12})", answer.url)[0]
+    links = [html.unescape(link) for link in re.findall(rf'href="(?:{place.base}/machines[^"]*)?(\?[^"]*)"', body)]
+    assert any(f"qid={qid}" in link and "sort=cost" in link for link in links), "what is sorted otherwise is the same search"
+    assert not any("q=id" in link for link in links if f"qid={qid}" in link)
+    assert all(len(link) < 2500 for link in links)
+    assert place.admin.get(f"{place.base}/machines", {"q": long}).url == f"{place.base}/machines?qid={qid}", "the same one has one id"
+    assert content_of(place.admin.get(f"{place.base}/machines.csv?qid={qid}")).count(b"\n") == 2
+    assert rows_in(shown(place, f"{place.base}/machines?qid={qid}&q=")) > 1, "a search that is written counts"
+    assert place.stranger.get(f"/o/elsewhere/machines?qid={qid}").status_code == 404
+    assert place.admin.get(f"{place.base}/machines?qid=nothing").status_code == 404
+    assert place.admin.get(f"{place.base}/machines", {"q": "a" * 2001}).status_code == 400
 
 
 def test_what_came_since_is_counted_and_what_matches_no_more_is_known(place: Place) -> None:
@@ -363,3 +429,27 @@ class TestInABrowser:
         expect(row).to_have_attribute("data-under", host.pk.hex)
         page.get_by_role("button", name=f"1 machine inside {host.name}").click()
         expect(row).to_have_count(0)
+
+    def test_a_short_question_has_its_equivalent_call_and_a_job_one_note(self, fleet: User, person: Callable[..., Person]) -> None:
+        one = machine(state="running")
+        page = person(fleet).page
+        page.goto(f"/o/here/machines?q=id:{one.pk.hex}&limit=200")
+        page.get_by_role("checkbox", name=re.compile(one.name)).check()
+        page.locator("#bulk").get_by_role("button", name=re.compile("^Stop")).click()
+        ask = page.locator("#ask")
+        ask.get_by_text("Equivalent call").click()
+        expect(ask.locator("pre").first).to_contain_text("bulk machine.stop")
+        expect(ask.locator("pre").first).to_contain_text(one.pk.hex)
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert not violations(page)
+        page.set_viewport_size({"width": 1440, "height": 900})
+        ask.get_by_role("button", name="Cancel").click()
+        page.locator("#bulk").get_by_role("button", name=re.compile("^Destroy")).click()
+        page.locator("#dialog mist-confirm input").fill("destroy 1")
+        page.locator("#dialog button[type=submit]").click()
+        note = page.locator("#toasts mist-toast")
+        expect(note).to_contain_text("starts in")
+        page.keyboard.press("z")
+        expect(note.filter(has_text="1 machine was not destroyed")).to_be_visible()
+        expect(note).to_have_count(1)

@@ -247,7 +247,6 @@ def test_a_list_is_exported_as_its_query_says(place: Place) -> None:
 
 def test_previous_leads_back_through_the_pages(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "PAGE", 10)
-    monkeypatch.setattr(listing.page, "__kwdefaults__", {"default": "", "limit": 10})
     first = place.admin.get(f"{place.base}/machines").context["page"]
     second = place.admin.get(f"{place.base}/machines{first.next_url}").context["page"]
     third = place.admin.get(f"{place.base}/machines{second.next_url}").context["page"]

@@ -7,6 +7,7 @@ class MistToast extends HTMLElement {
   static observedAttributes = ["data-stay", "class"];
 
   connectedCallback() {
+    for (const other of document.querySelectorAll(`[id="${this.id}"]`)) if (other !== this) other.remove(); /* what was told of it before */
     const toasts = this.parentElement ? [...this.parentElement.querySelectorAll("mist-toast")] : [];
     for (const old of toasts.slice(0, Math.max(0, toasts.length - MOST))) old.remove();
     this.watch();
