@@ -90,12 +90,13 @@ class BulkBarView(ConsoleView):
         alone = {name: selection.offer(self, name) for name in ("destroy", "run", "shell")}
         shell = alone["shell"]
         fit = selection.ids is not None and selection.count <= PANES_MOST and shell is not None and shell.able == selection.count
-        about = {"selection": selection, "of": request.POST.get("of", "")[:20], "beside_each_other": fit}
+        few = selection.count < dialogs.LIST_FROM  # what is harmless is not asked about
+        about = {"selection": selection, "few": few, "of": request.POST.get("of", "")[:20], "beside_each_other": fit}
         return self.page("machines/_bulk.html", {**about, **alone, **groups})
 
 
 class BulkActView(ConsoleView):
-    """POST with `ask`: the question. POST without: do it."""
+    """POST with `ask`: the question, but for what is harmless and asked for `now`. POST without: do it."""
 
     section = "machines"
 
@@ -105,7 +106,7 @@ class BulkActView(ConsoleView):
             raise Http404
         selection = Selection(self, request.POST)
         specs = acts.fields(self.actor, verb, None)
-        if "ask" in request.POST:
+        if "ask" in request.POST and ("now" not in request.POST or action.tier or specs):
             return self.form(selection, verb, specs)
         typed = forms.read(specs, request.POST)
         if action.tier >= 2 and request.POST.get("confirm", "").strip() != self.word(verb, selection):

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -48,7 +48,9 @@ class MachineListView(ConsoleView):
 
     @cached_property
     def saved(self) -> list[View]:
-        return list(View.objects.visible_to(self.actor).filter(of_kind="machine").select_related("owner").order_by("name")[:SAVED])
+        """One's own and those that are shared: an owner may read everybody's, and has no tab of each."""
+        mine = Q(owner_id=self.actor.user_id) | View.shared_q(policy_of(self.actor).team_ids)
+        return list(View.objects.visible_to(self.actor).filter(mine, of_kind="machine").order_by("name")[:SAVED])
 
     @cached_property
     def open_view(self) -> View | None:

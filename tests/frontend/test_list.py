@@ -18,10 +18,12 @@ from playwright.sync_api import expect
 from accounts.models import Team, User, View
 from clouds.models import Cloud
 from core.actions import perform
+from core.models import Job
 from frontend import columns, grouping, listing, news
+from frontend.views.policy import PRESETS
 from machines.models import Machine
-from tests.frontend.browsing import IN_A_BROWSER, Person
-from tests.frontend.conftest import Place, actor_for, machine, run_jobs
+from tests.frontend.browsing import IN_A_BROWSER, Person, wait
+from tests.frontend.conftest import Place, actor_for, add_user, machine, run_jobs, signed_in
 from tests.frontend.recorded import violations
 from tests.streamed import content_of
 
@@ -115,6 +117,16 @@ def test_views_of_others_are_there_only_where_they_are_shared(place: Place) -> N
     assert place.nobody.post(views, {"save": ours.pk.hex, "q": ""}, HTTP_HX_REQUEST="true").status_code == 403
     assert place.nobody.post(views, {"name": "All", "for": "org"}, HTTP_HX_REQUEST="true").status_code == 403
     assert place.nobody.post(views, {"delete": mine.pk.hex}).status_code == 404
+
+
+def test_what_others_keep_for_themselves_is_no_tab_of_who_may_read_everything(place: Place) -> None:
+    other = add_user(place.org, "reader@here.example")
+    Team.objects.create(org=place.org, name="Readers", statements=PRESETS["operate"][1]).members.add(other)
+    signed_in(other).post(f"{place.base}/machines/views", {"name": "Just mine", "q": "state:running"})
+    assert "Just mine" in signed_in(other).get(f"{place.base}/machines").content.decode()
+    assert "Just mine" not in place.admin.get(f"{place.base}/machines").content.decode()
+    place.admin.post(f"{place.base}/machines/views", {"name": "Of the owner", "q": "state:running"})
+    assert "Of the owner" not in signed_in(other).get(f"{place.base}/machines").content.decode()
 
 
 def test_tabs_are_counted_and_the_query_is_priced(place: Place) -> None:
@@ -429,6 +441,18 @@ class TestInABrowser:
         expect(row).to_have_attribute("data-under", host.pk.hex)
         page.get_by_role("button", name=f"1 machine inside {host.name}").click()
         expect(row).to_have_count(0)
+
+    def test_what_is_harmless_is_done_to_a_few_at_once(self, fleet: User, person: Callable[..., Person]) -> None:
+        one = machine(state="stopped")
+        reader = person(fleet)
+        page = reader.page
+        page.goto(f"/o/here/machines?q=id:{one.pk.hex}")
+        page.get_by_role("checkbox", name=re.compile(one.name)).check()
+        page.locator("#bulk").get_by_role("button", name=re.compile("^Start")).click()
+        expect(page.locator("#toasts mist-toast").first).to_contain_text(re.compile("1 machine"))
+        expect(page.locator("#dialog[open]")).to_have_count(0)
+        expect(page.locator("#bulk")).to_be_hidden()
+        wait(lambda: Job.objects.filter(target_id=one.pk, action="machine.start").exists(), 20)
 
     def test_a_short_question_has_its_equivalent_call_and_a_job_one_note(self, fleet: User, person: Callable[..., Person]) -> None:
         one = machine(state="running")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -17,7 +18,7 @@ from core import actions, jobs
 from core.models import Job
 from machines.models import Machine
 from tests.frontend.browsing import AXE, IN_A_BROWSER, Person, serving, wait
-from tests.frontend.conftest import actor_for
+from tests.frontend.conftest import actor_for, machine
 
 pytestmark = IN_A_BROWSER
 Open = Callable[..., Person]
@@ -163,6 +164,32 @@ def test_a_draft_is_kept_leaving_asks_and_it_is_back(fleet: User, person: Open) 
     page.get_by_role("button", name="Discard it").click()
     expect(page.get_by_placeholder("web-{n:02}")).to_have_value("")
     assert drafts.find(actor_for(fleet.orgs.get(), fleet), "machine.create") is None
+
+
+def test_leaving_what_was_typed_asks_but_not_what_was_sent_or_put_away(fleet: User, person: Open) -> None:
+    page = person(fleet).page
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.goto("/o/here/scripts/new")
+    page.locator(".cm-content").click()
+    page.keyboard.type("#!/bin/sh")
+    page.goto("/o/here/machines")
+    assert asked == ["beforeunload"], "the text of a script"
+    page.goto("/o/here/keys/new")
+    page.get_by_label("Name", exact=True).fill("half")
+    page.goto("/o/here/machines")
+    assert asked == ["beforeunload"] * 2, "any field"
+    page.goto("/o/here/keys/new")
+    page.get_by_label("Name", exact=True).fill("whole")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_url(re.compile("/keys(?!/new)"))
+    page.goto(f"/o/here/machines/{machine().pk.hex}")
+    page.get_by_role("button", name="Add a tag").click()
+    page.get_by_role("textbox", name="Add a tag").fill("tier=gold")
+    page.keyboard.press("Escape")
+    page.locator("input[type=search]").first.fill("a search") if page.locator("input[type=search]").count() else None
+    page.goto("/o/here/machines")
+    assert asked == ["beforeunload"] * 2
 
 
 def test_a_bulk_destroy_takes_its_words_and_is_undone_from_its_note(fleet: User, person: Open) -> None:

@@ -1,5 +1,5 @@
-/* <form data-draft="/o/x/drafts/machine.create">: what is typed is kept on the server (never what is in a password field), and
-   leaving with changes asks (so it does for <form data-warn>, which keeps none). Ctrl Enter sends any form. */
+/* <form data-draft="/o/x/drafts/machine.create">: what is typed is kept on the server (never what is in a password field). Leaving with
+   changes asks, on a page or in its dialog; not for what stands in data-no-draft. Ctrl Enter sends any form. */
 
 const SOON = 900;
 let dirty = null;
@@ -16,9 +16,9 @@ async function keep(form) {
 }
 
 document.addEventListener("input", (event) => {
-  const form = event.target.form;
-  if (!form || event.target.hasAttribute("data-no-draft")) return;
-  if (form.dataset.draft || form.hasAttribute("data-warn")) dirty = form;
+  const form = event.target.form ?? event.target.closest("form"); /* the editor of scripts is no field */
+  if (!form || event.target.closest("[data-no-draft]")) return;
+  if (form.method === "post" && form.closest(".app main, #dialog") && !form.closest("[popover]")) dirty = form;
   if (!form.dataset.draft) return;
   clearTimeout(form.keeping);
   form.keeping = setTimeout(() => keep(form), SOON);

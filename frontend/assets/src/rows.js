@@ -145,5 +145,5 @@ customElements.define("mist-rows", MistRows);
 /* A bulk act that was accepted ends the selection. */
 document.addEventListener("htmx:after:request", (event) => {
   const status = event.detail?.ctx?.response?.status ?? 0;
-  if (status >= 200 && status < 300 && event.target instanceof Element && event.target.matches("form[data-bulk-act]")) document.querySelector("mist-rows")?.clear();
+  if (status >= 200 && status < 300 && event.target instanceof Element && event.target.matches("[data-bulk-act]")) document.querySelector("mist-rows")?.clear();
 });
