@@ -151,12 +151,12 @@ def _private(row: Machine) -> str:
 _KNOWN = {
     column.key: column
     for column in (
-        Column(key="location", title=_("Location"), css="w-160 p2", sort="location", cell=_location),
+        Column(key="location", title=_("Location"), css="w-140 p2", sort="location", cell=_location),
         Column(key="cloud", title=_("Cloud"), css="w-140 p2", sort="cloud", cell=_cloud),
         Column(key="size", title=_("Size"), css="w-160 p2", sort="size", cell=_size),
         Column(key="address", title=_("Address"), css="w-120 p1", filed=("public_ips", "private_ips"), look=MONO, cell=address_of),
         Column(key="cost", title=_("Cost a month"), css="w-100 p3", sort="cost", number=True, filed=("cost_month", "currency"), cell=_cost),
-        Column(key="owner", title=_("Owner"), css="w-100 p3", cell=lambda row: clip(row.owner.full_name if row.owner else "")),
+        Column(key="owner", title=_("Owner"), css="w-120 p3", cell=lambda row: clip(row.owner.full_name if row.owner else "")),
         Column(key="tags", title=_("Tags"), css="w-200 p3", cell=lambda row: console.tag_list(row.tags, 2)),
         Column(key="age", title=_("Age"), css="w-70 p2", sort="created", number=True, filed=("created",), look="dim", cell=_age),
         Column(key="state", title=_("State"), css="w-100 p2", sort="state", cell=lambda row: console.state_word(row.state)),

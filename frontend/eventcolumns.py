@@ -55,7 +55,7 @@ _KNOWN = {
         Column(key="target", title=_("Resource"), css="w-180 p1", filed=("kind", "target", "target_name"), look="nm clip", cell=_target),
         Column(key="detail", title=_("Detail"), css="p2", filed=("detail", "before", "after"), look="ink2 clip", cell=_detail),
         Column(key="via", title=_("Via"), css="w-70 p3", look="via", cell=lambda event: event.via_short),
-        Column(key="took", title=_("Took"), css="w-60 p3", filed=("job",), number=True, look="dim", cell=_took),
+        Column(key="took", title=_("Took"), css="w-70 p3", filed=("job",), number=True, look="dim", cell=_took),
         Column(key="outcome", title=_("Outcome"), css="w-100 p3", cell=lambda event: event.outcome),
         Column(key="kind", title=_("Kind"), css="w-100 p3", cell=lambda event: event.target_kind),
         Column(key="address", title=_("Address"), css="w-140 p3", look=MONO, cell=lambda event: event.address),

@@ -69,7 +69,7 @@ class AddCloudView(CloudForm):
         if not self.frame.may_add_clouds:
             raise Denied(_("You may not add clouds here."), reason="no statement allows cloud.create")
         if not provider:
-            return self.page("clouds/gallery.html", {"groups": grouped(request.GET.get("find", "")), "find": request.GET.get("find", "")})
+            return self.page("clouds/gallery.html", {"groups": grouped(request.GET.get("find", "")), "find": request.GET.get("find", ""), "providers": len(all_providers())})
         return self.form(self.known(provider))
 
     def post(self, request: HttpRequest, provider: str) -> HttpResponse:
@@ -134,6 +134,7 @@ class AddCloudView(CloudForm):
             "clouds/add.html",
             {
                 "groups": grouped(),
+                "providers": len(all_providers()),
                 "provider": shown(cls),
                 "name": forms.bind((forms.NAME,), {"name": name or default_name(self, cls)}, wrong)[0],
                 "fields": self.credential_fields(cls, values=typed, errors=by_field),

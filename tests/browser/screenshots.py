@@ -31,6 +31,7 @@ from tests.ops.stack import ROOT, Stack, wait_for
 
 WRITTEN = ROOT / "docs" / "screenshots"
 CHROMIUM = shutil.which("chromium")
+ORG = "Halden Robotics"
 EMAIL, PASSWORD = "maya@example.org", "correct-horse-battery-staple"
 CAREFUL, NEW = "hanna@example.org", "tomas@example.org"  # with a second step; with a one-time password
 CLOUDS = {"Production": 120, "Staging": 48, "Research": 32}  # {name: machines}
@@ -48,6 +49,7 @@ def main(wanted: list[str]) -> None:
         rows, one_time = Rows(stack, token), newcomer(stack)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--no-first-run"])
         chosen = {name: path for name, path in PAGES.items() if not wanted or name in wanted}
+        name_oneself(browser, stack)
         second_step(browser, stack)
         for suffix, theme in THEMES.items():
             for ending, viewport in SIZES.items():
@@ -85,6 +87,7 @@ def installation() -> Iterator[tuple[Stack, str]]:
 def work(stack: Stack, token: str) -> None:
     """Some things that people do, so that the pages have something to say."""
     stack.manage("adduser", "priya@example.org", "--org", "default")
+    told(stack.post("/api/v2/orgs/default", {"name": ORG}, "PATCH", Authorization=token))
     found = stack.get("/api/v2/machines?limit=8&search=state:running+tag:env=dev&sort=name", Authorization=token)[1]
     ids = [row["id"] for row in json.loads(found)["data"]]
     ends = (datetime.now(UTC) + timedelta(days=3)).isoformat(timespec="seconds")
@@ -93,6 +96,15 @@ def work(stack: Stack, token: str) -> None:
         told(stack.post(f"{act}set-expiration", {"date": ends, "action": "stop"}, Authorization=token))
         told(stack.post(f"{act}tag", {"tags": {"release": "4.12"}}, Authorization=token)) if number % 2 else None
         told(stack.post(f"{act}{'stop' if number % 3 else 'reboot'}", {}, Authorization=token))
+    own(stack, token)
+
+
+def own(stack: Stack, token: str) -> None:
+    """Some machines belong to somebody."""
+    for sort in ("name", "-cost"):
+        rows = listed(stack, token)(f"/api/v2/machines?limit=40&search=state:running&sort={sort}")
+        for row in rows[1::3] + rows[2::3]:
+            told(stack.post(f"/api/v2/machines/{row['id']}/actions/set-owner", {"owner": EMAIL}, Authorization=token))
 
 
 def told(answer: tuple[int, bytes]) -> dict[str, Any]:
@@ -124,7 +136,7 @@ class Rows(dict[str, str]):
         super().__init__()
         post, rows = posted(stack, token), listed(stack, token)
         self.read = rows
-        self["machine"] = rows("/api/v2/machines?limit=1&search=state:running&sort=name")[0]["id"]
+        self["machine"] = rows("/api/v2/machines?limit=1&search=state:running+tag:release&sort=name")[0]["id"]
         self["host"] = rows("/api/v2/machines?search=name:web-eu-04+cloud:%22Web+hosts%22")[0]["id"]
         self["team"] = post("/api/v2/teams", {"name": "Web operators"})["id"]
         self["secret"] = post("/api/v2/secrets", {"name": "db/password", "secret": {"user": "shop", "password": "for the picture"}})["id"]
@@ -133,9 +145,22 @@ class Rows(dict[str, str]):
         return str(self.read(f"/api/v2/{kind}s?limit=1")[0]["id"])
 
 
+def name_oneself(browser: Browser, stack: Stack) -> None:
+    """The admin's name, given where people give it."""
+    context = browser.new_context(base_url=f"http://localhost:{stack.port}")
+    page = context.new_page()
+    page.goto("/o/default/settings/profile")
+    sign_in(page, EMAIL)
+    page.get_by_label("First name").fill("Maya")
+    page.get_by_label("Last name").fill("Lindqvist")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Maya Lindqvist").first.wait_for()
+    context.close()
+
+
 def second_step(browser: Browser, stack: Stack) -> None:
     """Somebody whose sign-in has a second step, set up as people do."""
-    stack.manage("adduser", CAREFUL, "--org", "default", "--password", "-", typed=PASSWORD)
+    stack.manage("adduser", CAREFUL, "--org", ORG, "--password", "-", typed=PASSWORD)
     context = browser.new_context(base_url=f"http://localhost:{stack.port}")
     page = context.new_page()
     page.goto("/account/2fa/totp/activate/")
@@ -160,7 +185,7 @@ def code_of(secret: str) -> str:
 
 def newcomer(stack: Stack) -> str:
     """Somebody who has not signed in yet.  Returns: the one-time password."""
-    return stack.manage("adduser", NEW, "--org", "default").rsplit(maxsplit=1)[-1]
+    return stack.manage("adduser", NEW, "--org", ORG).rsplit(maxsplit=1)[-1]
 
 
 def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:

@@ -33,6 +33,18 @@ def test_a_new_owner_adds_a_cloud_and_sees_its_machines(owner: User, person: Cal
     expect(page.locator("tbody tr").first).to_be_visible()
 
 
+def test_what_is_asked_for_is_counted_and_written_as_a_call_while_typing(fleet: User, person: Callable[..., Person]) -> None:
+    page = person(fleet).page
+    page.goto(f"/o/here/machines/new?cloud={Cloud.objects.get(provider='demo').pk.hex}")
+    page.get_by_label("Name", exact=True).first.fill("web-{n:02}")
+    page.get_by_role("button", name="More", exact=True).click()
+    expect(page.locator("#many")).to_have_text("2 machines")
+    call = page.locator("pre[aria-label=CLI]")
+    expect(call.locator("i", has_text="'web-{n:02}'")).to_be_visible()
+    expect(call.locator("b").first).to_have_text("--cloud")
+    expect(page.get_by_role("heading", name="Equivalent call")).to_be_visible()
+
+
 def test_a_stop_in_one_browser_changes_the_row_in_another_and_keeps_its_focus(fleet: User, person: Callable[..., Person]) -> None:
     machine = Machine.objects.filter(state="running", type="vm").order_by("name").first()
     assert machine is not None

@@ -67,6 +67,7 @@ def test_what_it_comes_to_is_shown_before_anything_is_made(place: Place) -> None
     body = place.admin.post(f"{url(place)}/plan", asked, HTTP_HX_REQUEST="true").content.decode()
     size = Size.objects.get(pk=asked["size"])
     assert "web-01, web-02, web-03" in body
+    assert '<span id="many" hx-swap-oob="innerHTML">3 machines' in body
     assert f"3 × {size.name}" in body
     assert f"{size.cost_hour * 730 * 3:,.2f}" in body  # type: ignore[operator]
     assert "Create 3 machines" in body

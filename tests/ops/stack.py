@@ -74,11 +74,11 @@ class Stack:
         finally:
             connection.close()
 
-    def post(self, path: str, body: dict[str, Any], **headers: str) -> tuple[int, bytes]:
+    def post(self, path: str, body: dict[str, Any], method: str = "POST", **headers: str) -> tuple[int, bytes]:
         """A request with a JSON body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
         try:
-            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **headers})
+            connection.request(method, path, json.dumps(body), {"Content-Type": "application/json", **headers})
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

@@ -1,0 +1,32 @@
+"""Code in colours: the same letters, none of them markup."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils.html import escape
+
+from frontend.calls import Call, calls
+from frontend.templatetags.codetext import coloured
+
+NASTY = "a'b\"<script>alert(1)</script>\\ --x"
+
+
+def test_options_texts_and_what_is_called_have_colours() -> None:
+    assert coloured("mist machines stop 'web 1' \\\n  --tag env=dev") == (
+        "<u>mist</u> machines stop <i>&#x27;web 1&#x27;</i> \\\n  <b>--tag</b> env=dev"
+    )
+    assert coloured('{"Effect": "Allow"}') == "{<b>&quot;Effect&quot;</b>: <i>&quot;Allow&quot;</i>}"
+    assert "<u>httpx.post</u>" in coloured("answer = httpx.post(")
+
+
+def test_a_hyphen_within_a_word_is_no_option() -> None:
+    assert "<b>" not in coloured("mist machines stop web-eu-04")
+
+
+@pytest.mark.parametrize("call", calls("machines create", {"name": NASTY}, "machines", {"name": NASTY, "tags": {NASTY: "x"}}), ids=lambda call: call.name)
+def test_no_letter_is_lost_and_none_is_markup(call: Call) -> None:
+    made = coloured(call.text)
+    assert "<script" not in made
+    for tag in ("b", "i", "u"):
+        made = made.replace(f"<{tag}>", "").replace(f"</{tag}>", "")
+    assert made == escape(call.text)
