@@ -69,7 +69,8 @@ class AddCloudView(CloudForm):
         if not self.frame.may_add_clouds:
             raise Denied(_("You may not add clouds here."), reason="no statement allows cloud.create")
         if not provider:
-            return self.page("clouds/gallery.html", {"groups": grouped(request.GET.get("find", "")), "find": request.GET.get("find", ""), "providers": len(all_providers())})
+            find = request.GET.get("find", "")
+            return self.page("clouds/gallery.html", {"groups": grouped(find), "find": find, "providers": len(all_providers())})
         return self.form(self.known(provider))
 
     def post(self, request: HttpRequest, provider: str) -> HttpResponse:

@@ -35,7 +35,7 @@ web-us-0[12])
 esac
 good installed, nginx -t ok
 good nginx reloaded, 0 dropped
-echo done
+printf '\\033[1mdone\\033[0m\\n'
 """
 Post = Callable[[str, dict[str, Any]], dict[str, Any]]
 

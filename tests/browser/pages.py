@@ -130,6 +130,8 @@ def _open_a_shell(page: Page) -> None:
         page.locator("[data-do=split]").click()
     page.locator(".term .xterm-screen").last.wait_for()
     page.wait_for_timeout(1500)
+    page.locator(".term .xterm-screen").first.click()  # whose commands are shown beside it
+    page.wait_for_timeout(300)
 
 
 # What is done on a page before its picture is taken.

@@ -9,6 +9,7 @@ from frontend.calls import Call, calls
 from frontend.templatetags.codetext import coloured
 
 NASTY = "a'b\"<script>alert(1)</script>\\ --x"
+CALLS = calls("machines create", {"name": NASTY}, "machines", {"name": NASTY, "tags": {NASTY: "x"}})
 
 
 def test_options_texts_and_what_is_called_have_colours() -> None:
@@ -23,7 +24,7 @@ def test_a_hyphen_within_a_word_is_no_option() -> None:
     assert "<b>" not in coloured("mist machines stop web-eu-04")
 
 
-@pytest.mark.parametrize("call", calls("machines create", {"name": NASTY}, "machines", {"name": NASTY, "tags": {NASTY: "x"}}), ids=lambda call: call.name)
+@pytest.mark.parametrize("call", CALLS, ids=[call.name for call in CALLS])
 def test_no_letter_is_lost_and_none_is_markup(call: Call) -> None:
     made = coloured(call.text)
     assert "<script" not in made
