@@ -30,6 +30,7 @@ pytestmark = pytest.mark.django_db
 
 Rows = dict[type[Any], list[Any]]
 Member = Callable[..., Actor]
+MINE = {"name": "mine", "provider": "demo", "credentials": {"machines": 1, "latency_ms": 0}}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -101,7 +102,7 @@ def test_what_is_ones_own_is_nobody_elses(rows: Rows, actor: Actor, member: Memb
 
 def test_what_one_makes_is_ones_own(member: Member) -> None:
     maker = member(allow("cloud.create", "cloud.read", own=True))
-    perform(maker, Cloud, "create", {"name": "mine", "provider": "demo", "credentials": {"machines": 1}})
+    perform(maker, Cloud, "create", MINE)
     assert seen(maker, Cloud) == {"mine"}
 
 
@@ -172,14 +173,14 @@ def test_a_machine_cannot_be_tagged_into_reach(rows: Rows, member: Member) -> No
 
 def test_a_new_row_gets_the_tags_its_creators_statement_demands(member: Member) -> None:
     maker = member(allow("cloud.create", "cloud.read", tags={"env": "dev", "team": None}))
-    perform(maker, Cloud, "create", {"name": "mine", "provider": "demo", "credentials": {"machines": 1}})
+    perform(maker, Cloud, "create", MINE)
     assert Cloud.objects.get(name="mine").tags == {"env": "dev", "team": ""}
 
 
 def test_a_new_row_cannot_be_given_tags_beyond_ones_reach(member: Member) -> None:
     maker = member(allow("cloud.create", tags={"env": "dev"}))
     with pytest.raises(Denied):
-        perform(maker, Cloud, "create", {"name": "mine", "provider": "demo", "credentials": {"machines": 1}, "tags": {"env": "prod"}})
+        perform(maker, Cloud, "create", {**MINE, "tags": {"env": "prod"}})
     assert not Cloud.objects.filter(name="mine").exists()
 
 

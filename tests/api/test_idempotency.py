@@ -87,7 +87,7 @@ def test_neither_secrets_sent_nor_secrets_shown_are_kept_in_clear(here: World) -
     again = api.post("/api/v2/auth/tokens", {"name": "ci"}, format="json", **KEY).json()["data"]
     assert made["token"] == again["token"]
     assert Token.objects.filter(org=here.org, name="ci").count() == 1
-    sent = {"name": "c", "provider": "demo", "credentials": {"machines": 0, "seed": 424242}}
+    sent = {"name": "c", "provider": "demo", "credentials": {"machines": 0, "seed": 424242, "latency_ms": 0}}
     assert api.post("/api/v2/clouds", sent, format="json", HTTP_IDEMPOTENCY_KEY="two").status_code == 200
     pair = api.post("/api/v2/keys", {"generate": True, "dry": True}, format="json", HTTP_IDEMPOTENCY_KEY="three")
     assert "PRIVATE KEY" in pair.json()["data"]["private"]

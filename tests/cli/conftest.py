@@ -127,7 +127,8 @@ def fleet(place: Place) -> Fleet:
         from clouds.polling import poll_once
         from core.actions import perform
 
-        perform(place.actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": count, "seed": 1}})
+        credentials = {"machines": count, "seed": 1, "latency_ms": 0}
+        perform(place.actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": credentials})
         for poll in Poll.objects.order_by("pk"):
             poll_once(poll.pk)
         return list(Machine.objects.filter(cloud__name="demo", type="vm").order_by("name"))

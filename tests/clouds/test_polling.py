@@ -26,7 +26,7 @@ def actor() -> Actor:
 
 
 def demo(actor: Actor, name: str, **knobs: object) -> Cloud:
-    perform(actor, Cloud, "create", {"name": name, "provider": "demo", "credentials": {"machines": 3, "seed": 1}})
+    perform(actor, Cloud, "create", {"name": name, "provider": "demo", "credentials": {"machines": 3, "seed": 1, "latency_ms": 0}})
     cloud = Cloud.objects.get(name=name)
     Cloud.objects.filter(pk=cloud.pk).update(config={**cloud.config, **knobs})
     return cloud

@@ -28,7 +28,7 @@ def actor() -> Actor:
 @pytest.fixture
 def cloud(actor: Actor) -> Cloud:
     for name in ("kept", "gone"):
-        perform(actor, Cloud, "create", {"name": name, "provider": "demo", "credentials": {"machines": 25, "seed": 1}})
+        perform(actor, Cloud, "create", {"name": name, "provider": "demo", "credentials": {"machines": 25, "seed": 1, "latency_ms": 0}})
     for poll in Poll.objects.order_by("pk"):
         poll_once(poll.pk)
     return Cloud.objects.get(name="gone")

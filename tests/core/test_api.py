@@ -40,7 +40,7 @@ def api(actor: Actor) -> APIClient:
 
 @pytest.fixture
 def cloud(actor: Actor) -> Cloud:
-    perform(actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": 30, "seed": 1}})
+    perform(actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": 30, "seed": 1, "latency_ms": 0}})
     for poll in Poll.objects.order_by("pk"):
         poll_once(poll.pk)
     return Cloud.objects.get()

@@ -42,7 +42,7 @@ def actor() -> Actor:
 
 @pytest.fixture
 def cloud(actor: Actor) -> Cloud:
-    job = perform(actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": 20, "seed": 1}})
+    job = perform(actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": 20, "seed": 1, "latency_ms": 0}})
     assert job.state == "succeeded"
     cloud = Cloud.objects.get()
     for poll in Poll.objects.order_by("pk"):

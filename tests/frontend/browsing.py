@@ -167,6 +167,7 @@ def owner(quiet: None) -> User:
 @pytest.fixture
 def fleet(owner: User) -> User:
     org = owner.orgs.get()
-    perform(actor_for(org, owner), Cloud, "create", {"name": "demo one", "provider": "demo", "credentials": {"machines": 24, "seed": 1}})
+    credentials = {"machines": 24, "seed": 1, "latency_ms": 10}  # a stop takes 0.1 s
+    perform(actor_for(org, owner), Cloud, "create", {"name": "demo one", "provider": "demo", "credentials": credentials})
     read_clouds()
     return owner

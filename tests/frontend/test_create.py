@@ -197,7 +197,8 @@ def test_without_scripts_the_form_finds_adds_rows_and_changes_its_cloud(place: P
     rows = place.admin.post(url(place), more).content.decode()
     assert 'name="volumes-1-size"' in rows
     assert "data 10 GB" in rows
-    other = perform(place.actor, Cloud, "create", {"name": "two", "provider": "demo", "credentials": {"machines": 1, "seed": 2}})
+    credentials = {"machines": 1, "seed": 2, "latency_ms": 0}
+    other = perform(place.actor, Cloud, "create", {"name": "two", "provider": "demo", "credentials": credentials})
     assert other.target_id is not None
     moved = place.admin.post(url(place), answers(place, name="kept", _cloud=other.target_id.hex)).content.decode()
     assert f'name="cloud" value="{other.target_id.hex}"' in moved
