@@ -95,14 +95,15 @@ def first_run(request: HttpRequest) -> HttpResponse:
     ]
     if org is not None:
         fields.append(Field(name="organization", label=_("Name of the organization"), required=True, default=org.name))
+    names_it = org is not None
     if request.method != "POST":
-        return render(request, "entry_first_run.html", {"fields": forms.bind(fields)})
+        return render(request, "entry_first_run.html", {"fields": forms.bind(fields), "names_it": names_it})
     try:
         people.change_password(request, user, request.POST.get("old", ""), request.POST.get("password", ""))
     except MistError as error:
         wrong = error.fields if isinstance(error, Invalid) else {}
         context = {"fields": forms.bind(fields, request.POST.dict(), wrong), "problem": problem(_("Nothing was changed."), error, fields)}
-        return render(request, "entry_first_run.html", context, status=error.status)
+        return render(request, "entry_first_run.html", context | {"names_it": names_it}, status=error.status)
     name = request.POST.get("organization", "").strip()
     if org is not None and name and name != org.name:
         try:

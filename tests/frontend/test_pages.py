@@ -203,6 +203,9 @@ def test_a_team_made_in_the_console_lets_its_members_do_what_its_policy_says(pla
 def test_the_first_run_changes_the_password_and_names_the_organization(place: Place) -> None:
     User.objects.filter(pk=place.owner.pk).update(must_change_password=True)
     assert place.admin.get(f"{place.base}/machines")["Location"] == "/first-run"
+    assert "name the organization" in place.admin.get("/first-run").content.decode()
+    User.objects.filter(email="new@here.example").update(must_change_password=True)
+    assert "name the organization" not in place.nobody.get("/first-run").content.decode()  # who may not
     asked = {"old": PASSWORD, "password": "short", "organization": "Acme"}
     assert place.admin.post("/first-run", asked).status_code == 422
     assert place.admin.post("/first-run", {**asked, "password": "another horse battery"})["Location"] == "/"
