@@ -49,6 +49,7 @@ class Fate:
 
     text: str
     lost: bool = False
+    is_volume: bool = False
 
 
 def victims(actor: Actor, machines: Iterable[Machine]) -> list[Machine]:
@@ -84,10 +85,10 @@ def _of_volume(volume: Volume) -> Fate:
     said = {"name": volume.name, "size": size}
     goes = volume.extra.get("is_deleted_with_machine")
     if goes is None:
-        return Fate(text=_("%(name)s %(size)s: its cloud does not say") % said)
+        return Fate(text=_("%(name)s %(size)s: its cloud does not say") % said, is_volume=True)
     if goes:
-        return Fate(text=_("%(name)s %(size)s destroyed") % said, lost=True)
-    return Fate(text=_("%(name)s %(size)s kept") % said)
+        return Fate(text=_("%(name)s %(size)s destroyed") % said, lost=True, is_volume=True)
+    return Fate(text=_("%(name)s %(size)s kept") % said, is_volume=True)
 
 
 def _of_snapshots(machine: Machine, count: int) -> Fate:

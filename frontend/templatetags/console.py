@@ -470,6 +470,12 @@ def job_title(job: Job) -> str:
 
 
 @register.filter
+def are_volumes(targets: Iterable[Any]) -> bool:
+    """Is all that goes or stays with these machines volumes?"""
+    return all(fate.is_volume for target in targets for fate in target.fates)
+
+
+@register.filter
 def job_order(job: Job) -> str:
     return words.job_order(job)
 

@@ -59,6 +59,12 @@ def test_a_bulk_destroy_is_undone_as_a_whole_while_it_waits(place: Place) -> Non
     ask = place.admin.post(url, {"ids": ids, "ask": "1"}, HTTP_HX_REQUEST="true").content.decode()
     assert "Type <b" in ask
     assert "$ / month" in ask
+    Machine.objects.filter(pk__in=[one.pk for one in three]).update(public_ips=[])
+    alone = place.admin.post(url, {"ids": ids, "ask": "1"}, HTTP_HX_REQUEST="true").content.decode()
+    assert '<th scope="col">Volumes</th>' in alone
+    Machine.objects.filter(pk=three[0].pk).update(public_ips=["192.0.2.7"])
+    more = place.admin.post(url, {"ids": ids, "ask": "1"}, HTTP_HX_REQUEST="true").content.decode()
+    assert '<th scope="col">With it</th>' in more and "address 192.0.2.7 given up" in more
     assert [f">{one.cost_month:,.2f}<" in ask for one in three] == [True] * 3
     Machine.objects.filter(pk=three[0].pk).update(currency="EUR")
     mixed = place.admin.post(url, {"ids": ids, "ask": "1"}, HTTP_HX_REQUEST="true").content.decode()
