@@ -132,7 +132,7 @@ def _scripts(actor: Actor) -> list[Field]:
     listed = [(row.pk.hex, row.name) for row in Script.objects.visible_to(actor, "run").order_by("name")[:OFFERED]]
     if not listed:
         return []
-    script = forms.with_choices(Field(name="script", label=_("Script"), required=True), listed)
+    script = forms.with_choices(Field(name="script", label=_("Script"), required=True), listed, empty=_("None"))
     params = Field(name="params", label=_("Parameters"), help=_("name=value, or words of its command line."))
     sudo = Field(name="su", label=_("As root, by sudo"), kind="toggle")
     what = _("One after the other, once it answers over SSH.")

@@ -28,7 +28,7 @@ PAGES = {
     "machine-snapshots": "machines/{machine}/snapshots",
     "machine-keys": "machines/{machine}/keys",
     "destroy": "machines/{machine}/do/destroy",
-    "create-machine": "machines/new?cloud={cloud}",
+    "create-machine": "machines/new?copy={machine}",
     "clouds": "clouds",
     "cloud": "clouds/{cloud}",
     "remove-cloud": "clouds/{cloud}/do/remove",
@@ -112,6 +112,16 @@ def _ask_the_palette(page: Page) -> None:
     page.locator("#palette [role=option]", has_text="Reboot").first.wait_for()
 
 
+def _plan_three(page: Page) -> None:
+    page.locator("#name").fill("web-eu-stg-{n:02}")
+    page.locator("#quantity").fill("3")
+    page.locator("#many", has_text="3 machines").wait_for()
+
+
+def _open_an_event(page: Page) -> None:
+    page.locator("#events summary").nth(5).click()
+
+
 def _open_jobs(page: Page) -> None:
     page.locator("#jobs-button").click()
     page.locator("#jobs-body h3").first.wait_for()
@@ -137,6 +147,8 @@ def _open_a_shell(page: Page) -> None:
 # What is done on a page before its picture is taken.
 FIRST: dict[str, Callable[[Page], None]] = {
     "machines-selected": _select,
+    "create-machine": _plan_three,
+    "audit": _open_an_event,
     "destroy-some": _ask_to_destroy,
     "palette": _ask_the_palette,
     "jobs-drawer": _open_jobs,

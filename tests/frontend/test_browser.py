@@ -9,11 +9,13 @@ from playwright.sync_api import Browser, expect
 
 from accounts.models import User
 from clouds.models import Cloud
+from core.actions import perform
 from core.models import Job
 from frontend import words
 from machines.models import Machine
+from scripts.models import Script
 from tests.frontend.browsing import AXE, IN_A_BROWSER, Person, read_until, wait
-from tests.frontend.conftest import read_clouds
+from tests.frontend.conftest import actor_for, read_clouds
 from tests.frontend.recorded import violations
 
 pytestmark = IN_A_BROWSER
@@ -34,6 +36,7 @@ def test_a_new_owner_adds_a_cloud_and_sees_its_machines(owner: User, person: Cal
 
 
 def test_what_is_asked_for_is_counted_and_written_as_a_call_while_typing(fleet: User, person: Callable[..., Person]) -> None:
+    perform(actor_for(fleet.orgs.get(), fleet), Script, "create", {"name": "hello", "script": "#!/bin/sh\necho hello\n"})
     page = person(fleet).page
     page.goto(f"/o/here/machines/new?cloud={Cloud.objects.get(provider='demo').pk.hex}")
     page.get_by_label("Name", exact=True).first.fill("web-{n:02}")
@@ -42,6 +45,7 @@ def test_what_is_asked_for_is_counted_and_written_as_a_call_while_typing(fleet: 
     call = page.locator("pre[aria-label=CLI]")
     expect(call.locator("i", has_text="'web-{n:02}'")).to_be_visible()
     expect(call.locator("b").first).to_have_text("--cloud")
+    expect(call).not_to_contain_text("--scripts")  # nobody chose one
     expect(page.get_by_role("heading", name="Equivalent call")).to_be_visible()
 
 
