@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -211,7 +212,7 @@ class TestInABrowser:
         assert page.locator("#dash-activity li >> visible=true").count() == 10
 
     def test_many_changes_are_sent_together(self, fleet: User, person: Callable[..., Person]) -> None:
-        """Twenty in a second: the figures are sent a few times, not twenty."""
+        """Twenty in a second or two: the figures are sent a few times, not twenty."""
         watcher = person(fleet)
         frames: list[str] = []
         watcher.page.on("websocket", lambda socket: socket.on("framereceived", lambda data: frames.append(str(data))))
@@ -219,11 +220,11 @@ class TestInABrowser:
         watcher.be_live()
         watcher.page.wait_for_timeout(1500)
         frames.clear()
-        org = fleet.orgs.get()
+        org, began = fleet.orgs.get(), time.monotonic()
         for one in Machine.objects.order_by("pk")[:20]:
             perform(actor_for(org, fleet), one, "set_owner", {"owner": fleet.pk.hex})
             watcher.page.wait_for_timeout(40)
         watcher.page.wait_for_timeout(3500)
         figures = [frame for frame in frames if "dash-figures" in frame]
-        assert 1 <= len(figures) <= 6
+        assert 1 <= len(figures) <= 2 + (time.monotonic() - began), "once a second at most"
         expect(watcher.page.locator("#dash-activity")).to_contain_text("and 19 others")
