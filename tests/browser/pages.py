@@ -109,7 +109,7 @@ def _ask_to_destroy(page: Page) -> None:
 def _ask_the_palette(page: Page) -> None:
     page.keyboard.press("Control+k")
     page.locator("#palette [role=combobox]").fill("restart web")
-    page.locator("#palette [role=option]", has_text="Reboot").first.wait_for()
+    page.locator("#palette [role=option]", has_text="web-").first.wait_for()
 
 
 def _plan_three(page: Page) -> None:
