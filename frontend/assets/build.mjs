@@ -67,7 +67,7 @@ await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
 const job = await context({
   absWorkingDir: here,
-  entryPoints: { console: "src/console.js", style: "src/css/console.css", entry: "src/css/entry.css", shell: "src/shell/shell.js", replay: "src/shell/replay.js", run: "src/run/run.js", editor: "src/editor/editor.js" },
+  entryPoints: { console: "src/console.js", style: "src/css/console.css", entry: "src/css/entry.css", addcloud: "src/css/addcloud.css", guide: "src/css/guide.css", shell: "src/shell/shell.js", replay: "src/shell/replay.js", run: "src/run/run.js", editor: "src/editor/editor.js" },
   outdir: out,
   bundle: true,
   minify: !watch,
