@@ -99,6 +99,7 @@ class Screen:
         self.page.set_viewport_size({"width": 390, "height": 844})
         wide = self.page.evaluate("Math.max(document.documentElement.scrollWidth, document.querySelector('main').scrollWidth)")
         found += [f"{wide} px wide: {self.page.evaluate(WIDEST)}"] if wide > 390 else []
+        found += [f"phone: {text}" for text in violations(self.page, "{runOnly: {type: 'rule', values: ['target-size']}}", load=False)]
         self.page.set_viewport_size({"width": 1440, "height": 900})
         found += [f"its console: {text}" for text in self.complaints]
         self.complaints.clear()
