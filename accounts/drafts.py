@@ -17,6 +17,7 @@ from core.ticks import every
 
 KEPT_H = 24
 MAX_CHARACTERS = 128 * 1024
+MOST = 50  # of one person in one organization: beyond that the oldest goes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,12 @@ class Kept:
     at: datetime
 
 
-def keep(actor: Actor, form: str, data: str) -> None:
-    """Keep this as the person's draft of a form, in place of the one before.  Raises: Invalid, when it is too long to keep."""
-    if len(data) > MAX_CHARACTERS:
+def keep(actor: Actor, form: str, data: str, most: int = MAX_CHARACTERS) -> None:
+    """Keep this as the person's draft of a form, in place of the one before. `most`: characters of a form that may be longer.
+
+    Raises: Invalid, when it is too long to keep.
+    """
+    if len(data) > most:
         raise Invalid("This is too long to be kept as a draft. Send it, or keep it elsewhere.", code="draft_too_long")
     with transaction.atomic():
         found = Draft.objects.select_for_update().filter(org_id=actor.org_id, user_id=actor.user_id, form=form).first()
@@ -41,6 +45,8 @@ def keep(actor: Actor, form: str, data: str) -> None:
         Draft.objects.update_or_create(
             org_id=actor.org_id, user_id=actor.user_id, form=form, defaults={"vault": entry, "updated_at": timezone.now()}
         )
+        mine = Draft.objects.filter(org_id=actor.org_id, user_id=actor.user_id).order_by("-updated_at")
+        VaultEntry.objects.filter(pk__in=list(mine.values_list("vault", flat=True)[MOST:])).delete()
 
 
 def find(actor: Actor, form: str) -> Kept | None:

@@ -84,6 +84,23 @@ def read(fields: Iterable[Field], data: QueryDict, prefix: str = "") -> dict[str
     return values
 
 
+def without_secrets(fields: Iterable[Field], data: QueryDict, prefix: str = "") -> QueryDict:
+    """What of a form belongs to these fields and is no secret. A pasted list whose rows have secrets is one."""
+    kept = QueryDict(mutable=True)
+    for spec in fields:
+        name = prefix + spec.name
+        if spec.secret or spec.kind == "password":
+            continue
+        if spec.kind == "list":
+            for number in _numbers(data, name):
+                kept.update(without_secrets(spec.fields, data, f"{name}-{number}-"))
+            if spec.paste and not any(inner.secret or inner.kind == "password" for inner in spec.fields):
+                kept.update({f"{name}-{part}": data[f"{name}-{part}"] for part in ("paste", "paste-key") if f"{name}-{part}" in data})
+        elif name in data:
+            kept[name] = data[name]
+    return kept
+
+
 def _with_pasted(spec: Field, rows: list[dict[str, Any]], text: str, key: str) -> list[dict[str, Any]] | str:
     """The rows and those of a pasted list, which get the chosen key where they name none; a list that is wrong stays text, for the door."""
     try:

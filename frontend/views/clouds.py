@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -21,6 +21,7 @@ from core.models import Event
 from frontend import forms, listing, toasts, words
 from frontend.rows import cloud_rows, event_rows
 from frontend.views.base import ConsoleView, problem
+from frontend.views.drafts import CLOUD, DraftedView, Shown
 from keys.hostkeys import STRICT
 
 CATEGORIES = (
@@ -32,7 +33,7 @@ CATEGORIES = (
 )
 
 
-class CloudForm(ConsoleView):
+class CloudForm(DraftedView):
     """What adding a cloud and changing its credentials share."""
 
     section = "clouds"
@@ -46,8 +47,8 @@ class CloudForm(ConsoleView):
     def credential_fields(self, provider: type[Provider], **how: Any) -> list[forms.Bound]:
         return forms.bind(provider.credential_fields, prefix="c-", choices=self.choices, more=self.request.POST.get("_more", ""), **how)
 
-    def typed(self, provider: type[Provider]) -> dict[str, Any]:
-        return forms.read(provider.credential_fields, self.request.POST, "c-")
+    def typed(self, provider: type[Provider], data: QueryDict | None = None) -> dict[str, Any]:
+        return forms.read(provider.credential_fields, self.request.POST if data is None else data, "c-")
 
 
 class CloudsView(ConsoleView):
@@ -71,7 +72,11 @@ class AddCloudView(CloudForm):
         if not provider:
             find = request.GET.get("find", "")
             return self.page("clouds/gallery.html", {"groups": grouped(find), "find": find, "providers": len(all_providers())})
-        return self.form(self.known(provider))
+        cls = self.known(provider)
+        draft = self.draft(CLOUD, cls.name, omits=_takes_secret(cls))
+        if draft.data is not None:
+            return self.form(cls, name=draft.data.get("name", ""), typed=self.typed(cls, draft.data), draft=draft)
+        return self.form(cls)
 
     def post(self, request: HttpRequest, provider: str) -> HttpResponse:
         cls = self.known(provider)
@@ -84,6 +89,7 @@ class AddCloudView(CloudForm):
             job = perform(self.actor, Cloud, "create", {"name": name, "provider": cls.name, "credentials": typed})
         except MistError as error:
             return self.form(cls, name=name, typed=typed, error=error)
+        self.sent(CLOUD, cls.name)
         to = f"{self.frame.base}/clouds/{job.target_id.hex if job.target_id else ''}"
         return self.done(toasts.note(_("%(name)s added") % {"name": name}, detail=_("Its machines appear as they are read.")), to)
 
@@ -118,6 +124,7 @@ class AddCloudView(CloudForm):
         typed: dict[str, Any] | None = None,
         error: MistError | None = None,
         checked: dict[str, Any] | None = None,
+        draft: Shown | None = None,
     ) -> HttpResponse:
         wrong: dict[str, Any] = error.fields if isinstance(error, Invalid) else {}
         of_credentials = wrong.get("credentials")
@@ -141,10 +148,15 @@ class AddCloudView(CloudForm):
                 "fields": self.credential_fields(cls, values=typed, errors=by_field),
                 "problem": summary,
                 "checked": checked,
-                "takes_secret": any(spec.secret or any(inner.secret for inner in spec.fields) for spec in cls.credential_fields),
+                "takes_secret": _takes_secret(cls),
+                "draft": draft or self.draft(CLOUD, cls.name),
             },
             status=error.status if error else 200,
         )
+
+
+def _takes_secret(cls: type[Provider]) -> bool:
+    return any(spec.secret or any(inner.secret for inner in spec.fields) for spec in cls.credential_fields)
 
 
 def default_name(view: ConsoleView, cls: type[Provider]) -> str:

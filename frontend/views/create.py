@@ -7,7 +7,6 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.utils.translation import gettext as _
 
-from accounts import drafts
 from clouds.models import Cloud
 from clouds.providers import all_providers
 from clouds.providers.base import Field, Provider
@@ -21,10 +20,9 @@ from frontend.creating.asked import Asked
 from frontend.creating.plan import Plan, may_create, plan
 from frontend.creating.steps import Step, by_id, steps_of, tell
 from frontend.views.base import problem
-from frontend.views.drafts import DraftedView, Shown
+from frontend.views.drafts import MACHINE, DraftedView, Shown
 from machines.models import Machine, Preset
 
-FORM = "machine.create"
 COPIES = 50  # machines offered to be copied
 
 
@@ -77,7 +75,7 @@ class CreateMachineView(CreateView):
             asked = forming.from_params(preset.params, *found, quantity=preset.quantity)
             asked.typed = by_id(self.actor, asked.cloud, asked.typed)
             return self.form(asked, among, preset=preset)
-        kept = self.draft(FORM)
+        kept = self.draft(MACHINE)
         wanted = request.GET.get("cloud", "")
         if kept.data is not None and wanted in ("", kept.data.get("cloud", "")):
             found = self.chosen(kept.data.get("cloud", ""), among)
@@ -116,7 +114,7 @@ class CreateMachineView(CreateView):
                 job = perform(self.actor, Machine, "create", asked.each()[0] if asked.names else asked.params())
         except MistError as error:
             return self.form(asked, among, error=error)
-        drafts.drop(self.actor, FORM)
+        self.sent(MACHINE)
         to = f"machines/{job.target_id.hex}" if job.target_id else f"jobs/{job.pk.hex}"
         return self.job_done(job, f"{self.frame.base}/{to}")
 
@@ -179,7 +177,7 @@ class CreateMachineView(CreateView):
             "asked": asked,
             "steps": steps,
             "plan": made,
-            "draft": draft or Shown(url=f"{self.frame.base}/drafts/{FORM}"),
+            "draft": draft or Shown(url=f"{self.frame.base}/drafts/{MACHINE}"),
             "preset": preset,
             "presets": Preset.objects.visible_to(self.actor).select_related("cloud").order_by("name")[:30],
             "copies": Machine.objects.visible_to(self.actor).filter(missing_since=None).order_by("-created_at").only("name")[:COPIES],

@@ -22,6 +22,7 @@ from core.actor import Actor
 from core.errors import Denied, Invalid, MistError, NotFound
 from frontend import forms, policy, toasts
 from frontend.views.base import ConsoleView, problem
+from frontend.views.drafts import POLICY, DraftedView, Shown
 
 PRESETS = {
     "read": (gettext_lazy("See everything"), [{"effect": "allow", "verbs": ["*.read"], "what": {}}]),
@@ -50,7 +51,7 @@ def presets() -> list[dict[str, Any]]:
     return [{"name": name, "title": title} for name, (title, _statements) in PRESETS.items()]
 
 
-class PolicyView(ConsoleView):
+class PolicyView(DraftedView):
     """The editor. A change is shown first: who gains and who loses what. Saved is what was shown."""
 
     section = "teams"
@@ -68,11 +69,16 @@ class PolicyView(ConsoleView):
         statements = team.statements
         if request.GET.get("preset") in PRESETS:
             statements = [_known(one) for one in PRESETS[request.GET["preset"]][1]]
+        draft = self.draft(POLICY, team.pk.hex, based_on=_digest(team.statements))
+        if draft.data is not None and statements is team.statements:
+            return self.show(team, {"rows": policy.bind(policy.typed(draft.data)), "draft": draft, "based_on": draft.data.get("based_on")})
         rows = policy.shown(statements, policies.names_in(statements, self.actor))
-        return self.show(team, {"rows": policy.bind(rows)})
+        return self.show(team, {"rows": policy.bind(rows), "draft": draft if draft.is_aside else Shown(url=draft.url)})
 
     def show(self, team: Team, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-        return self.page("teams/policy.html", {"team": team, "presets": presets(), **context}, status=status)
+        draft = {} if "draft" in context else {"draft": self.draft(POLICY, team.pk.hex)}
+        context = {"team": team, "presets": presets(), "based_on": _digest(team.statements), **draft, **context}
+        return self.page("teams/policy.html", context, status=status)
 
     def post(self, request: HttpRequest, identity: str) -> HttpResponse:
         team = self.team(identity)
@@ -83,12 +89,13 @@ class PolicyView(ConsoleView):
             statements = policy.read(typed, self.actor, team.statements)
         except Invalid as error:
             return self.show(team, {"rows": policy.bind(typed, error.fields), "problem": wrong(error)}, status=422)
-        seen = hashlib.sha256(json.dumps([team.statements, statements], sort_keys=True).encode()).hexdigest()
+        seen = _digest([team.statements, statements])
         if request.POST.get("seen") == seen and "save" in request.POST:
             try:
                 perform(self.actor, team, "set_policy", {"statements": statements})
             except MistError as error:
                 return self.show(team, {"rows": policy.bind(typed), "problem": wrong(error)}, status=error.status)
+            self.sent(POLICY, team.pk.hex)
             toasts.keep(request, toasts.note(_("Policy of %(name)s saved") % {"name": team.name}))
             return HttpResponseRedirect(f"{self.frame.base}/teams/{team.pk.hex}")
         context = {
@@ -104,6 +111,10 @@ class PolicyView(ConsoleView):
         found = policies.preview(self.actor, team, statements)
         people = {user.pk.hex: user for user in User.objects.filter(pk__in=[change["user"] for change in found])}
         return [{**change, "person": people[change["user"]]} for change in found]
+
+
+def _digest(statements: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(statements, sort_keys=True).encode()).hexdigest()
 
 
 def _known(statement: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from core.errors import BadSearch, Invalid, MistError
 from frontend import forms, listing, runs, toasts
 from frontend.samples import SAMPLES
 from frontend.views.base import ConsoleView, problem
+from frontend.views.drafts import NEW_SCRIPT, SCRIPT, DraftedView, Shown
 from keys import references
 from machines.models import Machine
 from scripts import ansible
@@ -134,13 +135,12 @@ class ScriptsView(ConsoleView):
         return self.page("scripts/list.html", {"page": page, "views": views, "samples": samples}, status=400 if page.error else 200)
 
 
-class EditScript(ConsoleView):
+class EditScript(DraftedView):
     """What adding and changing one share."""
 
     section = "scripts"
 
-    def typed(self, script: Script | None) -> dict[str, Any]:
-        data = self.request.POST
+    def typed(self, script: Script | None, data: QueryDict) -> dict[str, Any]:
         typed = forms.read(details(script, self.actor), data)
         for one in typed.get("parameters", []):
             if "choices" in one:
@@ -186,17 +186,23 @@ class NewScriptView(EditScript):
     def get(self, request: HttpRequest) -> HttpResponse:
         sample: dict[str, Any] = SAMPLES.get(request.GET.get("sample", ""), {})
         values = {"name": request.GET["sample"], "description": str(sample["about"]), "parameters": sample["parameters"]} if sample else {}
-        return self.form(None, values, sample.get("script", "#!/bin/bash\nset -eu\n"))
+        draft = self.draft(NEW_SCRIPT)
+        if draft.data is not None and not sample:
+            return self.form(None, self.shown(draft.data), draft.data.get("script", ""), draft=draft)
+        return self.form(None, values, sample.get("script", "#!/bin/bash\nset -eu\n"), draft=Shown(url=draft.url))
+
+    def shown(self, data: QueryDict) -> dict[str, Any]:
+        return {**self.typed(None, data), "location": data.get("location", "")}
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        typed = self.typed(None)
-        shown = {**typed, "location": request.POST.get("location", "")}
+        typed, shown, draft = self.typed(None, request.POST), self.shown(request.POST), self.draft(NEW_SCRIPT)
         if "_more" in request.POST:
-            return self.form(None, shown, request.POST.get("script", ""))
+            return self.form(None, shown, request.POST.get("script", ""), draft=draft)
         try:
             job = perform(self.actor, Script, "create", typed)
         except MistError as error:
-            return self.form(None, shown, request.POST.get("script", ""), error)
+            return self.form(None, shown, request.POST.get("script", ""), error, draft=draft)
+        self.sent(NEW_SCRIPT)
         to = f"{self.frame.base}/scripts/{job.target_id.hex if job.target_id else ''}"
         return self.done(toasts.note(_("%(name)s added") % {"name": job.target_name}), to)
 
@@ -209,7 +215,7 @@ class ScriptView(EditScript):
 
     def post(self, request: HttpRequest, identity: str) -> HttpResponse:
         script = self.find(Script, identity)
-        typed = self.typed(script)
+        typed = self.typed(script, request.POST)
         if "_more" in request.POST:
             return self.show(script, typed=typed)
         if "fetch" in request.POST:
@@ -221,6 +227,7 @@ class ScriptView(EditScript):
             perform(self.actor, script, "edit", typed)
         except MistError as error:
             return self.show(script, typed=typed, error=error)
+        self.sent(SCRIPT, script.pk.hex)
         script.refresh_from_db()
         said = _("%(name)s saved as version %(n)d") % {"name": script.name, "n": script.latest}
         return self.done(toasts.note(said), f"{self.frame.base}/scripts/{script.pk.hex}")
@@ -229,6 +236,14 @@ class ScriptView(EditScript):
         chosen = self.version(script, self.request.GET.get("version", "")) or newest(script)
         base = self.version(script, self.request.GET.get("base", ""))
         content = read(chosen)
+        can = allowed(self.actor, script)
+        draft = (
+            self.draft(SCRIPT, script.pk.hex, based_on=str(script.latest))
+            if can.get("edit") is True and chosen.number == script.latest
+            else None
+        )
+        if typed is None and draft is not None and draft.data is not None:
+            typed = {"description": "", **self.typed(script, draft.data)}
         text = content.files[content.entrypoint].data.decode("utf-8", "replace")
         if typed is not None and "script" in typed and script.location_type == "inline":
             text = typed["script"]
@@ -243,6 +258,8 @@ class ScriptView(EditScript):
             "parameters": chosen.parameters,
             **(typed or {}),
         }
+        if typed is not None and script.location_type != "inline":
+            values["location"] = typed.get("script", script.location)
         lines = [(_side(line), line) for line in unified(base, chosen).splitlines()] if base else []
         recent = (
             runs.Run.objects.visible_to(self.actor)
@@ -255,7 +272,9 @@ class ScriptView(EditScript):
             values,
             text,
             error,
-            can=allowed(self.actor, script),
+            can=can,
+            draft=draft,
+            based_on=draft.data.get("based_on") if draft is not None and draft.data is not None else script.latest,
             chosen=chosen,
             is_newest=chosen.number == script.latest,
             base_version=base,

@@ -1,4 +1,4 @@
-/* <form data-draft="/o/x/drafts/machine.create">: what is typed is kept on the server (never what is in a password field). Leaving with
+/* <form data-draft="/o/x/drafts/machine.create">: what is typed is kept on the server (never what is in a field of secrets). Leaving with
    changes asks, on a page or in its dialog; not for what stands in data-no-draft. Ctrl Enter sends any form. */
 
 const SOON = 900;
@@ -9,7 +9,7 @@ export const forget = () => (dirty = null);
 
 async function keep(form) {
   const data = new FormData(form);
-  for (const field of form.querySelectorAll("input[type=password], input[type=file]")) data.delete(field.name);
+  for (const field of form.querySelectorAll("input[type=password], input[type=file], [data-secret]")) data.delete(field.name);
   const answer = await fetch(form.dataset.draft, { method: "POST", body: data, headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
   const note = form.querySelector("[data-draft-note]");
   if (note) note.textContent = answer?.ok ? note.dataset.saved : answer?.status === 422 ? await answer.text() : note.dataset.failed;

@@ -14,6 +14,7 @@ class MistListField extends HTMLElement {
         const row = button.closest(".list-row");
         const next = row.nextElementSibling ?? row.previousElementSibling;
         row.remove();
+        this.dispatchEvent(new Event("input", { bubbles: true })); /* the form is another now: its draft too */
         (next?.querySelector("input, select") ?? this.querySelector("[data-add]")).focus();
       }
     });

@@ -1,4 +1,4 @@
-/* A session that ended while somebody typed: what was in the form is kept in this tab (never what is in a password field), they
+/* A session that ended while somebody typed: what was in the form is kept in this tab (never what is in a field of secrets), they
    sign in, and it is there again, in its dialog if it was in one. The server leads back with ?resume=1 (frontend/views/base.py); so
    does the dialog that says, over the page, that the session has ended (live.js hears it first). */
 import { open } from "./dialog.js";
@@ -6,7 +6,7 @@ import { announce } from "./dom.js";
 import { forget } from "./draft.js";
 
 const KEY = "mist-typed";
-const SECRET = "input[type=password], input[type=file], [name=csrfmiddlewaretoken], [data-no-draft]";
+const SECRET = "input[type=password], input[type=file], [data-secret], [name=csrfmiddlewaretoken], [data-no-draft]";
 
 const fields = (form) => [...form.elements].filter((one) => one.name && !one.matches(SECRET) && one.type !== "submit" && one.type !== "hidden");
 
