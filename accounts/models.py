@@ -350,6 +350,7 @@ class LongSearch(models.Model):
     org = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
     text = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
+    opened_at = models.DateTimeField(default=timezone.now, db_index=True)  # to the day: written once a day at most
 
 
 class Export(Resource):

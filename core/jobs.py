@@ -143,7 +143,10 @@ def retry(actor: Actor, job: Job) -> Job:
             raise Conflict("None of its jobs failed.", code="nothing_to_retry")
         if action.creates:
             return bulk_create(actor, action.model, action.name, [child.params for child in failed])
-        return bulk(actor, action.model, action.name, job.params, ids=[child.target_id for child in failed if child.target_id])
+        targets = {child.target_id: child.params for child in failed if child.target_id}
+        if "params" in (job.selector or {}):
+            return bulk_each(actor, action.model, action.name, targets)
+        return bulk(actor, action.model, action.name, job.params, ids=list(targets))
     if action.creates:
         return actions.perform(actor, action.model, action.name, job.params, retry_of=job)
     target = action.model.objects.visible_to(actor).filter(pk=job.target_id).first()
@@ -217,6 +220,28 @@ def bulk(
     return _parent(actor, action, len(chosen), params, selector)
 
 
+def bulk_each(actor: Actor, model: type[Any], name: str, each: Mapping[UUID, Mapping[str, Any]]) -> Job:
+    """Ask for one action on many, on each with its own params. Answers at once with the parent; a worker makes the children, and there
+    each is asked whether it may be.
+
+    Raises: Invalid: none of them is there, more than BULK_CAP, or an action that is no record of ours; Denied for a read-only token.
+    """
+    action = actions.get(f"{model.kind()}.{name}")
+    if action.creates or action.background or not action.bulk:
+        raise Invalid(f"{action.verb} cannot be done to each in another way.", fields={"action": ["Not for many at once."]})
+    if actor.read_only:
+        raise Denied("This token is read-only. Use one that may act.", code="read_only_token", reason="token scope")
+    if actor.org_id is None:
+        raise NotFound
+    if len(each) > BULK_CAP:
+        raise Invalid(f"More than {BULK_CAP:,}: do it in parts.", fields={"ids": [f"At most {BULK_CAP:,}."]})
+    chosen = list(select(actor, model, ids=list(each)).values_list("pk", flat=True))
+    if not chosen:
+        raise Invalid("Nothing matches.", fields={"ids": ["Not found."]})
+    params = {pk.hex: actions.public_params(action, each[pk]) for pk in chosen}
+    return _parent(actor, action, len(chosen), {}, {"ids": list(params), "params": params})
+
+
 def bulk_create(actor: Actor, model: type[Any], name: str, each: Sequence[Mapping[str, Any]]) -> Job:
     """Ask for several new rows, each with its own params. Answers at once with the parent; a worker makes the children.
 
@@ -285,7 +310,7 @@ def expand(job: Job) -> None:
         if action.background:
             queued += actions.perform_batch(actor, action.model, batch, action.name, job.params, parent=job, undo_s=selector.get("undo_s"))
         else:
-            _one_by_one(actor, action, batch, job)
+            _one_by_one(actor, action, batch, job, selector.get("params", {}))
     actions.enqueue_all(queued)
     with transaction.atomic():
         held = Job.objects.select_for_update().get(pk=job.pk)
@@ -317,16 +342,17 @@ def _create_each(actor: Actor, action: actions.Action, each: list[dict[str, Any]
             child.save()
 
 
-def _one_by_one(actor: Actor, action: actions.Action, batch: list[UUID], job: Job) -> None:
+def _one_by_one(actor: Actor, action: actions.Action, batch: list[UUID], job: Job, own: Mapping[str, Any]) -> None:
+    """`own`: {target: its params} where each has its own."""
     rows = {row.pk: row for row in action.model.objects.visible_to(actor).filter(pk__in=batch)}
     for pk in batch:
-        row = rows.get(pk)
+        row, params = rows.get(pk), own.get(pk.hex, job.params)
         try:
             if row is None:
                 raise NotFound("It is not there any more.", code="target_gone")
-            actions.perform(actor, row, action.name, job.params, parent=job)
+            actions.perform(actor, row, action.name, params, parent=job)
         except Refused as refusal:
-            actions.refused_child(actions.Call(actor=actor, action=action, target=row), pk, refusal, job.params, job).save()
+            actions.refused_child(actions.Call(actor=actor, action=action, target=row), pk, refusal, params, job).save()
 
 
 def counts(job: Job) -> dict[str, int]:

@@ -7,3 +7,6 @@ from django.apps import AppConfig
 
 class FrontendConfig(AppConfig):
     name = "frontend"
+
+    def ready(self) -> None:
+        from frontend import searches  # noqa: F401, PLC0415 - it registers itself

@@ -14,7 +14,7 @@ from core.actor import Actor
 from core.jobs import can_cancel
 from core.models import Event, Job
 from frontend import faults
-from frontend.inverse import inverse
+from frontend.inverse import can_take_back
 from scripts.models import Run
 
 NEWEST = 1000  # of an organization's jobs: what things took lately
@@ -114,7 +114,7 @@ def with_detail(actor: Actor, job: Job, base: str) -> Job:
     extra.fault = faults.of_job(job, base) if failed else None
     told = Event.objects.visible_to(actor).filter(job_id=job.pk, type=f"{job.action}.failed").first() if failed else None
     extra.words = str(told.detail.get("words", "")) if told else ""
-    extra.opposite = inverse(job) if job.user_id == actor.user_id else None
+    extra.opposite = job.user_id == actor.user_id and can_take_back(job)
     extra.is_watched = actor.user_id in job.watchers
     extra.result_rows = [(key, value) for key, value in (job.result or {}).items() if job.target_id is not None]
     return job

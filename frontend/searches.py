@@ -1,17 +1,24 @@
-"""Searches too long for an address: they are kept, and the address has a short id instead, ?qid=… in place of ?q=…"""
+"""Searches too long for an address: they are kept, and the address has a short id instead, ?qid=… in place of ?q=…
+
+One that nobody opened for KEPT_DAYS is dropped.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from datetime import datetime, timedelta
 
 from django.http import HttpRequest, QueryDict
+from django.utils import timezone
 
 from accounts.models import LongSearch, Organization
 from core.errors import NotFound
 from core.search.grammar import MAX_LENGTH
+from core.ticks import every
 
 LONGEST = 1500  # characters that stand in an address
+KEPT_DAYS = 180
 
 
 def settled(request: HttpRequest, org: Organization) -> str:
@@ -32,6 +39,7 @@ def settled(request: HttpRequest, org: Organization) -> str:
         found = LongSearch.objects.filter(org=org, pk=params["qid"]).first()
         if found is None:
             raise NotFound
+        _touch(found)
         params["q"] = found.text
         request.GET = params
     return ""
@@ -47,5 +55,19 @@ def shortened(params: QueryDict) -> QueryDict:
 def _kept(org: Organization, text: str) -> str:
     digest = hashlib.sha256(f"{org.pk.hex} {text}".encode()).digest()
     short = base64.b32encode(digest).decode().lower()[:12]
-    LongSearch.objects.get_or_create(pk=short, defaults={"org": org, "text": text})
+    found, is_new = LongSearch.objects.get_or_create(pk=short, defaults={"org": org, "text": text})
+    if not is_new:
+        _touch(found)
     return short
+
+
+def _touch(search: LongSearch) -> None:
+    """It was opened, which is written once a day."""
+    now = timezone.now()
+    LongSearch.objects.filter(pk=search.pk, opened_at__lt=now - timedelta(days=1)).update(opened_at=now)
+
+
+@every(86_400)
+def forget_old(now: datetime | None = None) -> int:
+    """Drop the searches nobody opened for KEPT_DAYS.  Returns: how many."""
+    return LongSearch.objects.filter(opened_at__lt=(now or timezone.now()) - timedelta(days=KEPT_DAYS)).delete()[0]

@@ -13,7 +13,7 @@ from core.errors import MistError
 from core.jobs import undo_until
 from core.models import Job
 from frontend import faults, words
-from frontend.inverse import inverse
+from frontend.inverse import can_take_back
 from frontend.progress import reasons
 
 SESSION_KEY = "toasts"
@@ -51,7 +51,7 @@ def of_job(job: Job, base: str) -> Toast:
         "title": words.job_title(job),
         "detail": detail,
         "until": until,
-        "undo": f"{base}/jobs/{job.pk.hex}/{'undo' if until else 'back'}" if until or inverse(job) else "",
+        "undo": f"{base}/jobs/{job.pk.hex}/{'undo' if until else 'back'}" if until or can_take_back(job) else "",
         "link": f"{base}/exports/{file.pk.hex}/file" if file else f"{base}/jobs/{job.pk.hex}",
         "link_text": _("Download") if file else _("Open job"),
         "file": file is not None,

@@ -18,7 +18,7 @@ from core.actor import Actor
 from core.errors import Conflict, MistError, NotFound
 from core.models import Event, Job
 from frontend import listing, toasts, words
-from frontend.inverse import inverse
+from frontend.inverse import inverse, inverses
 from frontend.progress import with_detail, with_progress
 from frontend.rows import event_rows, job_rows, with_files
 from frontend.views.base import ConsoleView
@@ -108,11 +108,18 @@ class JobDoView(ConsoleView):
 
 
 def take_back(actor: Actor, job: Job) -> Job:
-    """Do the opposite of what a job did, with this person's rights.  Raises: Conflict where there is no opposite (any more)."""
+    """Do the opposite of what a job did, of a bulk of what it did to each, with this person's rights.
+
+    Raises: Conflict where there is no opposite (any more).
+    """
+    model = get(job.action).model
+    if of_each := inverses(job):
+        name = next(iter(of_each.values())).name
+        return jobs.bulk_each(actor, model, name, {pk: one.params for pk, one in of_each.items()})
     opposite = inverse(job)
     if opposite is None:
         raise Conflict("This cannot be taken back any more. Change it by hand.", code="no_inverse")
-    target = get(job.action).model.objects.visible_to(actor).filter(pk=job.target_id).first()
+    target = model.objects.visible_to(actor).filter(pk=job.target_id).first()
     if target is None:
         raise NotFound
     return perform(actor, target, opposite.name, opposite.params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.template.loader import render_to_string
@@ -139,6 +140,87 @@ def test_metadata_is_taken_back_by_its_opposite(place: Place, verb: str) -> None
     run_jobs()
     one.refresh_from_db()
     assert (dict(one.tags), one.owner_id, one.expires_at, one.address, one.key_associations.count()) == before
+
+
+def many(place: Place, verb: str, on: list[Machine], params: dict[str, Any]) -> Job:
+    """A bulk from the page, done and over."""
+    data = {"ids": ",".join(one.pk.hex for one in on), **params}
+    assert place.admin.post(f"{place.base}/machines/bulk/{verb}", data).status_code == 302
+    finish()
+    return Job.objects.filter(action=f"machine.{verb}", target_id=None).latest("created_at")
+
+
+def finish() -> None:
+    run_jobs()
+    jobs.settle_bulks()
+
+
+def back(place: Place, job: Job) -> Job:
+    """What takes a bulk back, done and over."""
+    assert place.admin.post(f"{place.base}/jobs/{job.pk.hex}/back").status_code == 302
+    finish()
+    return Job.objects.filter(target_id=None).latest("created_at")
+
+
+def tags_of(on: list[Machine]) -> list[dict[str, str]]:
+    return [Machine.objects.get(pk=one.pk).tags for one in on]
+
+
+def test_a_bulk_is_taken_back_by_one_with_the_tags_each_had(place: Place) -> None:
+    on = list(Machine.objects.filter(type="vm").order_by("name")[:3])
+    for one, tags in zip(on, ({"env": "dev"}, {"env": "prod", "role": "db"}, {}), strict=True):
+        Machine.objects.filter(pk=one.pk).update(tags=tags)
+    before = tags_of(on)
+    job = many(place, "tag", on, {"tags": "env=other\nnew=1"})
+    assert all(tags["env"] == "other" and tags["new"] == "1" for tags in tags_of(on))
+    assert toasts.of_job(job, place.base)["undo"] == f"{place.base}/jobs/{job.pk.hex}/back"
+    assert f"/jobs/{job.pk.hex}/back" in place.admin.get(f"{place.base}/jobs/{job.pk.hex}").content.decode()
+    undone = back(place, job)
+    assert undone.pk != job.pk
+    assert (undone.state, undone.children.count()) == ("succeeded", 3)
+    assert tags_of(on) == before
+
+
+def test_only_what_a_bulk_did_is_taken_back(place: Place) -> None:
+    on = list(Machine.objects.filter(type="vm").order_by("name")[:2])
+    Machine.objects.update(tags={"env": "dev"})
+    job = many(place, "tag", on, {"tags": "env=other"})
+    failed = job.children.get(target_id=on[1].pk)
+    Job.objects.filter(pk=failed.pk).update(state="failed")
+    Job.objects.filter(pk=job.pk).update(state="failed", result={"succeeded": 1, "failed": 1})
+    undone = back(place, job)
+    assert [child.target_id for child in undone.children.all()] == [on[0].pk]
+    assert [tags["env"] for tags in tags_of(on)] == ["dev", "other"]
+
+
+def test_a_bulk_whose_opposite_is_no_small_thing_or_that_is_old_has_no_undo(place: Place) -> None:
+    stopped = machine(state="stopped")
+    started = many(place, "start", [stopped], {})
+    assert started.children.get().state == "succeeded"
+    assert toasts.of_job(started, place.base)["undo"] == "", "to stop what runs is asked for, as of one"
+    tagged = many(place, "tag", [stopped], {"tags": "a=b"})
+    Job.objects.filter(pk=tagged.pk).update(finished_at=timezone.now() - timedelta(hours=1))
+    assert place.admin.post(f"{place.base}/jobs/{tagged.pk.hex}/back", HTTP_HX_REQUEST="true").status_code == 409
+
+
+def test_taking_a_bulk_back_asks_the_rights_of_who_does_for_each(place: Place) -> None:
+    on = list(Machine.objects.filter(type="vm").order_by("name")[:2])
+    Machine.objects.filter(pk__in=[one.pk for one in on]).update(tags={"env": "dev"})
+    job = many(place, "tag", on, {"tags": "new=1"})
+    _user, client = colleague(place, "machine.read", "job.read")
+    client.post(f"{place.base}/jobs/{job.pk.hex}/back")
+    finish()
+    undone = Job.objects.filter(target_id=None).latest("created_at")
+    assert undone.pk != job.pk
+    assert set(undone.children.values_list("state", "error_code")) == {("failed", "denied")}
+    assert all(tags["new"] == "1" for tags in tags_of(on))
+    Machine.objects.filter(pk=on[0].pk).update(tags={"env": "dev"})
+    again = jobs.retry(place.actor, undone)
+    finish()
+    again.refresh_from_db()
+    assert (again.state, again.children.count()) == ("succeeded", 2)
+    assert tags_of(on) == [{"env": "dev"}] * 2, "tried again each has its own params"
+    assert place.stranger.post(f"{place.base}/jobs/{job.pk.hex}/back").status_code == 404
 
 
 def test_a_key_taken_away_is_given_back_with_its_user_and_port(place: Place) -> None:

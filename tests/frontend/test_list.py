@@ -15,11 +15,12 @@ from django.db import connection
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from accounts.models import Team, User, View
+from accounts.models import LongSearch, Team, User, View
 from clouds.models import Cloud
+from core import consumers, ticks
 from core.actions import perform
 from core.models import Job
-from frontend import columns, grouping, listing, news
+from frontend import columns, grouping, listing, news, searches
 from frontend.views.policy import PRESETS
 from machines.models import Machine
 from tests.frontend.browsing import IN_A_BROWSER, Person, wait
@@ -319,6 +320,26 @@ def test_a_search_too_long_for_an_address_has_a_short_id_there(place: Place) -> 
     assert place.admin.get(f"{place.base}/machines", {"q": "a" * 2001}).status_code == 400
 
 
+def test_a_long_search_is_dropped_when_nobody_opened_it_for_half_a_year(place: Place) -> None:
+    long = " OR ".join(f"name:nothing-{number:04d}" for number in range(75))
+    assert searches.forget_old in [tick.run for tick in ticks.all_ticks()]
+    to = place.admin.get(f"{place.base}/machines", {"q": long}).url
+    now = timezone.now()
+    LongSearch.objects.update(opened_at=now - timedelta(hours=20))
+    place.admin.get(to)
+    assert LongSearch.objects.get().opened_at == now - timedelta(hours=20), "it was opened today already"
+    LongSearch.objects.update(opened_at=now - timedelta(days=179))
+    assert searches.forget_old() == 0
+    place.admin.get(to)
+    assert LongSearch.objects.get().opened_at >= now
+    assert searches.forget_old(now + timedelta(days=179)) == 0
+    LongSearch.objects.update(opened_at=now - timedelta(days=179))
+    assert place.admin.get(f"{place.base}/machines", {"q": long}).url == to
+    assert LongSearch.objects.get().opened_at >= now, "who writes it again has opened it"
+    assert searches.forget_old(now + timedelta(days=181)) == 1
+    assert place.admin.get(to).status_code == 404
+
+
 def test_what_came_since_is_counted_and_what_matches_no_more_is_known(place: Place) -> None:
     one = machine(state="running")
     since = str(int(time.time() * 1000) - 1)
@@ -373,6 +394,23 @@ class TestInABrowser:
         expect(options.first).to_contain_text("demo one")
         page.keyboard.press("Enter")
         page.wait_for_url("**cloud%3Ademo*")
+
+    def test_a_page_of_two_hundred_rows_of_a_long_search_is_live(self, fleet: User, person: Callable[..., Person]) -> None:
+        org = fleet.orgs.get()
+        more = [Machine(org=org, cloud=Cloud.objects.get(), name=f"many-{n:03d}", external_id=f"m{n}", state="running") for n in range(200)]
+        Machine.objects.bulk_create(more)
+        last = more[-1]
+        reader = person(fleet)
+        page, sent = reader.page, []
+        page.on("websocket", lambda socket: socket.on("framesent", lambda text: sent.append(len(text))))
+        long = "many- OR " + " OR ".join(f"name:nothing-{number:04d}" for number in range(85))
+        page.goto("/o/here/machines?" + urlencode({"q": long, "sort": "name", "limit": "200"}))
+        reader.be_live()
+        expect(page.locator("tbody tr")).to_have_count(200)
+        perform(actor_for(org, fleet), last, "tag", {"tags": {"env": "far-down"}})
+        run_jobs()
+        expect(page.locator(f"#machine-{last.pk.hex}")).to_contain_text("far-down")
+        assert 8192 < max(sent) < consumers.MESSAGE_MAX, "what the page shows is told in one message"
 
     def test_a_column_stays_when_its_row_changes_and_columns_are_moved(self, fleet: User, person: Callable[..., Person]) -> None:
         one = machine()
