@@ -32,15 +32,14 @@ def template(view: ConsoleView, offer: acts.Offer, count: int) -> str:
 
 def calls_of(machine: Machine, verb: str, params: dict[str, Any]) -> list[calls.Call]:
     """How one act is written outside the console."""
-    name = verb.replace("_", "-")
-    return calls.calls(f"machines {name} {machine.pk.hex}", params, f"machines/{machine.pk.hex}/actions/{name}", params)
+    return calls.of_act(machine, verb, params)
 
 
 def calls_of_many(verb: str, ids: Sequence[UUID] | None, search: str | None, params: dict[str, Any]) -> list[calls.Call]:
     """How a bulk is."""
     which: dict[str, Any] = {"search": search} if ids is None else {"ids": [pk.hex for pk in ids]}
     body = {"kind": "machine", "action": verb, **which, **({"params": params} if params else {})}
-    return calls.calls(f"bulk machine.{verb}", {**which, **params}, "bulk", body)
+    return calls.calls("bulk create", "bulk", body)
 
 
 @dataclass(frozen=True, kw_only=True)

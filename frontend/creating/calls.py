@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from frontend import calls as writing
-from frontend.calls import Call, word
+from frontend.calls import Call
 from frontend.creating.asked import Asked
 
 
@@ -25,7 +25,4 @@ def body(asked: Asked) -> dict[str, Any]:
 def calls(asked: Asked) -> list[Call]:
     """CLI, curl, Python."""
     sent = body(asked)
-    options = {name: value for name, value in sent.items() if name != "name"}
-    if "cloudinit" in options:
-        options["cloudinit"] = "@cloud-init.yml"
-    return writing.calls(f"machines create {word(sent['name'] or 'NAME')}", options, "machines", sent)
+    return writing.calls("machines create", "machines", {**sent, "name": sent.get("name") or "NAME"}, files=["cloudinit"])

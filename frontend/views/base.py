@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -22,10 +24,12 @@ from django.views import View
 from accounts import rules
 from accounts.auth import console_actor
 from accounts.models import Organization, User
+from clouds.providers.base import Field
+from core.actions import perform
 from core.actor import Actor
 from core.errors import BadRequest, Denied, Invalid, MistError, NotFound, TooMany, Unauthenticated
 from core.models import Job
-from frontend import forms, parts, searches, toasts, viewer
+from frontend import calls, forms, parts, searches, toasts, viewer
 from frontend.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -65,11 +69,32 @@ class ConsoleView(View):
         try:
             if elsewhere := searches.settled(request, org):
                 return HttpResponseRedirect(elsewhere)
-            return super().dispatch(request, *args, **kwargs)
+            return self._told(*args, **kwargs) if calls.ASKED in request.POST else super().dispatch(request, *args, **kwargs)
         except MistError as error:
             return self.refused(error)
         except Http404:
             return self.refused(NotFound())
+
+    def _told(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The act of this form as calls. Nothing is done: an act needs the outermost transaction, and this one is taken back."""
+        made: list[calls.Call] = []
+        with transaction.atomic():
+            try:
+                super().dispatch(self.request, *args, **kwargs)
+            except calls.Told as told:
+                made = told.calls
+            transaction.set_rollback(True)
+        return self.page("components/told.html" if self.is_htmx else "told.html", {"calls": made, "group": f"call-{self.request.path}"})
+
+    def perform(self, target: Any, verb: str, params: dict[str, Any] | None = None, fields: Iterable[Field] = (), **more: Any) -> Job:
+        """The act of a form. Where its equivalent call was asked for, that in place of it.
+
+        `fields`: the form's, of which some are secret; `more`: what the API takes beyond the params, or None for one it makes itself.
+        """
+        if calls.ASKED in self.request.POST:
+            sent = {name: value for name, value in (params or {}).items() if name not in more}
+            raise calls.Told(calls.of_act(target, verb, sent, fields, more))
+        return perform(self.actor, target, verb, params)
 
     def _renamed(self, request: HttpRequest, slug: str, user: User) -> HttpResponse:
         """A path with an organization's former name leads to the same place under its name of now.  Raises: Http404."""

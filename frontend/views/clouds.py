@@ -15,7 +15,7 @@ from clouds.actions import try_credentials
 from clouds.models import Cloud
 from clouds.providers import all_providers
 from clouds.providers.base import Field, Provider
-from core.actions import allowed, get, perform
+from core.actions import allowed, get
 from core.errors import Denied, Invalid, MistError
 from core.models import Event
 from frontend import forms, listing, toasts, words
@@ -86,7 +86,8 @@ class AddCloudView(CloudForm):
         if "_check" in request.POST:
             return self.check(cls, name, typed)
         try:
-            job = perform(self.actor, Cloud, "create", {"name": name, "provider": cls.name, "credentials": typed})
+            params = {"name": name, "provider": cls.name, "credentials": typed}
+            job = self.perform(Cloud, "create", params, (forms.NAME, *cls.credential_fields))
         except MistError as error:
             return self.form(cls, name=name, typed=typed, error=error)
         self.sent(CLOUD, cls.name)
@@ -261,7 +262,7 @@ class CloudActView(OneCloud):
             if "_more" in request.POST:
                 return self.show(cloud, typed=typed)
             try:
-                perform(self.actor, cloud, "rotate", {"credentials": typed})
+                self.perform(cloud, "rotate", {"credentials": typed}, cls.credential_fields)
             except Invalid as error:
                 return self.show(cloud, error=error, typed=typed)
             except MistError as error:
@@ -278,7 +279,7 @@ class CloudActView(OneCloud):
             params[STRICT] = request.POST[STRICT] == "1"
         try:
             get(f"cloud.{verb}")
-            job = perform(self.actor, cloud, verb, params)
+            job = self.perform(cloud, verb, params, (forms.NAME,) if "name" in params else ())
         except MistError as error:
             said = words.say(words.act(f"cloud.{verb}").undone, cloud.name)
             return self.failed(_("%(what)s.") % {"what": said}, error, path)

@@ -102,7 +102,7 @@ class NewKeyView(ConsoleView):
         if not typed["default"]:
             del typed["default"]  # the first of an organization is its default, unasked
         try:
-            job = perform(self.actor, Key, "create", {**typed, "generate": way == "generate"})
+            job = self.perform(Key, "create", {**typed, "generate": way == "generate"}, fields)
         except MistError as error:
             return self.form(way, typed=typed, error=error)
         to = f"{self.frame.base}/keys/{job.target_id.hex if job.target_id else ''}"
@@ -152,7 +152,7 @@ class KeyView(ConsoleView):
         key, data = self.find(Key, identity), request.POST
         try:
             if "name" in data:
-                perform(self.actor, key, "edit", {"name": data["name"]})
+                self.perform(key, "edit", {"name": data["name"]}, (forms.NAME,))
             elif "default" in data:
                 perform(self.actor, key, "edit", {"default": True})
             elif "export" in data:
@@ -207,7 +207,7 @@ class HostKeysView(ConsoleView):
                 perform(self.actor, row, "retrust", {"fingerprint": request.POST.get("fingerprint", "")})
                 said = _("%(host)s is trusted") % {"host": row.name}
             else:
-                perform(self.actor, HostKey, "trust", typed)
+                self.perform(HostKey, "trust", typed, TRUST)
                 said = _("%(host)s is trusted") % {"host": typed.get("host", "")}
         except MistError as error:
             return self.show(typed=typed, error=error)

@@ -17,10 +17,10 @@ from accounts.guards import explain
 from accounts.models import Team, User
 from accounts.statements import kinds, load_policy
 from clouds.providers.base import Field
-from core.actions import all_actions, perform
+from core.actions import all_actions
 from core.actor import Actor
 from core.errors import Denied, Invalid, MistError, NotFound
-from frontend import forms, policy, toasts
+from frontend import calls, forms, policy, toasts
 from frontend.views.base import ConsoleView, problem
 from frontend.views.drafts import POLICY, DraftedView, Shown
 
@@ -90,9 +90,9 @@ class PolicyView(DraftedView):
         except Invalid as error:
             return self.show(team, {"rows": policy.bind(typed, error.fields), "problem": wrong(error)}, status=422)
         seen = _digest([team.statements, statements])
-        if request.POST.get("seen") == seen and "save" in request.POST:
+        if calls.ASKED in request.POST or (request.POST.get("seen") == seen and "save" in request.POST):
             try:
-                perform(self.actor, team, "set_policy", {"statements": statements})
+                self.perform(team, "set_policy", {"statements": statements})
             except MistError as error:
                 return self.show(team, {"rows": policy.bind(typed), "problem": wrong(error)}, status=error.status)
             self.sent(POLICY, team.pk.hex)

@@ -199,7 +199,7 @@ class NewScriptView(EditScript):
         if "_more" in request.POST:
             return self.form(None, shown, request.POST.get("script", ""), draft=draft)
         try:
-            job = perform(self.actor, Script, "create", typed)
+            job = self.perform(Script, "create", typed, details(None, self.actor))
         except MistError as error:
             return self.form(None, shown, request.POST.get("script", ""), error, draft=draft)
         self.sent(NEW_SCRIPT)
@@ -224,7 +224,7 @@ class ScriptView(EditScript):
             typed["based_on"] = int(request.POST["based_on"])
         typed.setdefault("description", "")
         try:
-            perform(self.actor, script, "edit", typed)
+            self.perform(script, "edit", typed, details(script, self.actor))
         except MistError as error:
             return self.show(script, typed=typed, error=error)
         self.sent(SCRIPT, script.pk.hex)
@@ -347,7 +347,7 @@ class ScriptRunView(ConsoleView):
         ids = _picked(request.POST)
         params |= {"machines": ids} if ids else {"search": request.POST.get("q", "").strip()}
         try:
-            job = perform(self.actor, script, "run", params)
+            job = self.perform(script, "run", params, (*HOW, *_asked(version)))
         except MistError as error:
             return self.form(script, request.POST, typed=typed, how=how, error=error)
         return self.job_done(job, f"{self.frame.base}/runs/{job.pk.hex}")

@@ -82,7 +82,7 @@ class NewSecretView(ConsoleView):
             if "store" in request.POST:
                 sent["store"] = typed.get("store") or None
         try:
-            job = perform(self.actor, Secret, "adopt" if way == "adopt" else "create", sent)
+            job = self.perform(Secret, "adopt" if way == "adopt" else "create", sent, fields)
         except MistError as error:
             return self.form(way, typed=typed, error=error)
         to = f"{self.frame.base}/keys/secrets/{job.target_id.hex if job.target_id else ''}"
@@ -169,9 +169,9 @@ class SecretView(ConsoleView):
                 toasts.keep(request, toasts.note(_("%(name)s deleted") % {"name": secret.name}))
                 return HttpResponseRedirect(f"{self.frame.base}/keys/secrets")
             elif "name" in data:
-                perform(self.actor, secret, "edit", {"name": data["name"]})
+                self.perform(secret, "edit", {"name": data["name"]}, (forms.NAME,))
             elif "values" in data:
-                perform(self.actor, secret, "edit", self._edited(secret))
+                self.perform(secret, "edit", self._edited(secret), (MORE,))
             else:
                 raise Http404
         except MistError as error:
@@ -272,7 +272,7 @@ class StoresView(ConsoleView):
     def post(self, request: HttpRequest) -> HttpResponse:
         typed = forms.read(STORE, request.POST)
         try:
-            job = perform(self.actor, SecretStore, "create", typed)
+            job = self.perform(SecretStore, "create", typed, STORE)
         except MistError as error:
             return self.show(typed=typed, error=error)
         return self.done(toasts.note(_("%(name)s added") % {"name": job.target_name}), f"{self.frame.base}/keys/stores")
@@ -305,7 +305,7 @@ class StoreView(ConsoleView):
                 perform(self.actor, row, "delete")
                 toasts.keep(request, toasts.note(_("%(name)s forgotten") % {"name": row.name}))
                 return HttpResponseRedirect(f"{self.frame.base}/keys/stores")
-            perform(self.actor, row, "edit", {"namespace": "", "ca": "", **typed, "role_id": typed.get("role_id", "")})
+            self.perform(row, "edit", {"namespace": "", "ca": "", **typed, "role_id": typed.get("role_id", "")}, STORE)
         except MistError as error:
             return self.show(row, typed=typed, error=error)
         toasts.keep(request, toasts.note(_("%(name)s saved") % {"name": typed.get("name", row.name)}))

@@ -19,6 +19,7 @@ from frontend.views.base import ConsoleView, problem
 from frontend.views.policy import presets
 
 ABOUT = (forms.NAME, Field(name="description", label="Description"))
+INVITE = (Field(name="email", label="E-mail", required=True),)
 
 
 class TeamsView(ConsoleView):
@@ -65,7 +66,7 @@ class TeamsView(ConsoleView):
         data = request.POST
         try:
             if "t-name" in data:
-                job = perform(self.actor, Team, "create", {"name": data["t-name"]})
+                job = self.perform(Team, "create", {"name": data["t-name"]}, (forms.NAME,))
                 return HttpResponseRedirect(f"{self.frame.base}/teams/{job.target_id.hex if job.target_id else ''}")
             if "add" in data:
                 member = self.find(Membership, data["add"])
@@ -91,7 +92,7 @@ class TeamsView(ConsoleView):
         params: dict[str, Any] = {"email": data.get("email", "").strip(), "secret": secret}
         if data.get("team"):
             params["teams"] = [data["team"]]
-        job = perform(self.actor, Invitation, "create", params)
+        job = self.perform(Invitation, "create", params, INVITE, secret=None)
         row = Invitation.objects.select_related("org", "created_by").get(pk=job.target_id)
         sent = mail.send_invitation(row, secret, row.created_by)
         return self.show({"link": mail.link_of(secret), "sent": sent, "invited": row.email})
@@ -138,9 +139,9 @@ class TeamView(ConsoleView):
         try:
             if "name" in data:
                 typed = {key: data.get(key, "") for key in ("name", "description")}
-                perform(self.actor, team, "edit", typed)
+                self.perform(team, "edit", typed, ABOUT)
             elif "user" in data:
-                perform(self.actor, team, "add_member", {"user": data["user"]})
+                self.perform(team, "add_member", {"user": data["user"]})
             elif "leave" in data:
                 perform(self.actor, team, "remove_member", {"user": data["leave"]})
             elif "delete" in data:

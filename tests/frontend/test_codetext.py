@@ -9,7 +9,7 @@ from frontend.calls import Call, calls
 from frontend.templatetags.codetext import coloured
 
 NASTY = "a'b\"<script>alert(1)</script>\\ --x"
-CALLS = calls("machines create", {"name": NASTY}, "machines", {"name": NASTY, "tags": {NASTY: "x"}})
+CALLS = calls("machines create", "machines", {"name": NASTY, "tags": {NASTY: "x"}})
 
 
 def test_options_texts_and_what_is_called_have_colours() -> None:

@@ -500,7 +500,7 @@ class TestInABrowser:
         page.locator("#bulk").get_by_role("button", name=re.compile("^Stop")).click()
         ask = page.locator("#ask")
         ask.get_by_text("Equivalent call").click()
-        expect(ask.locator("pre").first).to_contain_text("bulk machine.stop")
+        expect(ask.locator("pre").first).to_contain_text("--action stop")
         expect(ask.locator("pre").first).to_contain_text(one.pk.hex)
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
