@@ -194,7 +194,8 @@ def test_only_what_a_bulk_did_is_taken_back(place: Place) -> None:
 
 
 def test_a_bulk_whose_opposite_is_no_small_thing_or_that_is_old_has_no_undo(place: Place) -> None:
-    stopped = machine(state="stopped")
+    stopped = machine(state="running")
+    many(place, "stop", [stopped], {"confirm": "stop 1"})
     started = many(place, "start", [stopped], {})
     assert started.children.get().state == "succeeded"
     assert toasts.of_job(started, place.base)["undo"] == "", "to stop what runs is asked for, as of one"
