@@ -48,7 +48,7 @@ def test_the_parts_make_a_whole_and_another_scheduler_takes_over(launch: Launch)
     wait_for(lambda: "this scheduler leads" in leader.words, 30)
     standby = launch("scheduler")
     wait_for(lambda: "mist-scheduler" in standby.pids(), 60)
-    assert set(web.pids()) == {"mist-web"}
+    wait_for(lambda: set(web.pids()) == {"mist-web"}, 60, lambda: str(web.pids()))  # at first it has the API's document made
     assert set(workers.pids()) == {"mist-worker-int", "mist-worker-pol", "mist-worker-bul", "mist-worker-run", "mist-worker-sys"}
     family = leader.family()
     assert leader.process

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -155,12 +154,12 @@ def test_much_that_is_pasted_arrives_whole(place: Place, person: Callable[..., P
     page = person().page
     page.goto("/o/here/shells")
     wait_for(lambda: "# " in screen(page) or "$ " in screen(page))
-    page.keyboard.type("stty -echo; cat | wc -lc | tr -s ' ' _; echo sum\n")
-    time.sleep(1)
+    page.keyboard.type("stty -echo; echo it' 'reads; cat | wc -lc | tr -s ' ' _; echo sum\n")
+    has(page, "it reads")
     line = "ü" * 99 + "\n"
     page.evaluate(PASTE, line * 8000)  # 1.6 MB: more than one message may have
     page.keyboard.press("Control+D")
-    has(page, f"8000_{8000 * len(line.encode())}", seconds=30)
+    has(page, f"8000_{8000 * len(line.encode())}", seconds=60)
 
 
 def test_a_dropped_socket_comes_back_by_itself(place: Place, person: Callable[..., Person], opened: Open, shells: Shells) -> None:
