@@ -268,6 +268,7 @@ class TestInABrowser:
         assert [value for name, value in typed if name.endswith("-verbs")] == ["*.read", "machine.start", "machine.stop"]
         page.get_by_role("button", name="Show what it changes").click()
         expect(page.locator("main")).to_contain_text("machine.stop")
+        one.complaints[:] = [text for text in one.complaints if "401" not in text]  # its draft could not be kept any more
 
     def test_a_password_changed_elsewhere_in_the_same_browser_ends_no_page(self, owner: User, person: Callable[..., Person]) -> None:
         """The session's key is another then, and the page's socket comes back by itself."""
