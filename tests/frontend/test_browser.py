@@ -44,7 +44,7 @@ def test_what_is_asked_for_is_counted_and_written_as_a_call_while_typing(fleet: 
     expect(page.locator("#many")).to_have_text("2 machines")
     call = page.locator("pre[aria-label=CLI]")
     expect(call.locator("i", has_text="'web-{n:02}'")).to_be_visible()
-    expect(call.locator("b").first).to_have_text("--cloud")
+    expect(call.locator("b", has_text="--cloud")).to_be_visible()
     expect(call).not_to_contain_text("--scripts")  # nobody chose one
     expect(page.get_by_role("heading", name="Equivalent call")).to_be_visible()
 
