@@ -72,12 +72,12 @@ class Decline(Action):
             raise Already("Nothing is asked for, or it was answered already.")
 
     def run(self, call: Call) -> None:
-        answer(call.target.pk)
+        answer(call.target.org_id, call.target.user_id)
 
 
-def answer(member: UUID, team: Team | None = None) -> None:
-    """What this member asked for, if anything, is answered: with this team, or no. They get a letter once that is so."""
-    row = Membership.objects.select_related("org", "user").exclude(asked_for="").filter(pk=member).first()
+def answer(org_id: UUID, user_id: UUID, team: Team | None = None) -> None:
+    """What this person asked for, if anything, is answered: with this team, or no. They get a letter once that is so."""
+    row = Membership.objects.select_related("org", "user").exclude(asked_for="").filter(org_id=org_id, user_id=user_id).first()
     if row is None:
         return
     reason, row.asked_for = row.asked_for, ""

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from accounts import people, policies
 from accounts.actions.access import answer
 from accounts.actions.fields import MemberParams, StatementsField, TextField, bump, owners_only
-from accounts.models import Membership, Team
+from accounts.models import Team
 from core.actions import Action, Call, register
 from core.actor import Actor
 from core.errors import Conflict
@@ -117,8 +117,7 @@ class AddMember(TeamAction):
 
     def run(self, call: Call) -> None:
         call.target.members.add(call.params["user"])
-        for member in Membership.objects.filter(org_id=call.target.org_id, user=call.params["user"]):
-            answer(member.pk, call.target)
+        answer(call.target.org_id, call.params["user"].pk, call.target)
         bump(call)
 
     def snapshot(self, target: Any) -> dict[str, Any] | None:
