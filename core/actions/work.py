@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from core import guard, live, watch
@@ -19,6 +20,8 @@ from core.errors import Already, Failed, MistError, NotFound
 from core.models import Job
 
 log = logging.getLogger(__name__)
+
+AGAIN_S = 1.0  # between two tries to write how a job ended
 
 
 _enqueuers: list[Callable[[Job], None]] = []
@@ -85,6 +88,18 @@ def run(job: Job) -> None:
         error = Failed(f"Mist itself failed at this ({type(unexpected).__name__}). The log has the details.", code="internal_error")
     if call.target is None:
         call.target = shadow(job)
+    while True:
+        try:
+            return _write_end(job, call, error)
+        except (OperationalError, InterfaceError) as away:  # what was done is known here alone: it waits until it can be told
+            if job.deadline_at is None or timezone.now() > job.deadline_at:
+                raise
+            log.warning("the end of job %s could not be written (%s): again in %s s", job.pk, type(away).__name__, AGAIN_S)
+            time.sleep(AGAIN_S)
+
+
+def _write_end(job: Job, call: Call, error: MistError | None) -> None:
+    """Raises: OperationalError, InterfaceError."""
     with transaction.atomic():
         held = Job.objects.select_for_update().get(pk=job.pk)
         if held.state != Job.State.RUNNING:  # it was given up in the meantime: its end is already told

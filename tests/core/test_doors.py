@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import Membership, Organization, Team, User
@@ -12,7 +14,7 @@ from clouds.inventory import reconcile
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
 from core import actions, jobs
-from core.actions import allowed, perform
+from core.actions import allowed, perform, work
 from core.actor import Actor
 from core.errors import Conflict, Denied, NotFound
 from core.models import Event, Job
@@ -149,6 +151,35 @@ def test_a_bulk_skips_what_is_so_already(actor: Actor, cloud: Cloud) -> None:
     assert "already" in skipped.error_detail
     assert Event.objects.filter(type="machine.stop.skipped", target_id=stopped.pk).exists()
     assert not Event.objects.filter(type="machine.stop.refused").exists()
+
+
+@pytest.mark.parametrize("is_overdue", [False, True])
+def test_the_end_of_a_job_is_written_once_the_database_is_back(
+    actor: Actor, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, is_overdue: bool
+) -> None:
+    """Until its deadline: what was done is known to this worker alone."""
+    machine = Machine.objects.visible_to(actor).filter(state="running", type="vm")[0]
+    job = perform(actor, machine, "stop")
+    left, real = [OperationalError("the connection is lost")] * 2, work.finish
+
+    def finish(*args: Any) -> None:
+        if left:
+            raise left.pop()
+        real(*args)
+
+    monkeypatch.setattr(work, "finish", finish)
+    monkeypatch.setattr(work, "AGAIN_S", 0.01)
+    claimed = actions.claim(job.pk, "test")
+    assert claimed
+    if is_overdue:
+        claimed.deadline_at = timezone.now() - timedelta(seconds=1)
+        with pytest.raises(OperationalError):
+            actions.run(claimed)
+        return
+    actions.run(claimed)
+    job.refresh_from_db()
+    assert (job.state, left) == ("succeeded", [])
+    assert Event.objects.filter(job_id=job.pk, type="machine.stop.succeeded").count() == 1
 
 
 def test_a_job_that_finds_it_done_already_is_skipped(actor: Actor, cloud: Cloud) -> None:
