@@ -6,9 +6,10 @@
         …
     reader.leave()
 
+It raises what stopped the hub, where that was a fault of ours: connect again.
 A reader's queue holds one note a subscription, into which later ones are merged: a slow socket costs no memory, only detail.
-Whether an id may be told is asked once a batch and distinct actor, in Python on rows loaded once. A row that leaves one's
-sight (deleted, retagged, no longer matching the search) is told as `gone` to those who could see it before.
+Whether an id may be told is asked once a batch and distinct actor, in Python on rows loaded once. A row that leaves one's sight
+(deleted, retagged, no longer matching the search) is told as `gone` to those who could see it before.
 While the database or Valkey does not answer, `reader.is_blind`: what its socket has told may be old. Each turn of that gives an
 empty list where there are no notes; when the database is back, every subscription gets one that says "read again".
 """
@@ -151,6 +152,7 @@ class Reader:
     def __init__(self, hub: Hub, seat: _Seat) -> None:
         self.hub, self.seat = hub, seat
         self.ended = ""  # why, once the hub has ended it
+        self.fault: BaseException | None = None
         self.subscriptions: dict[str, _Subscription] = {}
         self._notes: dict[str, Note] = {}
         self._news = asyncio.Event()
@@ -165,6 +167,8 @@ class Reader:
 
     async def __anext__(self) -> list[Note]:
         await self._news.wait()
+        if self.fault:
+            raise RuntimeError("Live updates stopped.") from self.fault
         if self.ended:
             raise StopAsyncIteration
         self._news.clear()
@@ -188,6 +192,10 @@ class Reader:
 
     def end(self, why: str) -> None:
         self.ended = why
+        self._news.set()
+
+    def fail(self, fault: BaseException) -> None:
+        self.fault = fault
         self._news.set()
 
     async def subscribe(self, name: str, *, kind: str, search: str = "", version: int | None = None) -> None:
@@ -262,9 +270,13 @@ class Hub:
         if not reader.seat.readers:
             self._seats = {key: seat for key, seat in self._seats.items() if seat is not reader.seat}
         if not self._count:  # nobody looks: nothing is read, no connection kept
-            for task in self._tasks:
-                task.cancel()
-            self._tasks, self.away = [], set()
+            self._stop()
+
+    def _stop(self) -> None:
+        """The next to join starts it anew."""
+        tasks, self._tasks, self.away = self._tasks, [], set()
+        for task in tasks:
+            task.cancel()
 
     async def subscribe(self, subscription: _Subscription, model: Any, version: int | None) -> None:
         """Used by readers."""
@@ -417,13 +429,15 @@ class Hub:
         await asyncio.gather(*told)
 
     def _stopped(self, task: asyncio.Task[None]) -> None:
-        """A task of ours ended by a fault: whoever listens had better connect again than wait for nothing."""
-        if task.cancelled() or task.exception() is None:
+        """A task ended, and not because nobody looks: whoever listens had better connect again than wait for nothing."""
+        if task not in self._tasks:
             return
-        log.error("%s stopped", task.get_name(), exc_info=task.exception())
+        self._stop()
+        fault = asyncio.CancelledError() if task.cancelled() else task.exception() or RuntimeError("it returned")
+        log.error("%s stopped", task.get_name(), exc_info=fault)
         for seat in self._seats.values():
             for reader in seat.readers:
-                reader.end("Live updates stopped. Connect again.")
+                reader.fail(fault)
 
     # --- what may be told to whom ---
 
@@ -465,7 +479,7 @@ class Hub:
     async def recheck(self) -> None:
         """Now; so is seen whether the database answers. Says too what is looked at: the scheduler polls that sooner (core.live.watched)."""
         try:
-            for org_id, kind in self._topics:
+            for org_id, kind in list(self._topics):  # some come and go meanwhile
                 await self._client().set(live.watched_key((org_id, kind)), 1, ex=live.WATCHED_S)
         except AWAY:
             pass  # a poll comes later: nothing else is lost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from django.conf import settings
@@ -14,6 +14,7 @@ from django.test import TransactionTestCase
 
 from mist.embedded import TEST_CONF, Postgres, Valkey
 
+LOG_SHOWN = 3000  # characters
 MADE_BY_MIGRATE = {"django_migrations", "django_content_type", "auth_permission"}
 
 
@@ -62,6 +63,24 @@ def empty_tables(_case: TransactionTestCase) -> None:
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
     cache.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure comes with what the web processes of the browser's tests (tests/frontend/browsing.py) wrote to their logs."""
+    report = yield
+    if report.failed:
+        for log in sorted(settings.MIST_HOME.glob("served-*.log")):
+            if text := log.read_text(errors="replace")[-LOG_SHOWN:]:
+                report.sections.append((f"end of {log.name}", text))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What passed only when tried again has a fault too."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.write_sep("_", f"passed, or failed, when tried again: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -375,6 +375,41 @@ async def test_who_listens_is_told_while_the_database_is_away(
     assert (await told(socket))["ids"] == [machine.pk.hex]
 
 
+async def test_readers_come_and_go_while_rights_are_looked_at(actor: Actor, cloud: Cloud) -> None:
+    reader = await hub.hub().join(actor)
+    for kind in ("machine", "cloud", "job"):
+        await reader.subscribe(kind, kind=kind)
+    looking = asyncio.create_task(hub.hub().recheck())
+    await asyncio.sleep(0)  # it waits for Valkey
+    reader.unsubscribe("cloud")
+    await looking
+    reader.leave()
+
+
+async def test_after_a_fault_of_the_hub_sockets_are_closed_and_those_opened_then_end_with_their_rights(
+    actor: Actor, cloud: Cloud, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a socket of before is still there."""
+    monkeypatch.setattr(hub, "RECHECK_S", 0.1)
+    monkeypatch.setattr(consumers, "FAULT_S", 1.0)
+    user = await user_of(actor)
+    before = await opened(user, actor.org_id)
+    await asked(before, {"sub": {"kind": "machine"}})
+    asked_again = hub.rechecks.again
+
+    def broken(held: Any) -> Any:
+        raise KeyError("a fault of ours")
+
+    monkeypatch.setattr(hub.rechecks, "again", broken)
+    assert await told(before) == {"away": True}
+    monkeypatch.setattr(hub.rechecks, "again", asked_again)
+    after = await opened(user, actor.org_id)
+    await asked(after, {"sub": {"kind": "machine"}})
+    assert (await before.receive_output(timeout=3))["code"] == 1011
+    await sync(Membership.objects.all().delete)()
+    assert (await after.receive_output(timeout=3))["code"] == 4401
+
+
 async def test_a_lost_connection_loses_no_note(actor: Actor, cloud: Cloud, opened: Open, valkey: Valkey) -> None:
     machine = await sync(new_machine)(cloud)
     socket = await opened(await user_of(actor), actor.org_id)

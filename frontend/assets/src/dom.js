@@ -1,8 +1,8 @@
 /* What several elements need of the page. */
 
-/** Is the person writing somewhere, so that single keys are letters? */
+/** Is the person writing somewhere, so that single keys are letters? A field of a dialog that was just closed has the focus for a moment more. */
 export function writing(target) {
-  return target instanceof Element && (target.closest("input, textarea, select, [contenteditable]") !== null);
+  return target instanceof Element && target.closest("input, textarea, select, [contenteditable]") !== null && target.checkVisibility();
 }
 
 /** Announce politely, at most once in ten seconds: the last thing said in between wins. */
