@@ -102,6 +102,7 @@ CODES: dict[str, Promise] = {
     "last_owner": _("the last owner"),
     "last_way_in": _("the last login that works"),
     "locked_out": _("too many attempts"),
+    "machine_not_running": _("it does not run"),
     "machine_present": _("the machine is still in its cloud"),
     "machine_refuses": _("the machine does not take it"),
     "machine_wrong_state": _("the machine’s state does not allow it"),

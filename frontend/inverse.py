@@ -109,7 +109,12 @@ def _disassociate(job: Job, _told: Event | None) -> Inverse | None:
     return Inverse(name="associate_key", params={**gone[0], "record_only": was.get("recorded", False)}) if len(gone) == 1 else None
 
 
+def _start(job: Job, _told: Event | None) -> Inverse | None:
+    return Inverse(name="stop", params={"when_running": True}) if (job.result or {}).get("was") == "stopped" else None
+
+
 _KNOWN = {
+    "start": _start,
     "tag": _tag,
     "rename": _rename,
     "set_owner": _owner,
@@ -119,6 +124,4 @@ _KNOWN = {
     "associate_key": _associate,
     "disassociate_key": _disassociate,
 }
-_MANY = {
-    f"machine.{name}" for name in ("tag", "set_owner", "set_expiration", "extend", "edit")
-}  # inverses that are done at once, each its own
+_MANY = {f"machine.{name}" for name in ("start", "tag", "set_owner", "set_expiration", "extend", "edit")}

@@ -90,8 +90,7 @@ class BulkBarView(ConsoleView):
         alone = {name: selection.offer(self, name) for name in ("destroy", "run", "shell")}
         shell = alone["shell"]
         fit = selection.ids is not None and selection.count <= PANES_MOST and shell is not None and shell.able == selection.count
-        few = selection.count < dialogs.LIST_FROM  # what is harmless is not asked about
-        about = {"selection": selection, "few": few, "of": request.POST.get("of", "")[:20], "beside_each_other": fit}
+        about = {"selection": selection, "of": request.POST.get("of", "")[:20], "beside_each_other": fit}
         return self.page("machines/_bulk.html", {**about, **alone, **groups})
 
 

@@ -114,8 +114,11 @@ def take_back(actor: Actor, job: Job) -> Job:
     """
     model = get(job.action).model
     if of_each := inverses(job):
-        name = next(iter(of_each.values())).name
-        return jobs.bulk_each(actor, model, name, {pk: one.params for pk, one in of_each.items()})
+        first = next(iter(of_each.values()))
+        if not get(f"{model.kind()}.{first.name}").background:
+            return jobs.bulk_each(actor, model, first.name, {pk: one.params for pk, one in of_each.items()})
+        seen = list(jobs.select(actor, model, ids=list(of_each)).values_list("pk", flat=True))  # the same of all
+        return jobs.bulk(actor, model, first.name, first.params, ids=seen)
     opposite = inverse(job)
     if opposite is None:
         raise Conflict("This cannot be taken back any more. Change it by hand.", code="no_inverse")

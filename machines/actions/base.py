@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from clouds import polling
 from clouds.connection import connect
 from clouds.providers import provider
-from clouds.providers.base import Provider
+from clouds.providers.base import MachineInfo, Provider
 from core.actions import Action, Call
 from core.errors import Already, Conflict, Gone, NotSupported
 from machines.models import Machine
@@ -15,6 +17,18 @@ from machines.models import Machine
 S = Machine.State
 ALIVE = frozenset(S.values) - {S.TERMINATED, S.CREATING}
 STABLE = frozenset({S.RUNNING, S.STOPPED, S.SUSPENDED, S.PAUSED})  # a snapshot of it means something
+COMING = frozenset({S.STARTING, S.PENDING})
+LOOK_AGAIN_S = 2.0
+
+
+def until(made: Provider, external_id: str, so: Callable[[MachineInfo], bool], *, within_s: float) -> bool:
+    """Look at a machine again and again until it is so. False: it was not in time.  Raises: Gone."""
+    ends = time.monotonic() + within_s
+    while not so(made.get_machine(external_id)):
+        if time.monotonic() + LOOK_AGAIN_S > ends:
+            return False
+        time.sleep(LOOK_AGAIN_S)
+    return True
 
 
 class MachineAction(Action):
@@ -32,6 +46,13 @@ class MachineAction(Action):
         return cls is not None and (not self.provider_method or cls.supports(self.provider_method))
 
     def reason(self, machine: Machine) -> str | None:
+        why = self.out_of_reach(machine)
+        if why is None and machine.state not in self.allowed_states(machine):
+            return f"It is {machine.state}."
+        return why
+
+    def out_of_reach(self, machine: Machine) -> str | None:
+        """Why it cannot be acted on in any state."""
         if self.provider_method:
             if not machine.external_id:
                 return "It is being created."
@@ -39,11 +60,7 @@ class MachineAction(Action):
                 return "It is not in its cloud any more."
             if not machine.cloud.enabled:
                 return "Its cloud is disabled."
-        if self.name in machine.refusals:
-            return str(machine.refusals[self.name])
-        if machine.state not in self.allowed_states(machine):
-            return f"It is {machine.state}."
-        return None
+        return str(machine.refusals[self.name]) if self.name in machine.refusals else None
 
     def allowed_states(self, machine: Machine) -> frozenset[str]:
         cls = machine.cloud.driver

@@ -13,8 +13,10 @@ from clouds.providers.base import Provider
 from core.actions import Call, register
 from core.errors import Conflict, Gone, Invalid
 from core.params import NameField, ResourceField
-from machines.actions.base import ALIVE, STABLE, MachineAction, S
+from machines.actions.base import ALIVE, COMING, STABLE, MachineAction, S, until
 from machines.models import Machine
+
+STARTS_WITHIN_S = 180  # a stop waits for so long that it may
 
 
 @register
@@ -26,16 +28,41 @@ class Start(MachineAction):
     aims = frozenset({S.RUNNING, S.STARTING})
     provider_method = "start_machine"
 
+    def act(self, made: Provider, call: Call) -> dict[str, Any]:
+        """Its result says from where: only what was stopped can be put back by a stop."""
+        made.start_machine(call.target.external_id)
+        return {"was": call.target.state}
+
+
+class StopParams(serializers.Serializer[Any]):
+    """`when_running`: of a machine that is starting, wait until it runs."""
+
+    when_running = serializers.BooleanField(required=False, default=False)
+
 
 @register
 class Stop(MachineAction):
     """Shut it down."""
 
     name = "stop"
+    params = StopParams
     states = frozenset({S.RUNNING})
     aims = frozenset({S.STOPPED, S.STOPPING})
     provider_method = "stop_machine"
     tier = 1
+    deadline_s = 240
+
+    def check(self, call: Call) -> None:
+        is_awaited = call.params["when_running"] and call.target.state in COMING and self.offered(call.target)
+        if not is_awaited or self.out_of_reach(call.target) is not None:
+            super().check(call)
+
+    def act(self, made: Provider, call: Call) -> None:
+        if call.params["when_running"] and not until(
+            made, call.target.external_id, lambda info: info.state not in COMING, within_s=STARTS_WITHIN_S
+        ):
+            raise Conflict(f"{call.target} is still starting. Stop it when it runs.", code="machine_not_running")
+        made.stop_machine(call.target.external_id)
 
 
 @register

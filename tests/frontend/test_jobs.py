@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +12,12 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Team, User
+from clouds.providers.base import MachineInfo
 from clouds.providers.demo import Demo
 from core import actions, jobs
 from core.actions import perform
-from core.errors import Rejected
+from core.actor import Actor
+from core.errors import Conflict, Rejected
 from core.models import Event, Job
 from frontend import faults, toasts
 from frontend.inverse import inverse
@@ -193,15 +196,111 @@ def test_only_what_a_bulk_did_is_taken_back(place: Place) -> None:
     assert [tags["env"] for tags in tags_of(on)] == ["dev", "other"]
 
 
-def test_a_bulk_whose_opposite_is_no_small_thing_or_that_is_old_has_no_undo(place: Place) -> None:
-    stopped = machine(state="running")
-    many(place, "stop", [stopped], {"confirm": "stop 1"})
-    started = many(place, "start", [stopped], {})
-    assert started.children.get().state == "succeeded"
-    assert toasts.of_job(started, place.base)["undo"] == "", "to stop what runs is asked for, as of one"
-    tagged = many(place, "tag", [stopped], {"tags": "a=b"})
+def test_a_bulk_that_has_no_opposite_or_is_old_has_no_undo(place: Place) -> None:
+    one = machine(state="running")
+    stopped = many(place, "stop", [one], {"confirm": "stop 1"})
+    assert toasts.of_job(stopped, place.base)["undo"] == ""
+    tagged = many(place, "tag", [one], {"tags": "a=b"})
     Job.objects.filter(pk=tagged.pk).update(finished_at=timezone.now() - timedelta(hours=1))
     assert place.admin.post(f"{place.base}/jobs/{tagged.pk.hex}/back", HTTP_HX_REQUEST="true").status_code == 409
+
+
+def halted(count: int) -> list[Machine]:
+    """So many machines, stopped in their cloud too."""
+    on = list(Machine.objects.filter(type="vm", state="running").order_by("name")[:count])
+    for one in on:
+        perform(Actor.system(one.org_id), one, "stop")
+    run_jobs()
+    assert {Machine.objects.get(pk=one.pk).state for one in on} == {"stopped"}
+    return on
+
+
+def states_of(on: list[Machine]) -> list[str]:
+    return [Machine.objects.get(pk=one.pk).state for one in on]
+
+
+def test_a_start_is_taken_back_by_a_stop_through_the_door(place: Place) -> None:
+    [one] = halted(1)
+    job = perform(place.actor, Machine.objects.get(pk=one.pk), "start")
+    run_jobs()
+    job.refresh_from_db()
+    assert toasts.of_job(job, place.base)["undo"] == f"{place.base}/jobs/{job.pk.hex}/back"
+    _user, client = colleague(place, "machine.read", "machine.start", "job.read")
+    assert client.post(f"{place.base}/jobs/{job.pk.hex}/back", HTTP_HX_REQUEST="true").status_code == 403
+    assert states_of([one]) == ["running"]
+    assert place.admin.post(f"{place.base}/jobs/{job.pk.hex}/back").status_code == 302
+    run_jobs()
+    assert states_of([one]) == ["stopped"]
+    assert Event.objects.filter(target_id=one.pk, type="machine.stop.succeeded").count() == 2
+
+
+def test_a_start_of_what_may_have_run_before_is_not_taken_back(place: Place) -> None:
+    [one] = halted(1)
+    Machine.objects.filter(pk=one.pk).update(state="unknown")
+    job = perform(place.actor, Machine.objects.get(pk=one.pk), "start")
+    run_jobs()
+    job.refresh_from_db()
+    assert job.state == "succeeded"
+    assert toasts.of_job(job, place.base)["undo"] == ""
+
+
+def test_a_bulk_start_is_taken_back_by_one_bulk_stop_of_what_it_started(place: Place) -> None:
+    on = halted(3)
+    already = machine(state="running")
+    job = many(place, "start", [*on, already], {})
+    assert states_of([*on, already]) == ["running"] * 4
+    assert toasts.of_job(job, place.base)["undo"] == f"{place.base}/jobs/{job.pk.hex}/back"
+    undone = back(place, job)
+    assert (undone.action, undone.state, undone.children.count()) == ("machine.stop", "succeeded", 3)
+    assert states_of([*on, already]) == ["stopped", "stopped", "stopped", "running"]
+
+
+def test_taking_a_start_back_waits_for_a_machine_that_is_still_starting(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    [one] = halted(1)
+    job = perform(place.actor, Machine.objects.get(pk=one.pk), "start")
+    run_jobs()
+    Machine.objects.filter(pk=one.pk).update(state="starting")
+    looked: list[str] = []
+    real = Demo.get_machine
+
+    def slow(self: Demo, external_id: str) -> MachineInfo:
+        looked.append(external_id)
+        found = real(self, external_id)
+        return replace(found, state="starting") if len(looked) < 3 else found
+
+    monkeypatch.setattr(Demo, "get_machine", slow)
+    monkeypatch.setattr("machines.actions.base.LOOK_AGAIN_S", 0)
+    assert place.admin.post(f"{place.base}/jobs/{job.pk.hex}/back").status_code == 302
+    run_jobs()
+    assert len(looked) == 4, "until it ran, and what came of the stop"
+    assert states_of([one]) == ["stopped"]
+
+
+def test_a_stop_does_not_wait_for_ever(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = machine(state="running")
+    Machine.objects.filter(pk=one.pk).update(state="starting")
+    real = Demo.get_machine
+    monkeypatch.setattr(Demo, "get_machine", lambda self, external_id: replace(real(self, external_id), state="starting"))
+    monkeypatch.setattr("machines.actions.power.STARTS_WITHIN_S", 0)
+    with pytest.raises(Conflict):
+        perform(place.actor, Machine.objects.get(pk=one.pk), "stop")
+    job = perform(place.actor, Machine.objects.get(pk=one.pk), "stop", {"when_running": True})
+    run_jobs()
+    job.refresh_from_db()
+    assert (job.state, job.error_code) == ("failed", "machine_not_running")
+    assert "Stop it when it runs." in job.error_detail
+
+
+def test_what_is_harmless_is_not_asked_about_however_many_it_is(place: Place) -> None:
+    on = list(Machine.objects.filter(type="vm").order_by("name")[:12])
+    Machine.objects.filter(pk__in=[one.pk for one in on]).update(state="stopped")
+    bar = place.admin.post(f"{place.base}/machines/bulk", {"ids": ",".join(one.pk.hex for one in on)}).content.decode()
+    assert f'hx-post="{place.base}/machines/bulk/start"' in bar
+    assert f'data-dialog="{place.base}/machines/bulk/start"' not in bar
+    asked = {"ids": ",".join(one.pk.hex for one in on), "ask": "1", "now": "1"}
+    answer = place.admin.post(f"{place.base}/machines/bulk/start", asked, HTTP_HX_REQUEST="true")
+    assert "<mist-toast" in answer.content.decode()
+    assert Job.objects.get(action="machine.start", target_id=None).total == 12
 
 
 def test_taking_a_bulk_back_asks_the_rights_of_who_does_for_each(place: Place) -> None:
