@@ -199,9 +199,9 @@ class TestInABrowser:
             """() => {
             const box = (node) => node.getBoundingClientRect();
             const list = document.querySelector("#dash-activity ul");
-            const last = (column) => [...column.children].findLast((part) => part.offsetHeight);
+            const columns = [[...document.querySelector(".cols > .grid").children], [...document.querySelector(".cols").children]];
             const seen = [...list.children].filter((line) => box(line).left < box(list).right);
-            return [[...document.querySelectorAll(".cols > .grid")].map((column) => box(last(column)).bottom),
+            return [columns.map((column) => box(column.findLast((part) => part.offsetHeight)).bottom),
                     seen.map((line) => Math.round(box(list).bottom - box(line).bottom))];
             }"""
         )
@@ -210,6 +210,31 @@ class TestInABrowser:
         assert min(lines) >= 0, lines
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.locator("#dash-activity li >> visible=true").count() == 10
+
+    @pytest.mark.parametrize("width", [390, 1440])
+    def test_the_keyboard_goes_through_the_parts_as_they_are_seen(self, fleet: User, person: Callable[..., Person], width: int) -> None:
+        Machine.objects.filter(pk=machine().pk).update(expires_at=timezone.now() + timedelta(days=1))
+        page = person(fleet).page
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto("/o/here/")
+        page.locator("#dash-figures a").last.focus()
+        seen: list[tuple[str, float, float]] = []
+        for _press in range(60):
+            page.keyboard.press("Tab")
+            at = page.evaluate(
+                """() => {
+                const part = document.activeElement.closest("[id^=dash-]"), box = part?.getBoundingClientRect();
+                return part && [part.id, box.left, box.top + scrollY];
+                }"""
+            )
+            if at is None:
+                break
+            if not seen or seen[-1][0] != at[0]:
+                seen.append(tuple(at))
+        assert [name for name, _left, _top in seen] == ["dash-attention", "dash-clouds", "dash-ending", "dash-activity"]
+        narrow = seen if width == 390 else [one for one in seen if one[1] == seen[0][1]]
+        assert [top for _name, _left, top in narrow] == sorted(top for _name, _left, top in narrow), "each below the one before"
+        assert len(narrow) == (4 if width == 390 else 2), seen
 
     def test_many_changes_are_sent_together(self, fleet: User, person: Callable[..., Person]) -> None:
         """Twenty in a second or two: the figures are sent a few times, not twenty."""
