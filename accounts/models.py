@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -407,13 +408,17 @@ class Home(models.Model):
 
 
 class Draft(models.Model):
-    """A long form somebody has not sent yet, as it was typed; for a day. Its own person's alone. See accounts/drafts.py."""
+    """A long form somebody has not sent yet, as it was typed; for a day. Its own person's alone. See accounts/drafts.py.
+
+    `vault` None: it was sent or discarded, and the row says from which pages (`used`), for a save of theirs may still be on its way.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     org = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     form = models.CharField(max_length=80)  # machine.create
-    vault = models.OneToOneField("core.VaultEntry", on_delete=models.CASCADE, related_name="+")  # a form may hold what is secret
+    vault = models.OneToOneField("core.VaultEntry", on_delete=models.CASCADE, related_name="+", null=True)  # it may hold what is secret
+    used = ArrayField(models.CharField(max_length=32), default=list)
     updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

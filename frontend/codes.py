@@ -69,6 +69,7 @@ CODES: dict[str, Promise] = {
     "detached": _("nobody came back to it"),
     "disk_full": _("the disk is full"),
     "draft_too_long": _("the draft is too long"),
+    "draft_used": _("the form was sent"),
     "error": _("it failed"),
     "exited": _("it ended by itself"),
     "failed": _("it failed"),

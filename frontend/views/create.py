@@ -177,7 +177,7 @@ class CreateMachineView(CreateView):
             "asked": asked,
             "steps": steps,
             "plan": made,
-            "draft": draft or Shown(url=f"{self.frame.base}/drafts/{MACHINE}"),
+            "draft": draft or self.draft(MACHINE, begins=self.request.method == "GET"),
             "preset": preset,
             "presets": Preset.objects.visible_to(self.actor).select_related("cloud").order_by("name")[:30],
             "copies": Machine.objects.visible_to(self.actor).filter(missing_since=None).order_by("-created_at").only("name")[:COPIES],

@@ -2,11 +2,13 @@
 
 A page takes part with: its form in FORMS; `self.draft(…)` where it is shown, `self.sent(…)` when it did its work; in its template
 `data-draft="{{ draft.url }}"` on the form, components/draft.html and components/draft_saved.html. The form of an edit holds `based_on`,
-the version it began with, so that a draft knows when it is older than what is saved.
+the version it began with, so that a draft knows when it is older than what is saved; and every one its `_page`, so that a save on its
+way while the form is sent does not bring back what was used.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +20,7 @@ from django.utils.translation import gettext as _
 from accounts import drafts
 from accounts.models import Team
 from clouds.providers import all_providers
-from core.errors import Invalid
+from core.errors import Conflict, Invalid
 from frontend import forms, toasts
 from frontend.views.base import ConsoleView
 from scripts.content import MOST_FILE_BYTES
@@ -59,37 +61,47 @@ FORMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A form's draft on its page. `data` None: there is none in the form. `is_old`: what it is of was changed since. `is_aside`: what is
-    saved is shown in its place, and what is typed there is no draft. `omits`: the form has secrets."""
+    """A form's draft on its page. `data` None: there is none in the form. `is_old`: what it is of was changed since. `is_aside`: something
+    else is shown in its place, and what is typed there is no draft: what is saved or, with `begins`, what was asked to begin from.
+    `omits`: the form has secrets. `page`: which page the form is on."""
 
     url: str
+    page: str
     data: QueryDict | None = None
     at: datetime | None = None
     is_old: bool = False
     is_aside: bool = False
+    begins: bool = False
     omits: bool = False
+
+
+def _page(request: HttpRequest) -> str:
+    return request.POST.get("_page", "")[:32].replace("\x00", "")
 
 
 class DraftedView(ConsoleView):
     """A page with a long form."""
 
-    def draft(self, form: str, of: str = "", *, based_on: str = "", omits: bool = False) -> Shown:
-        """What this person typed into it before, and where it is kept from now on. `based_on`: the version an edit would begin with now."""
+    def draft(self, form: str, of: str = "", *, based_on: str = "", omits: bool = False, begins: bool = False) -> Shown:
+        """What this person typed into it before, and where it is kept from now on. `based_on`: the version an edit would begin with now;
+        `begins`: it was asked to begin from something else, and whether the draft stays is asked."""
         name = f"{form}:{of}" if of else form
         url = f"{self.frame.base}/drafts/{name}"
-        is_aside = "saved" in self.request.GET or "_aside" in self.request.POST
+        page = _page(self.request) or secrets.token_hex(8)
+        begins = begins or self.request.POST.get("_aside") == "begins"
+        is_aside = begins or "saved" in self.request.GET or "_aside" in self.request.POST
         kept = drafts.find(self.actor, name) if is_aside or self.request.method != "POST" else None
         if kept is None:
-            return Shown(url=url)
+            return Shown(url=url, page=page)
         if is_aside:
-            return Shown(url=url, at=kept.at, is_aside=True)
+            return Shown(url=url, page=page, at=kept.at, is_aside=True, begins=begins)
         data = QueryDict(kept.data)
-        return Shown(url=url, data=data, at=kept.at, is_old=data.get("based_on", "") != based_on, omits=omits)
+        return Shown(url=url, page=page, data=data, at=kept.at, is_old=data.get("based_on", "") != based_on, omits=omits)
 
     def sent(self, form: str, of: str = "") -> None:
         """It did its work: its draft is not needed, but for one that was put aside."""
         if "_aside" not in self.request.POST:
-            drafts.drop(self.actor, f"{form}:{of}" if of else form)
+            drafts.drop(self.actor, f"{form}:{of}" if of else form, page=_page(self.request))
 
 
 class DraftView(ConsoleView):
@@ -105,11 +117,12 @@ class DraftView(ConsoleView):
         typed = request.POST.copy()
         kept = long.keeps(typed, of) if long.keeps else typed
         if "_discard" in request.POST:
-            drafts.drop(self.actor, form)
+            drafts.drop(self.actor, form, page=_page(request))
             return self.done(toasts.note(_("Draft discarded")), self.back())
-        kept.pop("csrfmiddlewaretoken", None)
+        for name in ("csrfmiddlewaretoken", "_page"):
+            kept.pop(name, None)
         try:
-            drafts.keep(self.actor, form, kept.urlencode(), long.most)
-        except Invalid as error:
+            drafts.keep(self.actor, form, kept.urlencode(), long.most, page=_page(request))
+        except (Conflict, Invalid) as error:
             return HttpResponse(error.detail, status=error.status, content_type="text/plain; charset=utf-8")
         return HttpResponse(status=204)

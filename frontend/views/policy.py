@@ -22,7 +22,7 @@ from core.actor import Actor
 from core.errors import Denied, Invalid, MistError, NotFound
 from frontend import calls, forms, policy, toasts
 from frontend.views.base import ConsoleView, problem
-from frontend.views.drafts import POLICY, DraftedView, Shown
+from frontend.views.drafts import POLICY, DraftedView
 
 PRESETS = {
     "read": (gettext_lazy("See everything"), [{"effect": "allow", "verbs": ["*.read"], "what": {}}]),
@@ -69,11 +69,11 @@ class PolicyView(DraftedView):
         statements = team.statements
         if request.GET.get("preset") in PRESETS:
             statements = [_known(one) for one in PRESETS[request.GET["preset"]][1]]
-        draft = self.draft(POLICY, team.pk.hex, based_on=_digest(team.statements))
-        if draft.data is not None and statements is team.statements:
+        draft = self.draft(POLICY, team.pk.hex, based_on=_digest(team.statements), begins=statements is not team.statements)
+        if draft.data is not None:
             return self.show(team, {"rows": policy.bind(policy.typed(draft.data)), "draft": draft, "based_on": draft.data.get("based_on")})
         rows = policy.shown(statements, policies.names_in(statements, self.actor))
-        return self.show(team, {"rows": policy.bind(rows), "draft": draft if draft.is_aside else Shown(url=draft.url)})
+        return self.show(team, {"rows": policy.bind(rows), "draft": draft})
 
     def show(self, team: Team, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
         draft = {} if "draft" in context else {"draft": self.draft(POLICY, team.pk.hex)}

@@ -17,7 +17,7 @@ from core.errors import BadSearch, Invalid, MistError
 from frontend import forms, listing, runs, toasts
 from frontend.samples import SAMPLES
 from frontend.views.base import ConsoleView, problem
-from frontend.views.drafts import NEW_SCRIPT, SCRIPT, DraftedView, Shown
+from frontend.views.drafts import NEW_SCRIPT, SCRIPT, DraftedView
 from keys import references
 from machines.models import Machine
 from scripts import ansible
@@ -186,10 +186,10 @@ class NewScriptView(EditScript):
     def get(self, request: HttpRequest) -> HttpResponse:
         sample: dict[str, Any] = SAMPLES.get(request.GET.get("sample", ""), {})
         values = {"name": request.GET["sample"], "description": str(sample["about"]), "parameters": sample["parameters"]} if sample else {}
-        draft = self.draft(NEW_SCRIPT)
-        if draft.data is not None and not sample:
+        draft = self.draft(NEW_SCRIPT, begins=bool(sample))
+        if draft.data is not None:
             return self.form(None, self.shown(draft.data), draft.data.get("script", ""), draft=draft)
-        return self.form(None, values, sample.get("script", "#!/bin/bash\nset -eu\n"), draft=Shown(url=draft.url))
+        return self.form(None, values, sample.get("script", "#!/bin/bash\nset -eu\n"), draft=draft)
 
     def shown(self, data: QueryDict) -> dict[str, Any]:
         return {**self.typed(None, data), "location": data.get("location", "")}

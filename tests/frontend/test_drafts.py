@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import Request, expect
 
 from accounts import drafts
 from accounts.models import Draft, Team, User
@@ -15,9 +16,10 @@ from core import vault
 from core.actions import perform
 from core.models import VaultEntry
 from frontend.views.drafts import A_SCRIPT
+from machines.models import Machine, Preset
 from scripts.content import MOST_FILE_BYTES
 from scripts.models import Script
-from tests.frontend.browsing import IN_A_BROWSER, Person
+from tests.frontend.browsing import IN_A_BROWSER, Person, wait
 from tests.frontend.conftest import Place, actor_for, make_org
 
 TEXT = "#!/bin/sh\necho half\n"
@@ -50,7 +52,10 @@ def test_of_a_new_script_it_comes_back_whole_and_goes_when_it_is_added(place: Pl
     page = read(place, "scripts/new")
     for text in ("Your draft", 'value="rotate"', "echo &lt;half&gt;", 'value="a, b"', f'data-draft="{place.base}/drafts/script.create"'):
         assert text in page, text
-    assert "Your draft" not in read(place, "scripts/new?sample=restart-service"), "a sample was asked for"
+    begun = read(place, "scripts/new?sample=restart-service")
+    assert "You have a draft" in begun and "Begin anew" in begun
+    assert "echo &lt;half&gt;" not in begun, "a sample was asked for"
+    assert "data-draft=" not in begun, "what is typed there does not take the draft's place"
     wrong = place.admin.post(f"{place.base}/scripts/new", {**typed, "name": ""})
     assert wrong.status_code == 422
     assert f'data-draft="{place.base}/drafts/script.create"' in wrong.content.decode()
@@ -99,7 +104,9 @@ def test_of_a_policy_it_comes_back_and_says_when_the_policy_is_another(place: Pl
     page = read(place, here)
     assert "tag:env=half" in page
     assert "Your draft" in page and "It was changed since" not in page
-    assert "tag:env=half" not in read(place, f"{here}?preset=read"), "a preset was asked for"
+    begun = read(place, f"{here}?preset=read")
+    assert "You have a draft" in begun and "data-draft=" not in begun
+    assert "tag:env=half" not in begun, "a preset was asked for"
     perform(place.actor, team, "set_policy", {"statements": [{"effect": "allow", "verbs": ["machine.*"], "what": {}}]})
     assert "It was changed since" in read(place, here)
     saved = read(place, f"{here}?saved=1")
@@ -145,6 +152,33 @@ def test_a_cloud_that_was_added_has_no_draft_any_more(place: Place) -> None:
     assert place.admin.post(f"{place.base}/clouds/new/demo", typed).status_code == 302
     assert Cloud.objects.filter(name="second").exists()
     assert kept(place, "cloud.create:demo") is None
+
+
+@pytest.mark.parametrize("how", ["preset", "copy", "cloud"])
+def test_to_begin_from_something_else_asks_what_becomes_of_the_draft(place: Place, how: str) -> None:
+    machine = Machine.objects.filter(type="vm").first()
+    assert machine is not None
+    asked = {"name": "p", "cloud": place.cloud.pk.hex, "params": {"name": "preset-1"}, "quantity": 1}
+    preset = perform(place.actor, Preset, "create", asked)
+    perform(place.actor, Cloud, "create", {"name": "two", "provider": "demo", "credentials": {"machines": 1}})
+    two = Cloud.objects.get(name="two")
+    wanted = {"preset": preset.target_id, "copy": machine.pk, "cloud": two.pk}[how]
+    assert wanted is not None
+    at = f"machines/new?{how}={wanted.hex}"
+    assert "You have a draft" not in read(place, at)
+    assert keep(place, "machine.create", {"cloud": place.cloud.pk.hex, "name": "half-typed"}) == 204
+    page = read(place, at)
+    assert "You have a draft" in page and "half-typed" not in page
+    assert 'name="_aside" value="begins"' in page and "data-draft=" not in page
+    wrong = place.admin.post(f"{place.base}/machines/new", {"cloud": two.pk.hex, "name": "", "_aside": "begins"})
+    assert wrong.status_code == 422
+    assert "You have a draft" in wrong.content.decode() and "data-draft=" not in wrong.content.decode()
+    assert kept(place, "machine.create")
+    here = f"{place.base}/{at}"
+    anew = place.admin.post(f"{place.base}/drafts/machine.create", {"_discard": "1"}, headers={"Referer": f"http://testserver{here}"})
+    assert anew["Location"] == here, "and what it begins from is there again"
+    assert "data-draft=" in read(place, at)
+    assert kept(place, "machine.create") is None
 
 
 def test_a_new_secret_has_no_draft_its_values_are_secrets(place: Place) -> None:
@@ -204,6 +238,42 @@ class TestInABrowser:
         expect(page.locator(".cm-content")).not_to_contain_text("echo typed")
         expect(page.locator(".cm-content")).to_contain_text("echo half")
         assert drafts.find(actor, f"script.edit:{one.pk.hex}") is None
+
+    def test_a_save_that_comes_after_its_form_brings_nothing_back(self, fleet: User, person: Callable[..., Person]) -> None:
+        actor = actor_for(fleet.orgs.get(), fleet)
+        page = person(fleet).page
+        held: list[Request] = []
+        page.route("**/drafts/**", lambda route: held.append(route.request))  # on its way, for long
+        page.goto("/o/here/scripts/new")
+        page.get_by_label("Name", exact=True).first.fill("late")
+        wait(lambda: page.evaluate("1") == 1 and bool(held), 10)
+        page.get_by_role("button", name="Add script").last.click()
+        page.wait_for_url(re.compile(r"/scripts/[0-9a-f]{32}"))
+        assert drafts.find(actor, "script.create") is None
+        sent, body = held[0], held[0].post_data_buffer
+        assert body is not None and b"late" in body
+        headers = {name: value for name, value in sent.headers.items() if name in ("content-type", "referer")}
+        late = page.request.post(sent.url, data=body, headers=headers)
+        assert (late.status, "Open it anew" in late.text()) == (409, True)
+        assert drafts.find(actor, "script.create") is None
+        page.unroute("**/drafts/**")
+        page.goto("/o/here/scripts/new")
+        expect(page.get_by_text("Your draft")).to_have_count(0)
+        page.get_by_label("Name", exact=True).first.fill("another")
+        expect(page.locator("[data-draft-note]")).to_contain_text("Draft saved")
+
+    def test_the_draft_is_taken_or_it_is_begun_anew(self, fleet: User, person: Callable[..., Person]) -> None:
+        actor = actor_for(fleet.orgs.get(), fleet)
+        drafts.keep(actor, "script.create", "name=half&script=echo+half")
+        page = person(fleet).page
+        page.goto("/o/here/scripts/new?sample=restart-service")
+        page.get_by_role("link", name="Take the draft").click()
+        expect(page.locator(".cm-content")).to_contain_text("echo half")
+        page.goto("/o/here/scripts/new?sample=restart-service")
+        page.get_by_role("button", name="Begin anew").click()
+        expect(page.get_by_role("button", name="Begin anew")).to_have_count(0)
+        expect(page.get_by_label("Name", exact=True).first).to_have_value("restart-service")
+        assert drafts.find(actor, "script.create") is None
 
     def test_a_secret_that_is_typed_is_not_even_sent(self, fleet: User, person: Callable[..., Person]) -> None:
         page = person(fleet).page

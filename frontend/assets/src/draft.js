@@ -12,7 +12,7 @@ async function keep(form) {
   for (const field of form.querySelectorAll("input[type=password], input[type=file], [data-secret]")) data.delete(field.name);
   const answer = await fetch(form.dataset.draft, { method: "POST", body: data, headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
   const note = form.querySelector("[data-draft-note]");
-  if (note) note.textContent = answer?.ok ? note.dataset.saved : answer?.status === 422 ? await answer.text() : note.dataset.failed;
+  if (note) note.textContent = answer?.ok ? note.dataset.saved : answer?.status === 422 || answer?.status === 409 ? await answer.text() : note.dataset.failed;
 }
 
 document.addEventListener("input", (event) => {
