@@ -246,7 +246,7 @@ def ready(holding: Holding, actor: Actor, base: str, rows: Iterable[Any]) -> lis
     """Rows with all that their cells ask for."""
     found = list(rows)
     for row in found:
-        row.base = base
+        row.base, row.is_past = base, False
     holding.with_more(actor, found)
     return found
 

@@ -31,13 +31,18 @@ def machine_rows(actor: Actor, ids: Iterable[UUID], *more: str) -> list[Machine]
 
 
 def with_jobs(machines: list[Machine]) -> list[Machine]:
-    """Each machine's active job as `active_job`: the short note beside its name."""
+    """Each machine's active job as `active_job`: the short note beside its name.
+
+    What only some lists know of a row is said to be nothing: a template takes 50 µs to find that a model lacks an attribute.
+    """
     active = {
         job.target_id: job
         for job in Job.objects.filter(target_id__in=[machine.pk for machine in machines], exclusive=True, state__in=Job.ACTIVE)
     }
     for machine in machines:
-        machine.active_job = active.get(machine.pk)  # type: ignore[attr-defined]
+        row: Any = machine
+        row.active_job = active.get(machine.pk)
+        row.now, row.is_past, row.under, row.inside = None, False, None, 0
     return machines
 
 

@@ -166,7 +166,10 @@ AttemptWithBackoff.DELAY_BACKOFF = 1.0  # a pool tries again after 1, 2, 4 … 2
 # What a server process may wait for; commands (migrate, backup, verify-audit) wait as long as it takes. See mist/roles.py.
 SERVER_DATABASE_OPTIONS = "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=120s"
 
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": MIST_REDIS_URL, "KEY_PREFIX": "mist-cache"}}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": MIST_REDIS_URL, "KEY_PREFIX": "mist-cache"},
+    "process": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "process"},  # is there without Valkey, too
+}
 CHANNEL_LAYERS = {
     "default": {
         # Five times the core layer's throughput; it may drop: notes carry (scope, version) and readers read again.

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db import connection, transaction
 from django.test import TransactionTestCase
 
@@ -62,7 +62,8 @@ def empty_tables(_case: TransactionTestCase) -> None:
 
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
-    cache.clear()
+    for one in caches.all(initialized_only=True):
+        one.clear()
 
 
 @pytest.hookimpl(wrapper=True)

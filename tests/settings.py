@@ -14,11 +14,11 @@ for _name in [name for name in os.environ if name.startswith("MIST_") and name !
 os.environ["MIST_HOME"] = str(Path(os.environ["MIST_TESTS_HOME"]) / os.environ.get("PYTEST_XDIST_WORKER", "main"))
 
 from mist.settings import *  # noqa: E402, F403
-from mist.settings import DATABASES  # noqa: E402
+from mist.settings import CACHES, DATABASES  # noqa: E402
 
 DATABASES["default"]["OPTIONS"].pop("pool")  # tests roll back on one connection
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CACHES["default"] = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": Path(os.environ["MIST_HOME"]) / "files"}},

@@ -7,12 +7,15 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
+from django.test import Client
+from django.utils import timezone
 
-from accounts.models import Team, User
+from accounts.models import Organization, Team, User
 from clouds.models import Image, Location, Size
 from core.actions import perform
 from core.models import Event, Job
-from frontend import listing
+from frontend import frame, listing
 from machines.models import Machine
 from tests.frontend.conftest import PASSWORD, Place, machine, run_jobs
 from tests.frontend.test_log import told
@@ -67,6 +70,23 @@ def test_a_member_without_rights_sees_nothing_of_the_fleet_and_whom_to_ask(place
     assert "owner@here.example" in place.nobody.get(f"{place.base}/machines").content.decode()
     assert place.nobody.get(f"{place.base}/machines/{secret.pk.hex}").status_code == 404
     assert place.nobody.get(f"{place.base}/clouds/{place.cloud.pk.hex}").status_code == 404
+
+
+def test_the_menus_count_of_a_large_fleet_may_be_seconds_old_but_is_of_ones_rights(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame, "MANY", 2)
+
+    def counted(client: Client) -> int:
+        (line,) = re.findall(r'href="/o/here/machines"[^>]*data-go(.*?)</a>', client.get("/o/here/clouds").content.decode(), re.DOTALL)
+        found = re.search(r">([0-9]+)</span>", line)
+        return int(found[1]) if found else 0
+
+    there = Machine.objects.filter(missing_since=None).count()
+    assert counted(place.admin) == there > 2
+    Machine.objects.filter(pk=machine().pk).update(missing_since=timezone.now())
+    assert counted(place.admin) == there
+    assert counted(place.nobody) == 0
+    Organization.objects.update(policy_version=F("policy_version") + 1)  # rights may be others now
+    assert counted(place.admin) == there - 1
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\u202eevil", "x" * 255, "🦄"])
