@@ -288,7 +288,8 @@ def _parent(actor: Actor, action: actions.Action, count: int, params: Mapping[st
             queued_at=timezone.now(),
         )
         detail = {"action": action.verb, "search": selector.get("search"), "targets": count, "params": job.params}
-        events.record(f"{action.verb}.bulk.requested", actor, org_id=job.org_id, job_id=job.pk, target_kind=model.kind(), detail=detail)
+        about = {"org_id": job.org_id, "job_id": job.pk, "target_kind": model.kind(), "target_name": job.target_name}
+        events.record(f"{action.verb}.bulk.requested", actor, **about, detail=detail)
         live.changed(job.org_id, "job", [job.pk])
         transaction.on_commit(lambda: actions.enqueue(job))
     return job
@@ -386,6 +387,7 @@ def settle_bulk(job: Job) -> None:
         org_id=job.org_id,
         job_id=job.pk,
         target_kind=job.target_kind,
+        target_name=job.target_name,
         detail={"results": by_state},
     )
     live.changed(job.org_id, "job", [job.pk])

@@ -167,13 +167,13 @@ VOLUMES = Holding(
     related=("location",),
     with_more=_volumes,
     columns=(
-        Column(title=gettext_lazy("Location"), css="w-180 p2", cell=_place),
+        Column(title=gettext_lazy("Location"), css="w-140 p2", cell=_place),
         Column(title=gettext_lazy("Size"), css="w-100 p1", cell=lambda row: _gib(row.size_gib), number=True),
-        Column(title=gettext_lazy("Type"), css="w-120 p3", cell=lambda row: _text(row.volume_type)),
-        Column(title=gettext_lazy("State"), css="w-120 p1", cell=lambda row: _text(row.state)),
-        Column(title=gettext_lazy("Attached to"), css="w-240 p1", cell=_attached),
-        Column(title=gettext_lazy("Tags"), css="w-200 p3", cell=_tags),
-        Column(title=gettext_lazy("Age"), css="w-70 p2", cell=lambda row: console.age(row.volume_created_at), number=True),
+        Column(title=gettext_lazy("Type"), css="w-80 p3", cell=lambda row: _text(row.volume_type)),
+        Column(title=gettext_lazy("State"), css="w-100 p1", cell=lambda row: _text(row.state)),
+        Column(title=gettext_lazy("Attached to"), css="w-180 p1", cell=_attached),
+        Column(title=gettext_lazy("Tags"), css="w-180 p3", cell=_tags),
+        Column(title=gettext_lazy("Age"), css="w-80 p2", cell=lambda row: console.age(row.volume_created_at), number=True),
     ),
     facts=(
         (gettext_lazy("Cloud"), _cloud),
@@ -226,7 +226,7 @@ IMAGES = Holding(
         Column(title=gettext_lazy("System"), css="w-140 p2", cell=lambda row: _text(row.os_distro or row.os_type)),
         Column(title=gettext_lazy("Architecture"), css="w-100 p3", cell=lambda row: _text(row.architecture)),
         Column(title=gettext_lazy("Machines"), css="w-100 p1", cell=_machines, number=True),
-        Column(title=gettext_lazy("Age"), css="w-70 p2", cell=lambda row: console.age(row.image_created_at), number=True),
+        Column(title=gettext_lazy("Age"), css="w-80 p2", cell=lambda row: console.age(row.image_created_at), number=True),
         Column(title=gettext_lazy("Offered first"), css="w-100 p2", cell=_star),
     ),
     facts=(

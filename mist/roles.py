@@ -119,6 +119,7 @@ def listen_local(path: Path) -> socket.socket:
 def web(board: Board, config: uvicorn.Config, listener: socket.socket) -> None:
     """Serve HTTP and sockets."""
     prepare("web", connections_max=12)
+    warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")  # WhiteNoise's, of files of some KiB
     _WebServer(config, board).run(sockets=[listener])
 
 

@@ -60,9 +60,12 @@ def job_title(job: Job) -> str:
 
 def of_what(job: Job) -> str:
     """The name of its thing; of a bulk how many there are."""
-    if job.target_id is None and job.target_kind == "machine" and job.total:
-        return ngettext("%(n)d machine", "%(n)d machines", job.total) % {"n": job.total}
-    return job.target_name
+    return so_many(job.total) if job.target_id is None and job.target_kind == "machine" and job.total else job.target_name
+
+
+def so_many(count: int) -> str:
+    """“6 machines”."""
+    return ngettext("%(n)d machine", "%(n)d machines", count) % {"n": count}
 
 
 def _not_done(job: Job, name: str) -> str:

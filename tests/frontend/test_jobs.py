@@ -121,6 +121,10 @@ def test_a_bulk_says_what_was_done_failed_and_skipped(place: Place) -> None:
     assert f"{stopped.name} is stopped already." in page
     assert "Retry failed" not in page
     assert stopped.name in place.admin.get(f"{place.base}/jobs/{parent.pk.hex}?q=state:skipped").content.decode()
+    log = place.admin.get(f"{place.base}/log?q=type:machine.stop.bulk.succeeded").content.decode()
+    assert "2 machines" in log
+    assert "skipped: 1 · succeeded: 1" in log
+    assert "2 Maschinen" in place.admin.get(f"{place.base}/log", headers={"Accept-Language": "de"}).content.decode()
 
 
 @pytest.mark.parametrize("verb", ["tag", "set_owner", "set_expiration", "edit", "associate_key"])
