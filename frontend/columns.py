@@ -27,14 +27,14 @@ KEY = 128  # letters of a tag's key
 class Column:
     """`css`: width, and p1 (kept longest) to p3 (dropped first) as the window narrows. `number`: to the right. `look`: of its cells.
 
-    `filed`: the columns of core.exports that say in a file what it says; none: that of its key.
+    `filed`: the columns of core.exports that say in a file what it says; (): that of its key; None: no file says it.
     """
 
     key: str
     title: Promise | str
     css: str
     cell: Callable[[Any], SafeString | str]
-    filed: tuple[str, ...] = ()
+    filed: tuple[str, ...] | None = ()
     sort: str = ""
     number: bool = False
     look: str = ""
@@ -44,7 +44,7 @@ class Column:
         return " ".join(part for part in (self.css.split()[-1], "n" if self.number else "", self.look) if part)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Columns:
     """Of one list: those it can have, and those it has at first. `tags_of`: a row's, whose keys are offered as columns."""
 
@@ -52,6 +52,16 @@ class Columns:
     default: tuple[str, ...]
     tags_of: Callable[[Any], Mapping[str, str] | None]
     first: tuple[str, ...]  # in a file: what comes first always
+
+    def add(self, column: Column, after: str) -> None:
+        """One that another app knows: shown at first, beside that one."""
+        known = {}
+        for key, one in self.known.items():
+            known[key] = one
+            if key == after:
+                known[column.key] = column
+        at = self.default.index(after) + 1
+        self.known, self.default = known, (*self.default[:at], column.key, *self.default[at:])
 
     def of(self, key: str) -> Column | None:
         """The column of that key, if there may be one."""
@@ -84,7 +94,8 @@ class Columns:
 
     def filed(self, text: str) -> list[str]:
         """The columns of a file of these; none, which is all there are, where none were chosen."""
-        chosen = [name for column in self.chosen(text) for name in column.filed or (column.key,)] if text.strip() else []
+        shown = [column for column in self.chosen(text) if column.filed is not None] if text.strip() else []
+        chosen = [name for column in shown for name in column.filed or (column.key,)]
         return list(dict.fromkeys((*self.first, *chosen))) if chosen else []
 
     def address(self, request: HttpRequest) -> str:

@@ -23,6 +23,7 @@ from frontend.listing import PAGE
 from frontend.progress import with_detail
 from frontend.rows import cloud_rows, job_rows, machine_rows, session_rows, with_files, with_inside
 from frontend.runs import run_rows, with_side
+from frontend.sparks import with_series
 from frontend.timeline import tail
 from machines.models import Session
 
@@ -120,7 +121,7 @@ def _each(template: str, variable: str, viewer: Viewer, rows: Iterable[Any], **m
 @fragment("machine.row", "machine")
 def _machine_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     shown = columns.MACHINES.chosen(viewer.how.get("cols", ""))
-    rows = machine_rows(viewer.actor, ids, *columns.related(shown))
+    rows = with_series(viewer.actor, machine_rows(viewer.actor, ids, *columns.related(shown)), shown)
     still = news.matching(viewer.actor, viewer.how, [row.pk for row in rows])
     for row in rows:
         row.is_past = still is not None and row.pk not in still  # type: ignore[attr-defined]

@@ -25,6 +25,7 @@ from core.search import Term, Value
 from frontend import grouping, listing, toasts
 from frontend.columns import MACHINES, related
 from frontend.rows import machine_queryset, on_top, with_inside, with_jobs, with_now
+from frontend.sparks import with_series
 from frontend.templatetags.humanish import money, thousands
 from frontend.views.base import ConsoleView
 from machines.models import Machine
@@ -107,7 +108,7 @@ class MachinesView(MachineListView):
         if groups and not page.next_url and not page.previous_url:
             grouping.distribute(groups, by, page.rows)
         drawn = [] if groups and page.next_url else page.rows
-        with_jobs(drawn)
+        with_series(self.actor, with_jobs(drawn), shown if page.at is None else [])
         if nested:
             with_inside(self.actor, drawn)
         if page.at is not None:
@@ -243,7 +244,7 @@ class MachineRowsView(MachineListView):
         page = listing.page(machine_queryset(*related(shown)), self.asked, self.actor, default="name")
         if page.error:
             raise page.error
-        with_jobs(page.rows)
+        with_series(self.actor, with_jobs(page.rows), shown if page.at is None else [])
         for row in page.rows:
             row.under = row.parent_id if "under" in request.GET else None
         if page.at is not None:

@@ -13,7 +13,7 @@ from django.shortcuts import render
 
 from clouds.providers.base import PermissionCheck
 from core.models import Job
-from frontend import overview, policy, toasts
+from frontend import overview, policy, sparks, toasts
 from frontend.creating.plan import Check, Line
 from frontend.templatetags import console
 from frontend.timeline import HEIGHT, Bar, Bars
@@ -21,6 +21,12 @@ from frontend.timeline import HEIGHT, Bar, Bars
 STATES = ("running", "starting", "stopped", "suspended", "error", "unknown")
 TONES = ("", "ok", "warn", "crit", "acc", "viol")
 BUTTONS = (("", "Default"), ("pri", "Primary"), ("acc", "Accent"), ("ghost", "Ghost"), ("crit", "Critical"), ("crit fill", "Destroy"))
+WAVE = [30.0, 34, 41, 38, 52, 47, 61, 58, 44, 40, 36, 62, 71, 66, 59, 48]
+SPARKS = (
+    sparks.Series(points=WAVE, text="48 %", top=100),
+    sparks.Series(points=[one + 29 for one in WAVE], text="94 %", top=100, is_critical=True),
+    sparks.Series(points=[*WAVE[:6], None, None, None, *WAVE[9:]], text="48 %", top=100),
+)
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -53,6 +59,7 @@ def styleguide(request: HttpRequest) -> HttpResponse:
         ],
         "menu": ["play", "pause", "power"],
         "bars": _bars(),
+        "sparks": [sparks.drawn(one) for one in (*SPARKS, None)],
         "label": "Last 24 hours",
         "base": "#",
         **_later(),
