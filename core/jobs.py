@@ -134,11 +134,11 @@ def retry(actor: Actor, job: Job) -> Job:
     """The same again, by who asks now, with that person's rights. A bulk: its failed children alone.  Raises: Conflict."""
     if not guard.permits(actor, job, "read"):
         raise NotFound
-    if job.state not in (Job.State.FAILED, Job.State.LOST, Job.State.CANCELLED):
+    if job.state not in (Job.State.FAILED, Job.State.LOST, Job.State.CANCELLED) and not job.is_partly:
         raise Conflict(f"This job has {job.state}: only a failed, lost or cancelled one can be tried again.", code="nothing_to_retry")
     action = actions.get(job.action)
     if job.target_id is None:
-        failed = list(job.children.filter(state__in=[Job.State.FAILED, Job.State.LOST]).order_by("created_at", "id"))
+        failed = list(job.children.filter(Job.NOT_WHOLLY).order_by("created_at", "id"))
         if not failed:
             raise Conflict("None of its jobs failed.", code="nothing_to_retry")
         if action.creates:
@@ -378,6 +378,8 @@ def settle_bulk(job: Job) -> None:
         job.state = Job.State.FAILED if failed else Job.State.SUCCEEDED
     if failed:
         job.error_code, job.error_detail = "some_failed", f"{failed} of {job.total} failed."
+    elif partly := job.children.filter(state=Job.State.SUCCEEDED).exclude(error_code="").count():
+        job.error_code, job.error_detail = "some_left", f"{partly} of {job.total} left something undone."
     job.finished_at = timezone.now()
     job.save(update_fields=["result", "state", "error_code", "error_detail", "finished_at"])
     outcome = {"succeeded": "succeeded", "cancelled": "cancelled", "undone": "undone"}.get(job.state, "failed")
@@ -447,10 +449,10 @@ def give_up_lost() -> int:
                     held.save(update_fields=["state", "queued_at", "worker"])
                     transaction.on_commit(partial(actions.enqueue, held))
                 continue
-            error = Failed(
-                "The process that ran this died before it ended. It was not tried again: look at the target first.", code="job_lost"
-            )
-            actions.end(held, Job.State.LOST, error, actor=Actor.system(held.org_id))
+            said = "The process that ran this died before it ended. It was not tried again: look at the target first."
+            if held.children.filter(state=Job.State.WAITING).update(not_before=now):  # each looks itself whether it may
+                said += " What was to follow it goes on by itself, in jobs of its own."
+            actions.end(held, Job.State.LOST, Failed(said, code="job_lost"), actor=Actor.system(held.org_id))
             lost += 1
     return lost
 

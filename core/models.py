@@ -110,6 +110,7 @@ class Job(Searched, models.Model):
     }
     default_sort: ClassVar[str] = "-created"
     ACTIVE: ClassVar[tuple[str, ...]] = (State.WAITING, State.QUEUED, State.RUNNING)
+    NOT_WHOLLY: ClassVar[Q] = Q(state__in=[State.FAILED, State.LOST]) | Q(state=State.SUCCEEDED) & ~Q(error_code="")
     has_history: ClassVar[bool] = False
     cloud_path: ClassVar[str] = "cloud_id"
     plural: ClassVar[str] = ""
@@ -213,6 +214,11 @@ class Job(Searched, models.Model):
     @property
     def is_active(self) -> bool:
         return self.state in self.ACTIVE
+
+    @property
+    def is_partly(self) -> bool:
+        """Is it done, but not all that was asked for with it? `error_detail` says what is left."""
+        return self.state == self.State.SUCCEEDED and bool(self.error_code)
 
     @property
     def cloud_ref(self) -> UUID | None:

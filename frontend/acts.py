@@ -15,7 +15,7 @@ from core.actions import Action, actions_of, allowed, get
 from core.actor import Actor
 from frontend import forms, words
 from keys.models import Key
-from machines.actions.power import snapshot_first
+from machines.actions.destroy import snapshot_first
 from machines.models import Machine
 
 # In which order machine pages and menus offer them; what is not here stays out of the menus.

@@ -114,7 +114,7 @@ def fault(code: str, base: str, *, cloud_id: UUID | None = None, machine_id: UUI
 
 def of_job(job: Job, base: str) -> Fault:
     """What the error of a job that failed adds; a job that did not adds nothing."""
-    if job.state not in (Job.State.FAILED, Job.State.LOST) or job.target_id is None:
+    if job.state not in (Job.State.FAILED, Job.State.LOST) or job.target_id is None:  # what is left by one done partly is tried again
         return Fault(retry=True)
     machine = job.target_id if job.target_kind == "machine" and job.action != "machine.create" else None
     return fault(job.error_code, base, cloud_id=job.cloud_id, machine_id=machine)

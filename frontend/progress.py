@@ -99,8 +99,8 @@ def _typical(running: Sequence[Job]) -> dict[str, timedelta]:
 
 
 def reasons(job: Job) -> list[tuple[int, str]]:
-    """(of how many, why) a bulk's children failed, the commonest first; three at most."""
-    failed = job.children.filter(state__in=[Job.State.FAILED, Job.State.LOST])
+    """(of how many, why) a bulk's children failed or left something, the commonest first; three at most."""
+    failed = job.children.filter(Job.NOT_WHOLLY)
     return [(row["n"], row["error_detail"]) for row in failed.order_by().values("error_detail").annotate(n=Count("pk")).order_by("-n")[:3]]
 
 
@@ -110,7 +110,7 @@ def with_detail(actor: Actor, job: Job, base: str) -> Job:
     """
     extra: Any = job
     failed = job.state in (Job.State.FAILED, Job.State.LOST)
-    extra.reasons = reasons(job) if failed and job.target_id is None else []
+    extra.reasons = reasons(job) if (failed or job.is_partly) and job.target_id is None else []
     extra.fault = faults.of_job(job, base) if failed else None
     told = Event.objects.visible_to(actor).filter(job_id=job.pk, type=f"{job.action}.failed").first() if failed else None
     extra.words = str(told.detail.get("words", "")) if told else ""

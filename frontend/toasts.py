@@ -32,7 +32,7 @@ def of_job(job: Job, base: str) -> Toast:
     detail: str = ""
     if until:
         detail = _("starts in")
-    elif job.state in (Job.State.FAILED, Job.State.LOST):
+    elif job.state in (Job.State.FAILED, Job.State.LOST) or job.is_partly:
         detail = (job.error_detail if job.target_id or not (why := reasons(job)) else why[0][1])[:400]
     elif job.state == Job.State.UNDONE:
         detail = _("undone: nothing was done")
@@ -41,13 +41,13 @@ def of_job(job: Job, base: str) -> Toast:
     elif job.steps and job.is_active:
         detail = str(words.STEPS.get(job.steps[-1]["name"], job.steps[-1]["name"]))
     file = getattr(job, "file", None)
-    failed = job.state in (Job.State.FAILED, Job.State.LOST)
+    failed = job.state in (Job.State.FAILED, Job.State.LOST) or job.is_partly
     found = faults.of_job(job, base)
     if failed and found.todo:
         detail = f"{detail} {found.todo}"
     return {
         "id": f"job-{job.pk.hex}",
-        "mark": MARKS.get(job.state, "stopped"),
+        "mark": "warn" if job.is_partly else MARKS.get(job.state, "stopped"),
         "title": words.job_title(job),
         "detail": detail,
         "until": until,

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from clouds.api import InventorySerializer
 from core.actions import allowed
-from core.api import ReadViewSet, RefField
+from core.api import RefField, ResourceViewSet
 from core.api.fields import ACTIONS
 from volumes.models import Volume
 
@@ -39,7 +39,7 @@ class VolumeSerializer(InventorySerializer):
         return allowed(self.context["actor"], row)
 
 
-class VolumeViewSet(ReadViewSet):
+class VolumeViewSet(ResourceViewSet):
     """Disks that live by themselves."""
 
     queryset = Volume.objects.select_related("cloud", "location", "owner", "created_by")

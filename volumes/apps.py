@@ -7,4 +7,4 @@ class VolumesConfig(AppConfig):
     name = "volumes"
 
     def ready(self) -> None:
-        from volumes import exports, inventory  # noqa: F401, PLC0415 - they register themselves
+        from volumes import actions, exports, inventory  # noqa: F401, PLC0415 - they register themselves

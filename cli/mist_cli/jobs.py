@@ -90,11 +90,11 @@ def results(client: Client, job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def is_good(job: dict[str, Any]) -> bool:
-    return bool(job["state"] == "succeeded")
+    return bool(job["state"] == "succeeded") and not job.get("error_code")
 
 
 def tell_failures(jobs: list[dict[str, Any]]) -> None:
-    """Why each that did not succeed did not."""
+    """Why each that did not succeed, or not wholly, did not."""
     for job in jobs:
         if not is_good(job) and job["state"] not in ACTIVE:
             why = plain(job.get("error_detail") or "") or {"undone": "it was taken back.", "cancelled": "it was stopped."}.get(

@@ -463,6 +463,21 @@ class Provider:
         """SHA256:… of each SSH host key that it printed on its console when it booted; none when it said nothing yet."""
         raise self._unsupported("read what a machine printed")
 
+    # -- one volume
+
+    def get_volume(self, external_id: str) -> VolumeInfo:
+        """The volume as it is now.  Raises: Gone."""
+        for info in self.list_volumes():
+            if info.external_id == external_id:
+                return info
+        raise Gone("The volume is not in the cloud any more.")
+
+    def delete_volume(self, external_id: str) -> None:
+        """Delete a volume that is attached to nothing. One that is: Rejected, `cloud_wrong_state`."""
+        raise self._unsupported("delete volumes")
+
+    # -- snapshots of a machine
+
     def list_snapshots(self, external_id: str) -> Sequence[SnapshotInfo]:
         raise self._unsupported("list snapshots")
 

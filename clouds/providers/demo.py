@@ -151,15 +151,20 @@ class Demo(Provider):
 
     def list_volumes(self) -> Iterator[VolumeInfo]:
         self._call("list")
+        yield from self._volumes()
+
+    def _volumes(self) -> Iterator[VolumeInfo]:
         changes, now = self._state.changes(), self.clock()
         for volume in self._fleet.volumes():
+            if volume.external_id in changes:
+                continue  # deleted
             if any(_is_gone(changes.get(machine), now) for machine in volume.attached_to):
                 volume = replace(volume, state="available", attached_to=())  # outlives its machine, as real ones do
             yield volume
         for machine, change in changes.items():
             gone = _is_gone(change, now)
             for row in change.get("volumes", ()):
-                if not (gone and row["delete_with_machine"]):
+                if not (gone and row["delete_with_machine"]) and row["id"] not in changes:
                     yield VolumeInfo(
                         external_id=row["id"],
                         name=row["name"],
@@ -278,6 +283,19 @@ class Demo(Provider):
         with self._changing(external_id) as (info, change):
             dropped = set(removed)
             change["tags"] = {key: value for key, value in (info.tags or {}).items() if key not in dropped} | dict(tags)
+
+    # -- volumes
+
+    def delete_volume(self, external_id: str) -> None:
+        """One that is deleted is kept in mind under its own id: no machine is called so."""
+        self._call("delete_volume")
+        with self._state.alone():
+            info = next((one for one in self._volumes() if one.external_id == external_id), None)
+            if info is None:
+                raise Gone("The volume is not in the cloud any more.", words="InvalidVolumeID.NotFound")
+            if info.attached_to:
+                raise Rejected(f"{info.name} is attached to a machine. Detach it first.", words="VolumeInUse", code="cloud_wrong_state")
+            self._state.put(external_id, {"deleted_at": self.clock()})
 
     # -- snapshots
 

@@ -3,7 +3,7 @@
 from core.actions.base import Action, Call, NoParams, actions_of, all_actions, get, register, row_facts, slug, stream_of, validated
 from core.actions.door import action_offered, allowed, perform, perform_batch, perform_each
 from core.actions.record import public_params, refused_child
-from core.actions.work import claim, end, enqueue, enqueue_all, on_enqueue, rights_source, run, with_rights
+from core.actions.work import call_off, claim, end, enqueue, enqueue_all, on_enqueue, rights_source, run, run_within, with_rights
 
 __all__ = [
     "Action",
@@ -13,6 +13,7 @@ __all__ = [
     "actions_of",
     "all_actions",
     "allowed",
+    "call_off",
     "claim",
     "end",
     "enqueue",
@@ -28,6 +29,7 @@ __all__ = [
     "rights_source",
     "row_facts",
     "run",
+    "run_within",
     "slug",
     "stream_of",
     "validated",

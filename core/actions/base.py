@@ -33,12 +33,18 @@ class Call:
     is_new: bool = False
     before: dict[str, Any] | None = None
 
-    def step(self, name: str, detail: str = "") -> None:
-        """Report one more step done: the job's page shows it at once."""
+    def step(self, name: str, detail: str = "", *, state: str = "") -> None:
+        """Report one more step done: the job's page shows it at once. `state`: "failed" where it was tried and came to nothing."""
         assert self.job is not None
-        self.job.steps = [*self.job.steps, {"name": name, "at": timezone.now().isoformat(), "detail": detail[:500]}]
+        told = {"name": name, "at": timezone.now().isoformat(), "detail": detail[:500]}
+        self.job.steps = [*self.job.steps, told | {"state": state} if state else told]
         self.job.save(update_fields=["steps"])
         live.changed(self.job.org_id, "job", [self.job.pk])
+
+    def but(self, code: str, detail: str) -> None:
+        """It is done, but not all that was asked for with it: the job ends well, says so, and can be tried again."""
+        assert self.job is not None
+        self.job.error_code, self.job.error_detail = code, detail
 
     def progress(self, done: int, total: int) -> None:
         """How much of how much is done, where the action can count it: the job's bar shows it."""

@@ -100,6 +100,8 @@ def finish(call: Call, state: str, error: MistError | None = None) -> None:
         facts["before"], facts["after"] = difference(call.before, after)
     if error is not None:
         facts["detail"] = {"code": error.code, "error": error.detail, **{k: v for k, v in error.extra.items() if k == "words"}}
+    elif job.error_code:
+        facts["detail"] = {"code": job.error_code, "error": job.error_detail}
     tell(call, "failed" if state == Job.State.LOST else state, **facts)
 
 

@@ -119,6 +119,32 @@ def _state(error: MistError | None) -> str:
     return Job.State.CANCELLED if error.code == "cancelled" else Job.State.FAILED
 
 
+def run_within(job: Job, whole: Job) -> Job:
+    """Run a waiting job at once, in the worker that runs `whole`, which it is a part of. One that another worker has taken is left to
+    it. One for which `whole` has no time any more is queued.
+    """
+    now = timezone.now()
+    seconds = get(job.action).deadline_s
+    left_s = (whole.deadline_at - now).total_seconds() if whole.deadline_at else seconds
+    released = Job.objects.filter(pk=job.pk, state=Job.State.WAITING).update(state=Job.State.QUEUED, queued_at=now)
+    if released and left_s < seconds:
+        job.refresh_from_db()
+        enqueue(job)
+    elif released and (claimed := claim(job.pk, whole.worker)) is not None:
+        run(claimed)
+        watch.within(max(1.0, (whole.deadline_at - timezone.now()).total_seconds()) if whole.deadline_at else seconds)
+    job.refresh_from_db()
+    return job
+
+
+def call_off(job: Job, why: str) -> None:
+    """End a job that waits: what it was to follow did not happen."""
+    with transaction.atomic():
+        held = Job.objects.select_for_update().get(pk=job.pk)
+        if held.state == Job.State.WAITING:
+            end(held, Job.State.CANCELLED, Failed(why, code="called_off"))
+
+
 _rights: list[Callable[[Actor], Actor]] = []
 
 

@@ -29,6 +29,7 @@ class StepSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     at = serializers.DateTimeField()
     detail = serializers.CharField()
+    state = serializers.CharField(required=False, help_text="failed: it was tried and came to nothing.")
 
 
 class JobSerializer(serializers.Serializer[Any]):

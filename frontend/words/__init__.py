@@ -100,6 +100,9 @@ STEPS: dict[str, Promise] = {
     "host_key": _("host key given"),
     "snapshot": _("snapshot taken"),
     "expanded": _("one job for each made"),
+    "volume_deleted": _("volume deleted"),
+    "volume_kept": _("volume kept: it is attached otherwise by now"),
+    "volume_left": _("volume not deleted yet"),
 }
 
 # What polls see, by the fact in `<kind>.<fact>.observed`.

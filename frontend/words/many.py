@@ -58,4 +58,5 @@ UNDONES: dict[str, Promise] = {
     "host_key.trust": _("{} were not trusted"),
     "host_key.delete": _("{} were not forgotten"),
     "key.delete": _("{} were not deleted"),
+    "volume.delete": _("{} were not deleted"),
 }

@@ -680,6 +680,16 @@ ACTS: dict[str, Act] = {
         icon="trash-2",
         did=_("forgot {}"),
     ),
+    "volume.delete": Act(
+        label=_("Delete"),
+        doing=_("Deleting {}"),
+        done=_("{} deleted"),
+        undone=_("{} was not deleted"),
+        icon="trash-2",
+        effect=_("All that is on it is lost."),
+        critical=True,
+        did=_("deleted {}"),
+    ),
     "key.delete": Act(
         label=_("Delete"),
         doing=_("Deleting {}"),

@@ -1,5 +1,5 @@
 """What can be done to machines."""
 
-from machines.actions import access, create, power, presets, record, shell, snapshots
+from machines.actions import access, create, destroy, power, presets, record, shell, snapshots
 
-__all__ = ["access", "create", "power", "presets", "record", "shell", "snapshots"]
+__all__ = ["access", "create", "destroy", "power", "presets", "record", "shell", "snapshots"]

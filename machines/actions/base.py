@@ -11,7 +11,7 @@ from clouds.connection import connect
 from clouds.providers import provider
 from clouds.providers.base import MachineInfo, Provider
 from core.actions import Action, Call
-from core.errors import Already, Conflict, Gone, NotSupported
+from core.errors import Already, Conflict, Gone, NotSupported, Unavailable
 from machines.models import Machine
 
 S = Machine.State
@@ -22,13 +22,22 @@ LOOK_AGAIN_S = 2.0
 
 
 def until(made: Provider, external_id: str, so: Callable[[MachineInfo], bool], *, within_s: float) -> bool:
-    """Look at a machine again and again until it is so. False: it was not in time.  Raises: Gone."""
+    """Look at a machine again and again until it is so. False: it was not in time.
+
+    Raises: Gone; what else the cloud says, where it still says that at the end.
+    """
     ends = time.monotonic() + within_s
-    while not so(made.get_machine(external_id)):
-        if time.monotonic() + LOOK_AGAIN_S > ends:
+    while True:
+        is_last = time.monotonic() + LOOK_AGAIN_S > ends
+        try:
+            if so(made.get_machine(external_id)):
+                return True
+        except Unavailable:
+            if is_last:
+                raise
+        if is_last:
             return False
         time.sleep(LOOK_AGAIN_S)
-    return True
 
 
 class MachineAction(Action):

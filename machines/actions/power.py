@@ -1,10 +1,9 @@
-"""Power, size, name, copies and the end of machines."""
+"""Power, size, name and copies of machines."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.utils import timezone
 from rest_framework import serializers
 
 from clouds import polling
@@ -13,8 +12,7 @@ from clouds.providers.base import Provider
 from core.actions import Call, register
 from core.errors import Conflict, Gone, Invalid
 from core.params import NameField, ResourceField
-from machines.actions.base import ALIVE, COMING, STABLE, MachineAction, S, until
-from machines.models import Machine
+from machines.actions.base import COMING, MachineAction, S, until
 
 STARTS_WITHIN_S = 180  # a stop waits for so long that it may
 
@@ -179,47 +177,6 @@ class Clone(MachineAction):
         except Gone:
             pass  # not listed yet: the poll will
         return {"external_id": external_id}
-
-
-class DestroyParams(serializers.Serializer[Any]):
-    """`snapshot_first`: take one, where its cloud keeps snapshots of machines that are gone; without it, nothing is destroyed."""
-
-    snapshot_first = serializers.BooleanField(required=False, default=False)
-
-
-@register
-class Destroy(MachineAction):
-    """Destroy it and what goes with it. Starts after the undo window."""
-
-    name = "destroy"
-    params = DestroyParams
-    aims = frozenset({S.TERMINATED})
-    provider_method = "destroy_machine"
-    tier = 2
-    undo_s = 10
-    states = ALIVE
-    deadline_s = 600
-
-    def check(self, call: Call) -> None:
-        super().check(call)
-        if call.params["snapshot_first"]:
-            why = snapshot_first(call.target)
-            if why is not None:
-                raise Conflict(f"{call.target} cannot have a snapshot taken first. {why}", code="no_snapshot_first")
-
-    def act(self, made: Provider, call: Call) -> None:
-        if call.params["snapshot_first"]:
-            call.step("snapshot", made.create_snapshot(call.target.external_id, f"before destroy {timezone.now():%Y-%m-%d %H:%M}"))
-        made.destroy_machine(call.target.external_id)
-
-
-def snapshot_first(machine: Machine) -> str | None:
-    """Why no snapshot of it can be taken before it is destroyed; None: one can."""
-    cls = machine.cloud.driver
-    if cls is None or not (cls.snapshots_outlive and cls.supports("create_snapshot")):
-        return "Its cloud keeps no snapshots of machines that are gone."
-    states = cls.verb_states.get("create_snapshot", STABLE)
-    return None if machine.state in states else f"It is {machine.state}."
 
 
 class UndefineParams(serializers.Serializer[Any]):

@@ -62,6 +62,7 @@ class Front:
     calls: list[Call] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
+    ends: dict[str, bool] = field(default_factory=dict)  # {volume: does it end with its machine}: EC2 says so, moto does not
     whole: dict[str, ET.Element] = field(default_factory=dict)  # answers of moto's that are being paged through
 
     def answer(self, action: str, responder: Responder, *, skip: int = 0, times: int | None = None) -> None:
@@ -119,6 +120,8 @@ class Handler(BaseHTTPRequestHandler):
         answer = connection.getresponse()
         status, body = answer.status, answer.read()
         connection.close()
+        if element == "volumeSet" and status == 200 and self.front.ends:
+            body = with_ends(body, self.front.ends)
         if element and size and status == 200:
             whole[query] = ET.fromstring(body)
             body = cut(whole[query], element, 0, int(size))
@@ -154,6 +157,18 @@ def cut(root: ET.Element, element: str, first: int, size: int) -> bytes:
         elif not child.tag.endswith("}nextToken"):
             page.append(child)
     return ET.tostring(page)
+
+
+def with_ends(body: bytes, ends: Mapping[str, bool]) -> bytes:
+    """DescribeVolumes with what moto leaves out: whether an attached volume is deleted when its machine is terminated."""
+    root = ET.fromstring(body)
+    space = root.tag[1:].partition("}")[0]
+    ET.register_namespace("", space)
+    for one in root.iterfind(f".//{{{space}}}attachmentSet/{{{space}}}item"):
+        volume = one.findtext(f"{{{space}}}volumeId") or ""
+        if volume in ends:
+            ET.SubElement(one, f"{{{space}}}deleteOnTermination").text = "true" if ends[volume] else "false"
+    return ET.tostring(root)
 
 
 # -- what can go wrong

@@ -185,6 +185,19 @@ class Amazon(Provider):
     def list_volumes(self) -> Iterator[VolumeInfo]:
         return self._infos(rows.volume, "describe_volumes", "Volumes", 500)
 
+    # -- one volume
+
+    def get_volume(self, external_id: str) -> VolumeInfo:
+        with self._asking():
+            found = self._ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [external_id]}])["Volumes"]
+            if not found:
+                raise Gone("The volume is not in the cloud any more.")
+            return rows.volume(found[0])
+
+    def delete_volume(self, external_id: str) -> None:
+        with self._asking():
+            self._ec2.delete_volume(VolumeId=external_id)
+
     # -- one machine
 
     def get_machine(self, external_id: str) -> MachineInfo:

@@ -145,6 +145,8 @@ def from_answer(error: ClientError, secrets: Iterable[str]) -> ProviderError:
         return Rejected("The image is not there, or is not shared with this AWS account. Choose another.", words=said)
     if code in AUTH:
         return AuthFailed(AUTH[code], words=said)
+    if code.startswith("InvalidVolume") and error.operation_name == "DeleteVolume":  # elsewhere it is what was asked for that is wrong
+        return Gone("The volume is not in the cloud any more.", words=said)
     if code.startswith(GONE):
         thing = "snapshot" if "Snapshot" in code else "machine"
         return Gone(f"The {thing} is not in the cloud any more.", words=said)
@@ -154,6 +156,8 @@ def from_answer(error: ClientError, secrets: Iterable[str]) -> ProviderError:
         return NotSupported("This endpoint of EC2 cannot do that.", words=said)
     if status >= 500:
         return Unavailable("AWS has an internal fault. It will be asked again.", words=said)
+    if code == "VolumeInUse":
+        return Rejected("The volume is attached to a machine. Detach it first.", words=said, code="cloud_wrong_state")
     if code in STATE:
         return Rejected("The machine's state does not allow that now.", words=said, code="cloud_wrong_state")
     if any(limit in code for limit in LIMITS):

@@ -56,6 +56,7 @@ WRITES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("GetConsoleOutput", "know a machine's host key before it is first dialled", {"InstanceId": "{machine}"}),
     ("ImportKeyPair", "give a new machine its key", {"KeyName": "mist-permission", "PublicKeyMaterial": _NO_KEY}),
     ("AttachVolume", "attach volumes to a new machine", {"InstanceId": "{machine}", "VolumeId": "{volume}", "Device": "/dev/sdp"}),
+    ("DeleteVolume", "delete volumes", {"VolumeId": "{volume}"}),
     ("CreateSnapshots", "make snapshots", {"InstanceSpecification": {"InstanceId": "{machine}"}}),
     ("DeleteSnapshot", "remove snapshots", {"SnapshotId": "{snapshot}"}),
     ("CreateReplaceRootVolumeTask", "go back to a snapshot", {"InstanceId": "{machine}"}),

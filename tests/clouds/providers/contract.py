@@ -207,6 +207,7 @@ class ProviderContract:
     provider_class: ClassVar[type[Provider]]
     lists: ClassVar[frozenset[str]] = frozenset({"list_machines"})  # listings with at least one row in the place tested
     unknown_id: ClassVar[str] = "no-such-machine"  # well formed, and of no machine
+    unknown_volume: ClassVar[str] = "vol-0123456789abcdef0"
     dials: ClassVar[bool] = True  # False: it has no network to speak to (demo), or none that `resolve` rules
     spends: ClassVar[bool] = True  # False: calls cost nothing and are not counted
     more_secrets: ClassVar[tuple[str, ...]] = ()  # beside those of the secret fields
@@ -374,6 +375,16 @@ class ProviderContract:
         with pytest.raises(NotSupported if not written else ProviderError if verb in self.not_gone else Gone) as caught:
             getattr(connected, verb)(self.unknown_id, *VERBS[verb])
         assert_silent(caught.value, secrets)
+
+    def test_a_volume_that_is_not_there_is_gone(self, connected: Provider, secrets: tuple[str, ...]) -> None:
+        if not type(connected).supports("delete_volume"):
+            with pytest.raises(NotSupported):
+                connected.delete_volume(self.unknown_volume)
+            return
+        for ask in (connected.get_volume, connected.delete_volume):
+            with pytest.raises(Gone) as caught:
+                ask(self.unknown_volume)
+            assert_silent(caught.value, secrets)
 
     def test_past_its_deadline_it_asks_nothing_and_is_unavailable(
         self, refusing: Callable[..., Provider], secrets: tuple[str, ...]
