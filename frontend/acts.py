@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,8 @@ from clouds.models import Size
 from clouds.providers.base import Field
 from core.actions import Action, actions_of, allowed, get
 from core.actor import Actor
-from frontend import forms, words
+from frontend import destroying, forms, words
 from keys.models import Key
-from machines.actions.destroy import snapshot_first
 from machines.models import Machine
 
 # In which order machine pages and menus offer them; what is not here stays out of the menus.
@@ -60,7 +59,7 @@ def offers(actor: Actor, target: Any, names: tuple[str, ...], known: Mapping[str
 
 
 def offer(action: Action, why_not: str = "") -> Offer:
-    has_fields = action.name in _FIELDS
+    has_fields = action.name in _FIELDS or action.name in _OF_MANY
     return Offer(
         name=action.name,
         action=action,
@@ -217,13 +216,6 @@ def _snapshot_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]
     )
 
 
-def _destroy_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
-    if machine is None or snapshot_first(machine) is not None:
-        return ()
-    text = _("Its volumes can be made again from it. It stays when the machine is gone, and costs what snapshots cost there.")
-    return (Field(name="snapshot_first", label=_("Take a snapshot first"), kind="toggle", help=text),)
-
-
 def _undefine_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
     return (Field(name="delete_disks", label=_("Delete its disk images too"), kind="toggle", help=_("They cannot be brought back.")),)
 
@@ -244,6 +236,9 @@ def _which_snapshot(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
     return (forms.with_choices(Field(name="snapshot", label=_("Snapshot"), required=True), listed),)
 
 
+# By what several machines are, not one.
+_OF_MANY = {"destroy": destroying.options}
+
 _FIELDS = {
     "resize": _size_fields,
     "rename": _name_fields,
@@ -251,7 +246,6 @@ _FIELDS = {
     "create_snapshot": _snapshot_fields,
     "remove_snapshot": _which_snapshot,
     "revert_to_snapshot": _which_snapshot,
-    "destroy": _destroy_fields,
     "undefine": _undefine_fields,
     "tag": _tag_fields,
     "set_owner": _owner_fields,
@@ -264,8 +258,10 @@ _FIELDS = {
 }
 
 
-def fields(actor: Actor, name: str, machine: Machine | None) -> tuple[Field, ...]:
-    """What the verb asks of a person; for several machines at once with `machine` None."""
+def fields(actor: Actor, name: str, machine: Machine | None, of: Sequence[Machine] = ()) -> tuple[Field, ...]:
+    """What the verb asks of a person; for several machines at once with `machine` None, and those `of` the selection that are known."""
+    if name in _OF_MANY:
+        return _OF_MANY[name](actor, [machine] if machine else of)
     made = _FIELDS.get(name)
     return made(actor, machine) if made else ()
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from core.actor import Actor
-from frontend import acts, calls
+from frontend import acts, calls, destroying
 from machines.models import Machine, Snapshot
 from volumes.models import Volume
 
@@ -44,11 +44,14 @@ def calls_of_many(verb: str, ids: Sequence[UUID] | None, search: str | None, par
 
 @dataclass(frozen=True, kw_only=True)
 class Fate:
-    """One thing that goes or stays with a machine, in words. `lost`: it cannot be brought back."""
+    """One thing that goes or stays with a machine, in words. `lost`: it cannot be brought back. `instead`: the words where the kept
+    volumes are destroyed too, if it is one that goes then.
+    """
 
     text: str
     lost: bool = False
     is_volume: bool = False
+    instead: str = ""
 
 
 def victims(actor: Actor, machines: Iterable[Machine]) -> list[Machine]:
@@ -59,14 +62,15 @@ def victims(actor: Actor, machines: Iterable[Machine]) -> list[Machine]:
     rows = list(machines)
     ids = [machine.pk for machine in rows]
     volumes: dict[Any, list[Volume]] = {}
-    for volume in Volume.objects.visible_to(actor).filter(attached_to__overlap=ids, missing_since=None).order_by("name"):
+    found = Volume.objects.visible_to(actor).select_related("cloud").filter(attached_to__overlap=ids, missing_since=None)
+    for volume in found.order_by("name"):
         for pk in volume.attached_to:
             volumes.setdefault(pk, []).append(volume)
     snapshots = dict(Snapshot.objects.filter(machine_id__in=ids).values_list("machine_id").annotate(Count("pk")))
     children = dict(Machine.objects.visible_to(actor).filter(parent_id__in=ids).order_by().values_list("parent_id").annotate(Count("pk")))
     for machine in rows:
         extra: Any = machine
-        extra.fates = [_of_volume(volume) for volume in volumes.get(machine.pk, [])]
+        extra.fates = [_of_volume(actor, volume, machine) for volume in volumes.get(machine.pk, [])]
         if machine.public_ips:
             extra.fates.append(Fate(text=_("address %(ip)s given up") % {"ip": machine.public_ips[0]}, lost=True))
         if count := snapshots.get(machine.pk):
@@ -79,15 +83,15 @@ def victims(actor: Actor, machines: Iterable[Machine]) -> list[Machine]:
     return rows
 
 
-def _of_volume(volume: Volume) -> Fate:
-    size = f"{volume.size_gib / 1000:.3g} TB" if volume.size_gib >= 1000 else f"{volume.size_gib} GB"
-    said = {"name": volume.name, "size": size}
+def _of_volume(actor: Actor, volume: Volume, machine: Machine) -> Fate:
+    said = {"name": volume.name, "size": destroying.size(volume)}
     goes = volume.extra.get("is_deleted_with_machine")
     if goes is None:
         return Fate(text=_("%(name)s %(size)s: its cloud does not say") % said, is_volume=True)
     if goes:
         return Fate(text=_("%(name)s %(size)s destroyed") % said, lost=True, is_volume=True)
-    return Fate(text=_("%(name)s %(size)s kept") % said, is_volume=True)
+    instead = _("%(name)s %(size)s destroyed") % said if destroying.goes(actor, volume, machine) else ""
+    return Fate(text=_("%(name)s %(size)s kept") % said, is_volume=True, instead=instead)
 
 
 def _of_snapshots(machine: Machine, count: int) -> Fate:

@@ -104,7 +104,7 @@ class BulkActView(ConsoleView):
         if action is None:
             raise Http404
         selection = Selection(self, request.POST)
-        specs = acts.fields(self.actor, verb, None)
+        specs = acts.fields(self.actor, verb, None, selection.rows)
         if "ask" in request.POST and ("now" not in request.POST or action.tier or specs):
             return self.form(selection, verb, specs)
         typed = forms.read(specs, request.POST)

@@ -171,7 +171,7 @@ class MachineActView(OneMachine):
         try:
             job = perform(self.actor, machine, verb, self.params(request, machine, verb, typed))
         except Invalid as error:
-            if verb not in acts._FIELDS or ("key" in request.POST and verb == "tag"):
+            if not acts.offer(action).has_fields or ("key" in request.POST and verb == "tag"):
                 return self.failed(title, error, self.path(machine))
             return self.form(machine, action, values=typed, error=error, status=422)
         except MistError as error:

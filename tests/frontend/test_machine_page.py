@@ -151,11 +151,11 @@ def test_a_snapshot_first_is_offered_where_it_outlives_the_machine_and_taken(pla
 
     one = machine()
     asked = url(place, one, "/do/destroy")
-    assert "Take a snapshot first" not in place.admin.get(asked).content.decode()
+    assert "Take a snapshot of every volume first" not in place.admin.get(asked).content.decode()
     assert place.admin.post(asked, {"confirm": one.name, "snapshot_first": "on"}).status_code == 302  # no such field: not taken
     Job.objects.filter(action="machine.destroy").update(state="undone")
     monkeypatch.setattr(Demo, "snapshots_outlive", True)
-    assert "Take a snapshot first" in place.admin.get(asked).content.decode()
+    assert "Take a snapshot of every volume first" in place.admin.get(asked).content.decode()
     place.admin.post(asked, {"confirm": one.name, "snapshot_first": "on"})
     Job.objects.filter(action="machine.destroy", state="waiting").update(state="queued")
     run_jobs()
