@@ -1,7 +1,7 @@
 import js from "@eslint/js";
 
 const browser = Object.fromEntries(
-  ["window", "document", "location", "customElements", "HTMLElement", "HTMLInputElement", "Element", "CustomEvent", "MutationObserver", "DOMParser", "WebSocket", "FormData", "fetch", "navigator", "sessionStorage", "getSelection", "setTimeout", "clearTimeout", "setInterval", "clearInterval", "innerWidth", "innerHeight", "Intl", "URL", "console", "process", "getComputedStyle", "ResizeObserver", "performance", "history", "URLSearchParams", "localStorage", "TextEncoder", "TextDecoderStream", "AbortController", "Event"].map((name) => [name, "readonly"]),
+  ["window", "document", "location", "customElements", "HTMLElement", "HTMLInputElement", "Element", "CustomEvent", "MutationObserver", "DOMParser", "WebSocket", "FormData", "DataTransfer", "fetch", "navigator", "sessionStorage", "getSelection", "setTimeout", "clearTimeout", "setInterval", "clearInterval", "innerWidth", "innerHeight", "Intl", "URL", "console", "process", "getComputedStyle", "ResizeObserver", "performance", "history", "URLSearchParams", "localStorage", "TextEncoder", "TextDecoderStream", "AbortController", "Event"].map((name) => [name, "readonly"]),
 );
 
 export default [

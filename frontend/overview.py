@@ -38,7 +38,10 @@ log = logging.getLogger(__name__)
 SOON = timedelta(days=7)
 HOURS = 24
 PART_MS = 3000  # of one part, in the database
-UNTOLD = ("session.chunk.observed",)  # of no person's doing: how recordings are sealed
+UNTOLD = (
+    "session.chunk.observed",  # of no person's doing: how recordings are sealed
+    *(f"session.upload.{outcome}" for outcome in ("succeeded", "failed", "refused")),  # told of the machine
+)
 EVENTS_READ, EVENTS_SHOWN = 150, 18
 ENDING_SHOWN = 6
 RUNNING, AT_REST, BROKEN = ("running",), ("stopped", "terminated"), ("error", "failed")

@@ -1,8 +1,10 @@
 """`/ssh/<ticket>`: the socket of one shell (API.md §6), relayed to the process that holds it.
 
-→ binary, at most 1 MiB a message: `0` input; `1` {"height", "width"}; `2` {"acked": bytes of output drawn since the socket was opened}.
-← binary: the terminal's bytes. With `?control=1` also text: JSON of who looks, sizes, commands, the end and, where it is
-known before, when that will be.
+→ binary, at most 1 MiB a message: `0` input; `1` {"height", "width"}; `2` {"acked": bytes of output drawn since the socket was opened};
+with `?control=1` also `3` {"upload": a number, "name", "folder", "size", "exists": ask | replace | both} or {"upload", "cancel": true}
+and `4` that number (four bytes, big-endian) and a piece of the file, up to the credit that was told (machines/shell/upload.py).
+← binary: the terminal's bytes. With `?control=1` also text: JSON of who looks, sizes, commands, uploads, the end
+and, where it is known before, when that will be.
 A client that never acks is taken to have drawn what it was sent before a ping that it answered.
 Close codes: 1000 the shell ended, 4401 sign in again, 4403 the ticket opens nothing, 1012 the other process is gone: ask for the
 shell again, 1011, 1013.
@@ -26,6 +28,7 @@ from machines.shell.holder import facts_of
 
 log = logging.getLogger(__name__)
 
+KINDS = frozenset({b"0", b"1", b"2", b"3", b"4"})
 PING_EVERY = 64 << 10  # bytes sent to a client that does not ack
 
 
@@ -75,7 +78,7 @@ class ShellConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         data = bytes_data if bytes_data is not None else (text_data or "").encode("utf-8", "replace")
         kind = data[:1]
-        if self._writer is None or self._writer.is_closing() or kind not in (b"0", b"1", b"2"):
+        if self._writer is None or self._writer.is_closing() or kind not in KINDS:
             return
         self._acks = self._acks or kind == b"2"
         self._writer.write(wire.frame(kind, data[1:]))

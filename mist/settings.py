@@ -38,6 +38,7 @@ MIST_SHELL_PROCESSES = env.integer("MIST_SHELL_PROCESSES", 1)  # that hold shell
 MIST_SHELL_BIND = env.text("MIST_SHELL_BIND")  # with --role shell: where web reaches it, address:port; else a unix socket
 MIST_SHELL_ADDRESS = env.text("MIST_SHELL_ADDRESS", MIST_SHELL_BIND)  # what web dials for that, as a pod's own address
 MIST_SHELL_DRAIN_S = env.integer("MIST_SHELL_DRAIN_S", 3)  # what is left to shells whose process is told to stop
+MIST_UPLOAD_MIB = env.integer("MIST_UPLOAD_MIB", 1024)  # of one file that is sent into a machine through a shell
 MIST_PLAYBOOKS_TRUSTED = env.flag("MIST_PLAYBOOKS_TRUSTED", False)  # run playbooks as Mist itself, where they cannot be confined
 MIST_LOG_FORMAT = env.text("MIST_LOG_FORMAT", "text")  # text or json
 MIST_LOG_LEVEL = env.text("MIST_LOG_LEVEL", "INFO")

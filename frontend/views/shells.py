@@ -15,6 +15,7 @@ from frontend import toasts
 from frontend.views.base import ConsoleView, problem
 from machines.models import Machine, Session, Snippet
 from machines.session_api import opened
+from machines.shell.files import in_words
 
 # xterm.js writes its styles inline: on this page alone they may be (a nonce would switch that off again).
 POLICY = (
@@ -112,6 +113,7 @@ class ShellsView(ConsoleView):
             "can_open": guard_somewhere(self.actor),
             "idle_minutes": settings.MIST_SHELL_IDLE_MINUTES,
             "keep_days": settings.MIST_RECORDINGS_KEEP_DAYS,
+            "upload_most": in_words(settings.MIST_UPLOAD_MIB << 20),
         }
         response = self.page("shells/page.html", context, status=status)
         response["Content-Security-Policy"] = POLICY
@@ -203,4 +205,40 @@ def words() -> dict[str, str]:
         "failed": _("That did not work: {why}"),
         "end": _("End {name}?"),
         "no_match": _("No machine matches"),
+    } | upload_words()
+
+
+def upload_words() -> dict[str, str]:
+    """The same, of files that are sent."""
+    return {
+        "up_to": _("Upload to {machine}"),
+        "up_drop": _("Drop to upload to {machine}"),
+        "up_list": _("Uploads to {machine}"),
+        "up_of": _("Upload of {name}"),
+        "up_waiting": _("waits for the one before"),
+        "up_asking": _("looking at the folder …"),
+        "up_sent": _("{sent} of {size}"),
+        "up_ending": _("all sent; it gets its name …"),
+        "up_done": _("is there: {path}, {size}"),
+        "up_is_file": _("There is a file of that name in {folder}: {size}, of {when}"),
+        "up_is_folder": _("There is a folder of that name in {folder}"),
+        "up_is_link": _("There is a link of that name in {folder}, of {when}. To replace it leaves alone where it leads"),
+        "up_is_other": _("There is something of that name in {folder}, of {when}"),
+        "up_replace": _("Replace"),
+        "up_replace_of": _("Replace {name}"),
+        "up_both": _("Keep both"),
+        "up_both_of": _("Keep both of {name}"),
+        "up_skip": _("Skip"),
+        "up_skip_of": _("Skip {name}"),
+        "up_cancel": _("Cancel the upload of {name}"),
+        "up_cancelled": _("Cancelled: nothing of it is there"),
+        "up_dismiss": _("Dismiss {name}"),
+        "up_again": _("Send again"),
+        "up_again_of": _("Send {name} again"),
+        "up_lost": _("The connection was lost before it was whole: it is not there"),
+        "up_unread": _("It could not be read here: {why}"),
+        "up_changed": _("it changed meanwhile"),
+        "up_folder": _("This is a folder: pack it into one file first"),
+        "up_watching": _("Whoever only watches a shell sends no files"),
+        "up_closed": _("The shell is not open: files can be sent once it is"),
     }

@@ -31,8 +31,9 @@ from core.models import Job
 from machines.models import Machine, Session, ShellHolder
 from machines.shell import tls, wire
 from machines.shell.lines import Asked, way_to
-from machines.shell.live import Limits, LiveShell, Viewer
+from machines.shell.live import Limits, LiveShell, News, Viewer
 from machines.shell.recorder import Chunk, Recorder, RecordingFailed, path_of
+from machines.shell.upload import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class Holder:
         self.limits = Limits(
             idle_s=settings.MIST_SHELL_IDLE_MINUTES * 60, total_s=settings.MIST_SHELL_HOURS * 3600, detached_s=settings.SHELL_DETACHED_S
         )
+        self.sending = Uploads(most_bytes=settings.MIST_UPLOAD_MIB << 20, may=_may_send)
         self._wake = asyncio.Event()
         self._beaten_at = self._rights_at = -1e9
         self._unsealed_since: float | None = None
@@ -179,7 +181,9 @@ class Holder:
             await hop(_cannot_record, row, str(error))
             raise
         row.recording = Session.Recording.RUNNING
-        shell = LiveShell(row=row, owner=owner, limits=self.limits, recorder=recorder, ended=self._ended, clock=self.clock)
+        shell = LiveShell(
+            row=row, owner=owner, limits=self.limits, recorder=recorder, sending=self.sending, ended=self._ended, clock=self.clock
+        )
         self.shells[pk] = shell
         shell.opening = asyncio.ensure_future(self._open(shell))
         if self.stopping:
@@ -228,7 +232,8 @@ class Holder:
         shell.opened(line)
         shell.dirty = True
         shell.tell_all(shell.facts())
-        shell.news.append(("opened", {"transport": line.transport, "login": line.login, "address": line.address, "by": line.credential}))
+        opened = {"transport": line.transport, "login": line.login, "address": line.address, "by": line.credential}
+        shell.news.append(News(what="opened.observed", detail=opened))
         self._wake.set()
 
     def _ended(self, shell: LiveShell) -> None:
@@ -353,7 +358,7 @@ class _Note:
     """What is to be written of one shell, as it was when the tick looked: the loop goes on meanwhile."""
 
     def __init__(self, shell: LiveShell) -> None:
-        self.shell, self.last = shell, shell.over
+        self.shell, self.last = shell, shell.over and not shell.uploads  # what comes of those is told before its end
         self.chunks, self.news = list(shell.chunks), list(shell.news)
         row = shell.row
         row.input_at = timezone.now() - timedelta(seconds=shell.clock() - shell.typed_at)
@@ -367,25 +372,27 @@ class _Note:
     def events(self) -> Iterable[Any]:
         row = self.shell.row
         actor = Actor.system(row.org_id, via="shell")
-        facts = [("chunk", _facts(chunk)) for chunk in self.chunks]
+        facts = [News(what="chunk.observed", detail=_facts(chunk)) for chunk in self.chunks]
         facts += self.news
         if self.last:
-            facts.append(
-                (
-                    "ended",
-                    {
-                        "code": row.ended_code,
-                        "why": row.ended_detail,
-                        "exit_status": row.exit_status,
-                        "bytes": row.bytes_out,
-                        "commands": row.command_count,
-                        "recorded_bytes": row.recorded_bytes,
-                        "chunks": row.recorded_chunks,
-                    },
-                )
-            )
-        for what, detail in facts:
-            yield events.build(f"session.{what}.observed", actor, target=row, job_id=row.job_id, detail=detail)
+            ended = {
+                "code": row.ended_code,
+                "why": row.ended_detail,
+                "exit_status": row.exit_status,
+                "bytes": row.bytes_out,
+                "commands": row.command_count,
+                "recorded_bytes": row.recorded_bytes,
+                "chunks": row.recorded_chunks,
+            }
+            facts.append(News(what="ended.observed", detail=ended))
+        for news in facts:
+            if news.actor is None:
+                yield events.build(f"session.{news.what}", actor, target=row, job_id=row.job_id, detail=news.detail)
+                continue
+            yield events.build(f"session.{news.what}", news.actor, target=row, detail=news.detail)
+            if row.machine_id is not None:
+                about: dict[str, Any] = {"target_kind": "machine", "target_id": row.machine_id, "target_name": row.name}
+                yield events.build(f"machine.{news.what}", news.actor, target=row, detail=news.detail, **about)
 
     def done(self) -> None:
         del self.shell.chunks[: len(self.chunks)], self.shell.news[: len(self.news)]
@@ -450,6 +457,16 @@ def _may(actor: Actor, target: Any, right: str) -> bool:
     except Refused:
         return False
     return not (fresh.read_only and right != "watch") and guard.permits(fresh, target, right)
+
+
+async def _may_send(row: Session, actor: Actor) -> bool:
+    """May this person type in this shell, and have one on its machine?"""
+    return bool(await hop(_may_write, row, actor))
+
+
+def _may_write(row: Session, actor: Actor) -> bool:
+    machine = Machine.objects.filter(pk=row.machine_id).first()
+    return machine is not None and _may(actor, machine, "shell") and _may(actor, row, "join")
 
 
 def _actor(facts: dict[str, Any]) -> Actor:

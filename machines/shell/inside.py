@@ -35,6 +35,7 @@ class InsideLine(Line):
         self._reading = asyncio.ensure_future(self._read())
         self.login, self.address = asked.login, asked.machine.external_id[:12]
         self.credential = f"the API of {asked.machine.cloud.name}"
+        self.no_files = f"Files go over SSH, and this shell is opened through {self.credential}."
 
     async def _read(self) -> None:
         try:

@@ -14,6 +14,7 @@ from typing import Protocol
 from core.actor import Actor
 from core.errors import NotSupported
 from machines.models import Machine
+from machines.shell.files import FileAsked, Writing
 
 WINDOW = 256 << 10  # bytes on their way to us that the other side may have sent
 
@@ -38,12 +39,16 @@ class Asked:
 
 
 class Line(abc.ABC):
-    """A terminal on a machine. `login`, `address`, `credential`: as whom, where and by what right, in words for people."""
+    """A terminal on a machine. `login`, `address`, `credential`: as whom, where and by what right, in words for people.
+
+    `no_files`: why it takes no files; "": it does, as far as is known.
+    """
 
     transport: str
     login: str = ""
     address: str = ""
     credential: str = ""
+    no_files: str = ""
 
     @abc.abstractmethod
     def write(self, data: bytes) -> None:
@@ -64,7 +69,11 @@ class Line(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Hang up. Never raises, never waits."""
+        """Hang up. Never raises, never waits. What is left of files that were on their way is removed where that is still possible."""
+
+    async def begin_file(self, asked: FileAsked) -> Writing:
+        """Get ready to write a file there, as the same login. Nothing is written.  Raises: NotSupported, NameTaken, Rejected …"""
+        raise NotSupported(self.no_files, code="no_files")
 
 
 Opener = Callable[[Asked, Sink], Awaitable[Line]]

@@ -17,11 +17,14 @@ from typing import Any
 from uuid import UUID
 
 from core.actor import Actor
+from core.errors import Rejected, Unavailable
 from machines.models import Session
 from machines.shell import wire
+from machines.shell.files import in_words
 from machines.shell.lines import Line
 from machines.shell.recorder import Chunk, Recorder, RecordingFailed
-from machines.shell.terminal import Terminal
+from machines.shell.terminal import LONGEST, Terminal
+from machines.shell.upload import Upload, Uploads
 
 AHEAD = 256 << 10  # bytes sent and not drawn yet
 SCROLLBACK = 256 << 10  # bytes kept for who comes back
@@ -62,6 +65,15 @@ class Viewer:
             self.push(wire.said(b"c", content))
 
 
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """A fact for the audit log: `what` is its type after `session.`. With an `actor` it is their doing, and told of the machine too."""
+
+    what: str
+    detail: dict[str, Any]
+    actor: Actor | None = None
+
+
 @dataclass(kw_only=True)
 class Limits:
     """Seconds: without a key; in all; with nobody looking."""
@@ -79,6 +91,7 @@ class LiveShell:
     owner: Actor
     limits: Limits
     recorder: Recorder
+    sending: Uploads
     ended: Callable[[LiveShell], None]
     clock: Callable[[], float] = time.monotonic
     line: Line | None = None
@@ -86,7 +99,8 @@ class LiveShell:
     over: bool = False
     dirty: bool = True  # its row is not written as it is
     opening: asyncio.Task[None] | None = None
-    news: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # events to be recorded
+    news: list[News] = field(default_factory=list)  # to be recorded
+    uploads: list[Upload] = field(default_factory=list)  # that are on their way
     told_of: tuple[Any, ...] = ()  # what lists were told of last
     leaving: dict[str, Any] = field(default_factory=dict)  # what is said of its end, once that is known
 
@@ -207,12 +221,14 @@ class LiveShell:
 
     def facts(self) -> dict[str, Any]:
         """What a client shows beside the screen."""
-        row = self.row
-        return {"facts": {"session": row.pk.hex, "login": row.login, "address": row.address, "credential": row.credential}}
+        row, no_files = self.row, self.line.no_files if self.line is not None else ""
+        shown = {"session": row.pk.hex, "login": row.login, "address": row.address, "credential": row.credential}
+        return {"facts": {**shown, "no_files": no_files}}
 
     def leave(self, viewer: Viewer) -> None:
         if viewer in self.viewers:
             self.viewers.remove(viewer)
+            self._give_up([one for one in self.uploads if one.viewer is viewer], "left", "Whoever sent it left, or lost the connection.")
             if not self.viewers:
                 self.detached_at = self.clock()
             self._viewers_changed()
@@ -239,8 +255,13 @@ class LiveShell:
                     viewer.lags = False
                     self._redraw(viewer)
                 self._flow()
+        elif kind == b"3":
+            self._asked_to_send(viewer, _object(data))
         elif not viewer.types:
             return
+        elif kind == b"4":
+            for upload in self._uploads_of(viewer, int.from_bytes(data[:4])):
+                upload.received(data[4:])
         elif kind == b"0" and self.line is None:
             self._typed_ahead += data[: TYPED_AHEAD - len(self._typed_ahead)]
         elif kind == b"0":
@@ -250,6 +271,37 @@ class LiveShell:
             cols, rows = _number(size.get("width")), _number(size.get("height"))
             if cols and rows and (cols, rows) != (self.row.cols, self.row.rows):
                 self.resize(min(cols, SIZE_MOST), min(rows, SIZE_MOST))
+
+    # -- files
+
+    def _asked_to_send(self, viewer: Viewer, content: dict[str, Any]) -> None:
+        number = _number(content.get("upload"))
+        if number is None:
+            return
+        if content.get("cancel"):
+            self._give_up(self._uploads_of(viewer, number), "cancelled", "It was cancelled.")
+        else:
+            self.sending.begin(self, viewer, number, content)
+
+    def _uploads_of(self, viewer: Viewer, number: int) -> list[Upload]:
+        return [one for one in self.uploads if one.viewer is viewer and one.number == number]
+
+    def _give_up(self, uploads: list[Upload], code: str, detail: str) -> None:
+        for upload in uploads:
+            upload.stop(Rejected(detail, code=code))
+
+    def uploaded(self, path: str, size: int) -> None:
+        """A file is there: shown among the commands, as a remark."""
+        if not self.over:
+            try:
+                self._command(f"# upload: {path} ({in_words(size)})"[:LONGEST], self.clock())
+            except RecordingFailed as error:
+                self.end("not_recorded", str(error))
+
+    def told(self, what: str, detail: dict[str, Any], actor: Actor) -> None:
+        """Somebody did something to the machine that no command of theirs shows."""
+        self.news.append(News(what=what, detail=detail, actor=actor))
+        self.dirty = True
 
     def resize(self, cols: int, rows: int) -> None:
         self.row.cols, self.row.rows, self.terminal.cols = cols, rows, cols
@@ -317,6 +369,8 @@ class LiveShell:
             self._retry.cancel()
         row = self.row
         row.ended_code, row.ended_detail = code, detail[:500]
+        for upload in list(self.uploads):
+            upload.stop(Unavailable(f"The shell ended before it was there: {detail}", code="shell_ended"))
         if self.line is not None:
             self.line.close()
         for viewer in self.viewers:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 import asyncssh
 
+from core.errors import NotSupported
 from core.hub import hop
 from keys.ssh import translate
 from machines import reach
 from machines.reach import Reach
+from machines.shell import sftp
+from machines.shell.files import FileAsked, Writing
 from machines.shell.lines import WINDOW, Asked, Line, Sink, Way, add
 
 
 class SshLine(Line):
-    """A session on a connection of its own."""
+    """A session on a connection of its own, and files beside it on the same one."""
 
     transport = "ssh"
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes], shell: _Shell) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes]) -> None:
         self._connection, self._channel = connection, channel
-        self.login, self.address, self.credential = "", "", ""
-        shell.connection = connection
+        self._files: set[Writing] = set()
+        self._files_over = asyncio.Event()
+        self._leaving: asyncio.Task[None] | None = None
 
     def write(self, data: bytes) -> None:
         if not self._channel.is_closing():
@@ -40,8 +45,37 @@ class SshLine(Line):
     def resume(self) -> None:
         self._channel.resume_reading()
 
+    async def begin_file(self, asked: FileAsked) -> Writing:
+        try:
+            writing = await sftp.begin(self._connection, self.login, asked, self._file_over)
+        except NotSupported as error:
+            self.no_files = error.detail
+            raise
+        self._files.add(writing)
+        return writing
+
+    def _file_over(self, writing: Writing) -> None:
+        self._files.discard(writing)
+        if not self._files:
+            self._files_over.set()
+
     def close(self) -> None:
-        self._connection.abort()
+        if not self._files:
+            self._connection.abort()
+        elif self._leaving is None:
+            self._channel.abort()  # the shell ends at once
+            self._files_over.clear()
+            self._leaving = asyncio.ensure_future(self._leave())
+
+    async def _leave(self) -> None:
+        """Once nothing is left of what was on its way."""
+        try:
+            async with asyncio.timeout(sftp.DROP_S):
+                await self._files_over.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._connection.abort()
 
 
 class _Shell(asyncssh.SSHClientSession[bytes]):
@@ -51,7 +85,7 @@ class _Shell(asyncssh.SSHClientSession[bytes]):
         self._sink = sink
         self._exit: int | None = None
         self._signal = ""
-        self.connection: asyncssh.SSHClientConnection | None = None
+        self.line: SshLine | None = None
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         self._sink.received(data)
@@ -70,8 +104,8 @@ class _Shell(asyncssh.SSHClientSession[bytes]):
         else:
             words = f": {exc}" if exc else ""
             self._sink.lost("connection_lost", f"The connection to the machine was lost{words}."[:300], None)
-        if self.connection is not None:
-            self.connection.close()
+        if self.line is not None:
+            self.line.close()
 
 
 async def open_ssh(asked: Asked, sink: Sink) -> SshLine:
@@ -97,9 +131,13 @@ async def open_ssh(asked: Asked, sink: Sink) -> SshLine:
         if isinstance(error, asyncssh.Error):
             raise translate(error, way.host, login.port, login.user) from error
         raise
-    await hop(reach.used, [login])
-    line = SshLine(connection, channel, shell)
+    line = shell.line = SshLine(connection, channel)
     line.login, line.address, line.credential = login.user, f"{way.host}:{login.port}", login.what
+    try:
+        await hop(reach.used, [login])
+    except BaseException:
+        line.close()
+        raise
     return line
 
 

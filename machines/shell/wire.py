@@ -1,7 +1,8 @@
 """What web and the shell process say to each other about one socket: frames of a kind (one byte), a length (four) and so many bytes.
 
 On one machine they speak over a unix socket, on two by TLS (tls.py), never in the clear.
-web → holder: `h` who comes (signed, once, first), then as the client sends them (API.md §6): `0` input, `1` size, `2` drawn so far.
+web → holder: `h` who comes (signed, once, first), then as the client sends them (API.md §6): `0` input, `1` size, `2` drawn so far,
+`3` about an upload, `4` a piece of one.
 holder → web: `o` output, `c` JSON for clients that asked for it, `x` JSON {code, reason}: close. Nothing follows it.
 """
 

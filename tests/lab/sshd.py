@@ -38,7 +38,9 @@ def public_line(pem: str) -> str:
 class Sshd:
     """A real sshd that lets `private_key` in as `user`. Needs no root; stop it."""
 
-    def __init__(self, directory: Path, *, settings: str = "", host_key: str | None = None, port: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, settings: str = "", host_key: str | None = None, port: int | None = None, sftp: str = "internal-sftp"
+    ) -> None:
         self.directory, self.host, self.port = directory, "127.0.0.1", port or free_port()
         self.user = getpass.getuser()
         self.private_key, self.host_key = new_key(), host_key or new_key()
@@ -53,7 +55,8 @@ class Sshd:
         (directory / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {directory}/hostkey\nAuthorizedKeysFile {self.authorized_keys}\n"
             f"PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\n"
-            f"MaxStartups 200\nMaxSessions 100\nSetEnv HOME={directory}/home PATH={os.environ['PATH']}:/usr/sbin:/sbin\n{settings}"
+            + (f"Subsystem sftp {sftp} -d {directory}/home\n" if sftp else "")
+            + f"MaxStartups 200\nMaxSessions 100\nSetEnv HOME={directory}/home PATH={os.environ['PATH']}:/usr/sbin:/sbin\n{settings}"
         )
         self._process: subprocess.Popen[bytes] | None = None
 

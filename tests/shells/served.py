@@ -26,12 +26,14 @@ for name, value in changed.items():
 django.setup()
 
 from machines.shell import holder as holding  # noqa: E402  settings first
+from machines.shell import upload  # noqa: E402
 from machines.shell.holder import Holder  # noqa: E402
 from mist import roles  # noqa: E402
 
-for name in changed:
-    if hasattr(holding, name):  # how often and how long it does what
-        setattr(holding, name, changed[name])
+for module in (holding, upload):
+    for name in changed:
+        if hasattr(module, name):  # how often and how long it does what
+            setattr(module, name, changed[name])
 
 
 def web(port: int) -> None:

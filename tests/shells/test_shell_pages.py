@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import tests.frontend.conftest as the_browser
 from core.models import Event
 from machines.models import Session, Snippet
 from tests.frontend.browsing import AXE, IN_A_BROWSER, LEFT_TOO_SOON, Person
+from tests.lab.sshd import Sshd
 from tests.shells.conftest import Open, Place, Shells, ended, make_place, the_session, wait_for
 
 pytestmark = IN_A_BROWSER
@@ -222,6 +225,162 @@ def test_a_recording_is_replayed_and_searched(place: Place, person: Callable[...
     assert Event.objects.filter(type="session.replay.succeeded", target_id=session.pk).count() >= 3
 
 
+@pytest.fixture
+def folder(sshd: Sshd) -> Iterator[Path]:
+    """In the home of the login, gone after the test."""
+    found = Path(tempfile.mkdtemp(prefix="up-", dir=sshd.directory / "home"))
+    yield found
+    shutil.rmtree(found)
+
+
+def upload(page: Page, files: object, folder: str = "") -> None:
+    page.get_by_role("button", name="Upload a file").click()
+    page.get_by_label("Files").set_input_files(files)
+    page.get_by_label("Folder").fill(folder)
+    page.get_by_role("button", name="Upload", exact=True).click()
+
+
+def slowed(page: Page) -> None:
+    """What is read of a file waits until the test lets it: so that the middle of an upload can be looked at."""
+    page.evaluate("""() => {
+      const read = Blob.prototype.arrayBuffer;
+      Blob.prototype.arrayBuffer = async function () {
+        while (window.held) await new Promise((go) => setTimeout(go, 20));
+        return read.call(this);
+      };
+    }""")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_files_are_uploaded_with_progress_and_asked_about(
+    scheme: str, place: Place, person: Callable[..., Person], opened: Open, folder: Path
+) -> None:
+    opened(place).prompt()
+    page = person(color_scheme=scheme).page
+    page.goto("/o/here/shells")
+    has(page, "ready>")
+    data = os.urandom(3 << 20)
+    slowed(page)
+    page.evaluate("window.held = true")
+    page.get_by_role("button", name="Upload a file").click()
+    expect(page.get_by_role("heading", name="Upload to web-eu-04")).to_be_visible()
+    shot(page, f"upload-dialog-{scheme}")
+    axe(page)
+    page.keyboard.press("Escape")
+    files = [("data.bin", data), ("notes.txt", b"one")]
+    upload(page, [{"name": name, "mimeType": "", "buffer": content} for name, content in files], folder.name)
+    row = page.locator(".up").first
+    expect(page.locator(".up")).to_have_count(2)
+    expect(row.get_by_role("progressbar", name="Upload of data.bin")).to_be_visible()
+    expect(page.locator(".up").nth(1)).to_contain_text("waits for the one before")
+    page.keyboard.type("echo typed-$((40+2))\n")  # the terminal has the focus, and is answered meanwhile
+    has(page, "typed-42")
+    shot(page, f"upload-{scheme}")
+    axe(page)
+    page.evaluate("window.held = false")
+    expect(row).to_contain_text(f"is there: {folder}/data.bin, 3 MiB")
+    expect(page.locator(".up").nth(1)).to_contain_text("is there")
+    assert (folder / "data.bin").read_bytes() == data
+    assert (folder / "notes.txt").read_text() == "one"
+    expect(page.locator("[data-fact=commands]")).to_contain_text(f"# upload: {folder}/notes.txt (3 B)")
+    expect(page.locator(".up")).to_have_count(0, timeout=30_000)  # what is there leaves
+    # one of that name
+    notes = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"two!"}
+    for answer, there in (("Skip", ["one"]), ("Keep both", ["two!", "one"]), ("Replace", ["two!", "two!"])):
+        upload(page, notes, folder.name)
+        expect(page.locator(".up")).to_contain_text("There is a file of that name")
+        if answer == "Skip":
+            shot(page, f"upload-asked-{scheme}")
+            axe(page)
+        page.get_by_role("button", name=answer).click()
+        if answer != "Skip":
+            expect(page.locator(".up")).to_contain_text("is there: ")
+            page.get_by_role("button", name="Dismiss notes.txt").click()
+        expect(page.locator(".up")).to_have_count(0)
+        assert [path.read_text() for path in sorted(folder.glob("notes*"))] == there
+    # what is refused, and sent again to another folder
+    upload(page, notes, "nowhere")
+    expect(page.locator(".up")).to_contain_text("There is no folder nowhere")
+    shot(page, f"upload-failed-{scheme}")
+    axe(page)
+    page.get_by_role("button", name="Dismiss notes.txt").click()
+    assert "ready>" in screen(page)
+
+
+def test_an_upload_is_cancelled_and_a_lost_one_is_sent_again(
+    place: Place, person: Callable[..., Person], opened: Open, folder: Path, shells: Shells
+) -> None:
+    opened(place).prompt()
+    one = person()
+    page = one.page
+    page.goto("/o/here/shells")
+    has(page, "ready>")
+    slowed(page)
+    big = {"name": "big.bin", "mimeType": "application/octet-stream", "buffer": b"x" * (3 << 20)}
+    for way in ("cancel", "lose"):
+        page.evaluate("window.held = true")
+        upload(page, big, folder.name)
+        wait_for(lambda: [path.name for path in folder.iterdir()])
+        if way == "cancel":
+            page.get_by_role("button", name="Cancel the upload of big.bin").click()
+            expect(page.locator(".up")).to_contain_text("It was cancelled.")
+            page.get_by_role("button", name="Dismiss big.bin").click()
+        else:
+            shells.web.kill()
+            expect(page.locator(".up")).to_contain_text("The connection was lost before it was whole")
+        wait_for(lambda: not list(folder.iterdir()))
+    shells.start_web()
+    wait_for(lambda: page.evaluate("document.querySelector('mist-shells').pane.state") == "open", 30)
+    page.evaluate("window.held = false")
+    page.get_by_role("button", name="Send big.bin again").click()
+    expect(page.locator(".up")).to_contain_text("is there: ")
+    assert (folder / "big.bin").stat().st_size == 3 << 20
+    one.complaints.clear()  # that web was away
+
+
+DROP = """([name, text]) => {
+  const data = new DataTransfer(); data.items.add(new File([text], name));
+  const box = document.querySelector(".term");
+  const how = { dataTransfer: data, bubbles: true, cancelable: true };
+  for (const type of ["dragenter", "dragover", "drop"]) box.dispatchEvent(new DragEvent(type, how));
+}"""
+
+
+def test_a_file_is_dropped_on_a_pane_and_a_key_asks_for_one(
+    place: Place, person: Callable[..., Person], opened: Open, folder: Path
+) -> None:
+    opened(place).prompt()
+    page = person().page
+    page.goto("/o/here/shells")
+    has(page, "ready>")
+    page.keyboard.press("Control+Shift+O")
+    expect(page.get_by_role("heading", name="Upload to web-eu-04")).to_be_visible()
+    page.get_by_label("Folder").fill(folder.name)
+    page.get_by_label("Files").set_input_files({"name": "a", "mimeType": "text/plain", "buffer": b"a"})
+    page.keyboard.press("Enter")
+    expect(page.locator(".up")).to_contain_text("is there")
+    page.evaluate(DROP, ["dropped.txt", "by hand"])
+    expect(page.get_by_role("heading", name="Upload to web-eu-04")).to_be_visible()
+    expect(page.get_by_label("Folder")).to_have_value(folder.name)  # as before
+    page.keyboard.press("Enter")
+    wait_for(lambda: (folder / "dropped.txt").exists())
+    assert (folder / "dropped.txt").read_text() == "by hand"
+
+
+def test_who_watches_is_told_that_no_file_goes(place: Place, person: Callable[..., Person], opened: Open) -> None:
+    opened(place).prompt()
+    page = person().page
+    page.goto(f"/o/here/shells?watch={the_session().pk.hex}")
+    page.locator(".tabrow .name").last.click()
+    button = page.get_by_role("button", name="Upload a file")
+    expect(button).to_have_attribute("aria-disabled", "true")
+    expect(button).to_have_attribute("title", "Whoever only watches a shell sends no files")
+    button.click(force=True)
+    expect(page.locator("#upload")).to_be_hidden()
+    page.evaluate(DROP, ["dropped.txt", "by hand"])
+    expect(page.locator(".up")).to_contain_text("Whoever only watches a shell sends no files")
+
+
 def test_on_a_telephone(place: Place, person: Callable[..., Person], opened: Open) -> None:
     opened(place).prompt()
     page = person().page
@@ -234,6 +393,15 @@ def test_on_a_telephone(place: Place, person: Callable[..., Person], opened: Ope
     page.keyboard.type("c")
     has(page, "^C")
     shot(page, "shell-390")
+    axe(page)
+    upload(page, {"name": "a-file-from-my-telephone.jpg", "mimeType": "image/jpeg", "buffer": b"x"}, "nowhere")
+    expect(page.locator(".up")).to_contain_text("There is no folder nowhere")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    shot(page, "upload-390")
+    axe(page)
+    page.get_by_role("button", name="Upload a file").click()
+    expect(page.locator("#upload")).to_be_visible()
+    shot(page, "upload-dialog-390")
     axe(page)
 
 

@@ -5,7 +5,9 @@ import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import { icon } from "../dom.js";
+import { element } from "./element.js";
 import { ShellSocket } from "./socket.js";
+import { Uploads } from "./upload.js";
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -17,13 +19,6 @@ function theme() {
     brightBlack: dim, brightRed: red, brightGreen: green, brightYellow: yellow, brightBlue: blue, brightMagenta: magenta, brightCyan: cyan, brightWhite: css("--bar-fg"),
   };
 }
-
-export const element = (tag, className, ...inside) => {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.append(...inside);
-  return made;
-};
 
 /** The state mark of a pane or tab. */
 export function mark(state) {
@@ -56,7 +51,10 @@ export class Pane {
     this.only.setAttribute("aria-label", words.only.replace("{name}", facts.name));
     const right = element("span", "r", ...(facts.types ? [] : [element("span", "", words.watching)]), recorded, this.size, this.delay, this.only);
     this.screen = element("div", "screen");
-    this.box = element("article", "term", element("header", "", this.mark, element("b", "", facts.name), this.where, right), this.screen);
+    this.uploads = new Uploads(this);
+    this.box = element("article", "term", element("header", "", this.mark, element("b", "", facts.name), this.where, right), this.uploads.list, this.screen);
+    this.box.dataset.drop = words.up_drop.replace("{machine}", facts.name);
+    for (const name of ["dragenter", "dragover", "dragleave", "drop"]) this.box.addEventListener(name, (event) => this.dragged(event));
     this.box.addEventListener("pointerdown", () => page.choose(this), true);
     this.only.addEventListener("click", () => page.alone(this));
     this.terminal = new Terminal({
@@ -116,7 +114,23 @@ export class Pane {
     this.socket?.send("0", data);
   }
 
+  /** Why no file can be sent there now, or "". */
+  get noFiles() {
+    const { words } = this.page;
+    if (!this.facts.types) return words.up_watching;
+    return this.state === "open" ? (this.facts.no_files ?? "") : words.up_closed;
+  }
+
+  dragged(event) {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    const leaves = event.type === "drop" || (event.type === "dragleave" && !this.box.contains(event.relatedTarget));
+    this.box.classList.toggle("drop", !leaves);
+    if (event.type === "drop") this.page.dropped(this, event.dataTransfer);
+  }
+
   told(told) {
+    if (told.upload) return this.uploads.told(told.upload);
     if (told.facts) {
       Object.assign(this.facts, told.facts);
       this.where.textContent = [this.facts.login, this.facts.address].filter(Boolean).join(" · ");
@@ -138,6 +152,7 @@ export class Pane {
 
   set(state, text) {
     this.state = state;
+    if (state !== "open") this.uploads.lost();
     this.mark.replaceChildren(mark(state));
     this.note?.remove();
     this.note = null;

@@ -1,7 +1,8 @@
 /* <mist-shells>: tabs of panes. The shells themselves live on the server; what is kept here is how they are laid out. */
 import { announce, icon } from "../dom.js";
 import "./shell.css";
-import { element, mark, Pane } from "./pane.js";
+import { element } from "./element.js";
+import { mark, Pane } from "./pane.js";
 import { post } from "./socket.js";
 
 const LAYOUT = "mist-shells";
@@ -38,6 +39,7 @@ class MistShells extends HTMLElement {
     this.querySelector("[data-do=reader]").checked = this.readerMode;
     this.querySelector(".keyrow").addEventListener("pointerdown", (event) => event.preventDefault());
     this.newShell();
+    this.uploading();
     setInterval(() => this.draw(), 5000);
     this.draw();
   }
@@ -119,6 +121,7 @@ class MistShells extends HTMLElement {
     casts.classList.toggle("on", this.cast);
     casts.querySelector(".casts-t").textContent = this.cast ? words.typing.replace("{n}", many) : words.typing_one;
     casts.querySelector("button").setAttribute("aria-checked", String(this.cast));
+    this.drawUpload(this.pane?.noFiles ?? "");
     this.info.hidden = !this.tab;
     if (this.pane) this.drawInfo(this.pane);
   }
@@ -129,8 +132,9 @@ class MistShells extends HTMLElement {
     const state = tab.panes.some((pane) => pane.state === "open") ? "open" : first.socket ? first.state : "resumable";
     const name = tab.panes.length > 1 ? words.panes.replace("{name}", common(tab.panes.map((pane) => pane.facts.name))).replace("{n}", tab.panes.length) : first.facts.name;
     const open = element("button", "name", mark(state), name);
+    const last = first.commands.findLast(([, text]) => !text.startsWith("#"));
     if (!first.socket && first.facts.detached) open.append(" ", element("small", "", words.resumable.replace("{age}", age(first.facts.detached))));
-    else if (tab.panes.length === 1 && first.commands.length) open.append(" ", element("small", "", first.commands.at(-1)[1].split(" ")[0].slice(0, 16)));
+    else if (tab.panes.length === 1 && last) open.append(" ", element("small", "", last[1].split(" ")[0].slice(0, 16)));
     open.type = "button";
     if (tab === this.tab) open.setAttribute("aria-current", "true");
     open.addEventListener("click", () => {
@@ -143,6 +147,16 @@ class MistShells extends HTMLElement {
     shut.setAttribute("aria-label", words.close.replace("{name}", name));
     shut.addEventListener("click", () => this.shut(tab));
     return element("span", tab === this.tab ? "t on" : "t", open, shut);
+  }
+
+  /* Where no file can be sent the button says why. */
+  drawUpload(why) {
+    const button = this.querySelector("[data-do=upload]");
+    button.title = why || "Ctrl Shift O";
+    for (const [name, value, is] of [["popovertarget", "upload", !why], ["aria-disabled", "true", why]]) {
+      if (is) button.setAttribute(name, value);
+      else button.removeAttribute(name);
+    }
   }
 
   drawInfo(pane) {
@@ -182,6 +196,7 @@ class MistShells extends HTMLElement {
     else if (what === "previous") this.find(-1);
     else if (what === "split") this.split();
     else if (what === "share") this.share();
+    else if (what === "upload" && this.pane?.noFiles) announce(this.pane.noFiles);
     else if (what === "full") document.fullscreenElement ? document.exitFullscreen() : this.querySelector(".lay").requestFullscreen?.();
     else if (what === "reader") this.setReader(event.target.checked);
   }
@@ -229,6 +244,7 @@ class MistShells extends HTMLElement {
       KeyV: () => navigator.clipboard.readText().then((text) => this.pane.terminal.paste(text)),
       KeyF: () => this.showFind(true),
       KeyE: () => this.split(),
+      KeyO: () => this.askUpload(),
       KeyB: () => panes.length > 1 && this.setCast(!this.cast),
       Escape: () => this.row.querySelector("[aria-current]")?.focus(),
     }[event.code];
@@ -341,6 +357,51 @@ class MistShells extends HTMLElement {
       }
       this.remove(pane);
     }
+  }
+
+  /* The dialog of files: it goes to the pane that is chosen when it opens. */
+  uploading() {
+    const form = document.getElementById("upload");
+    const [files, folder] = form.querySelectorAll("input");
+    let pane = null;
+    form.addEventListener("toggle", (event) => {
+      if (event.newState !== "open") return;
+      pane = this.pane;
+      form.querySelector("h3").textContent = this.words.up_to.replace("{machine}", pane.facts.name);
+      folder.value = pane.folder ?? "";
+    });
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      pane.folder = folder.value.trim();
+      pane.uploads.add([...files.files], pane.folder);
+      form.reset();
+      form.hidePopover();
+      pane.focus();
+    });
+    /* a file that is dropped beside a pane is not opened instead of the page */
+    for (const name of ["dragover", "drop"]) this.addEventListener(name, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
+    window.addEventListener("beforeunload", (event) => this.tabs.some((tab) => tab.panes.some((one) => one.uploads.busy)) && event.preventDefault());
+  }
+
+  askUpload() {
+    const button = this.querySelector("[data-do=upload]");
+    if (!document.getElementById("upload").matches(":popover-open")) button.click();
+  }
+
+  dropped(pane, dropped) {
+    this.choose(pane);
+    const wanted = new DataTransfer();
+    for (const item of [...dropped.items]) {
+      const file = item.getAsFile();
+      const why = pane.noFiles || (item.webkitGetAsEntry?.()?.isDirectory && this.words.up_folder);
+      if (file && why) pane.uploads.refuse(file, why);
+      else if (file) wanted.items.add(file);
+    }
+    if (!wanted.files.length) return;
+    const form = document.getElementById("upload");
+    if (!form.matches(":popover-open")) form.addEventListener("toggle", () => form.querySelector("[type=submit]").focus(), { once: true });
+    this.askUpload();
+    form.querySelector("[type=file]").files = wanted.files;
   }
 
   newShell() {

@@ -92,6 +92,16 @@ export class ShellSocket {
     }
   }
 
+  /** A piece of a file (machines/consumers.py). */
+  piece(number, bytes) {
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    const frame = new Uint8Array(bytes.length + 5);
+    frame[0] = "4".charCodeAt(0);
+    new DataView(frame.buffer).setUint32(1, number);
+    frame.set(bytes, 5);
+    this.socket.send(frame);
+  }
+
   close() {
     this.over = true;
     this.socket?.close();
