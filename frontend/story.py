@@ -17,7 +17,9 @@ from frontend.codes import code_words
 MISSING = object()
 EMPTY = (MISSING, None, "", [], {})
 # Of a new row: what every row has, and what nobody typed.
-SILENT = frozenset({"id", "org_id", "name", "owner_id", "created_by_id", "created_at", "updated_at", "account", "extra", "features"})
+SILENT = frozenset(
+    {"id", "org_id", "name", "owner_id", "created_by_id", "created_at", "updated_at", "account", "extra", "features", "is_owners"}
+)
 PEOPLE = ("owner_id", "user_id", "created_by_id")
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.+:Z]*")
