@@ -14,6 +14,7 @@ from clouds.providers.base import Field
 from core.actions import Action, actions_of, allowed, get
 from core.actor import Actor
 from frontend import destroying, forms, words
+from frontend.reasons import in_words
 from keys.models import Key
 from machines.models import Machine
 
@@ -64,7 +65,7 @@ def offer(action: Action, why_not: str = "") -> Offer:
         name=action.name,
         action=action,
         words=words.act(action.verb),
-        why_not=why_not,
+        why_not=in_words(why_not),
         asks=action.tier > 0 or has_fields,
         has_fields=has_fields,
     )

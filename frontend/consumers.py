@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import parse_qs
 from uuid import UUID
 
 from accounts.models import Organization, User
@@ -40,6 +41,7 @@ class ConsoleConsumer(ActorConsumer):
         self.late: dict[str, set[UUID]] = {}  # what waits for its turn
         self.unseen: set[UUID] = set()  # rows of the list's kind that changed and are not on the page
         self.told = 0  # of them were said to be new
+        self.language = parse_qs(self.scope.get("query_string", b"").decode("latin-1")).get("lang", [""])[0]
         await super().connect()
 
     async def on_message(self, message: dict[str, Any]) -> None:
@@ -123,7 +125,7 @@ class ConsoleConsumer(ActorConsumer):
                 await self._send({name: ids})
 
     async def _send(self, wanted: Mapping[str, set[UUID]]) -> None:
-        pieces, gone = await hop(_render, self.reader.actor, wanted, self.how)
+        pieces, gone = await hop(_render, self.reader.actor, wanted, self.how, self.language)
         # Rows by themselves: a <tr> among other elements loses its tags when the browser reads it.
         for is_row in (True, False):
             html = "".join(piece for piece in pieces if piece.lstrip().startswith("<tr") is is_row)
@@ -133,17 +135,20 @@ class ConsoleConsumer(ActorConsumer):
             await self.send_json({"gone": gone})
 
 
-def _render(actor: Actor, wanted: Mapping[str, set[UUID]], how: Mapping[str, str]) -> tuple[list[str], dict[str, list[str]]]:
+Pieces = tuple[list[str], dict[str, list[str]]]
+
+
+def _render(actor: Actor, wanted: Mapping[str, set[UUID]], how: Mapping[str, str], language: str) -> Pieces:
     """(the markup of what may be seen, what may not)."""
     user = User.objects.filter(pk=actor.user_id).first()
     org = Organization.objects.filter(pk=actor.org_id).first()
     if user is None or org is None:
         return [], {}
-    with as_seen_by(user, org):
+    with as_seen_by(user, org, language):
         return _pieces(fragments.Viewer(org=org, user=user, actor=actor, how=how), wanted)
 
 
-def _pieces(viewer: fragments.Viewer, wanted: Mapping[str, set[UUID]]) -> tuple[list[str], dict[str, list[str]]]:
+def _pieces(viewer: fragments.Viewer, wanted: Mapping[str, set[UUID]]) -> Pieces:
     pieces: list[str] = []
     gone: dict[str, list[str]] = {}
     for name, ids in wanted.items():

@@ -13,6 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from core.models import Job
+from frontend.reasons import in_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,4 +131,4 @@ _NOW: dict[str, Promise] = {
 
 def now(state: str) -> str:
     """What state a machine is in that nothing was done to."""
-    return str(_NOW.get(state) or _("It is %(state)s.")) % {"state": state}
+    return str(_NOW.get(state) or in_words(f"It is {state}."))

@@ -49,9 +49,9 @@ def _chosen(request: HttpRequest, name: str) -> str:
 
 
 @contextmanager
-def as_seen_by(user: User, org: Organization) -> Iterator[None]:
-    """The same for what a socket is sent, where no request says what the browser asks."""
-    wanted = [user.settings.get("language"), org.language, ENGLISH]
+def as_seen_by(user: User, org: Organization, page: str = "") -> Iterator[None]:
+    """The same for what a socket is sent. `page`: the language of the page that opened it, which is the browser's where nobody chose."""
+    wanted = [user.settings.get("language"), org.language, page, ENGLISH]
     language = next(str(one) for one in wanted if one in languages())
     zone = next((one for one in (user.settings.get("time_zone"), org.time_zone) if one in zones()), "UTC")
     with translation.override(language), timezone.override(ZoneInfo(zone)):

@@ -22,6 +22,7 @@ from clouds.providers import all_providers
 from core.actions import slug
 from core.models import Job
 from frontend import rows, searches, words
+from frontend.reasons import STATE_WORDS
 
 register = template.Library()
 
@@ -67,26 +68,6 @@ STATE_MARKS = {
     "error": "error",
     "failed": "error",
     "unknown": "unknown",
-}
-STATE_WORDS = {
-    "running": gettext_lazy("Running"),
-    "starting": gettext_lazy("Starting…"),
-    "stopping": gettext_lazy("Stopping…"),
-    "stopped": gettext_lazy("Stopped"),
-    "pending": gettext_lazy("Pending…"),
-    "suspended": gettext_lazy("Suspended"),
-    "terminated": gettext_lazy("Terminated"),
-    "error": gettext_lazy("Error"),
-    "rebooting": gettext_lazy("Rebooting…"),
-    "paused": gettext_lazy("Paused"),
-    "reconfiguring": gettext_lazy("Reconfiguring…"),
-    "unknown": gettext_lazy("Unknown"),
-    "updating": gettext_lazy("Updating…"),
-    "migrating": gettext_lazy("Migrating…"),
-    "creating": gettext_lazy("Creating…"),
-    "normal": gettext_lazy("Normal"),
-    "succeeded": gettext_lazy("Succeeded"),
-    "failed": gettext_lazy("Failed"),
 }
 _TONES = {"running": "ok", "error": "crit", "suspended": "viol", "pending": "acc"}
 # Of a job.

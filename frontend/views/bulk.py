@@ -14,6 +14,7 @@ from core import guard, jobs
 from core.actions import action_offered, actions_of, get
 from core.errors import BadSearch, Invalid, MistError
 from frontend import acts, dialogs, forms, words
+from frontend.reasons import in_words, of_state
 from frontend.rows import machine_queryset
 from frontend.views.base import ConsoleView, problem
 from frontend.views.shells import PANES_MOST
@@ -67,8 +68,8 @@ class Selection:
     def why_not(row: Machine, action: Any) -> str:
         """“already stopped”, or the action's own reason; "" where it can be done."""
         if row.state in getattr(action, "aims", ()):
-            return _("already %(state)s") % {"state": row.state}
-        return action.reason(row) or ""
+            return _("already %(state)s") % {"state": of_state(row.state)}
+        return in_words(action.reason(row) or "")
 
 
 class BulkBarView(ConsoleView):

@@ -12,6 +12,7 @@ from core import guard
 from core.actions import allowed, perform, perform_each
 from core.errors import MistError
 from frontend import toasts
+from frontend.reasons import in_words
 from frontend.views.base import ConsoleView, problem
 from machines.models import Machine, Session, Snippet
 from machines.session_api import opened
@@ -97,7 +98,7 @@ class ShellsView(ConsoleView):
         context = {
             "machine": machine,
             "on": self.meant(on),
-            "why_not": "" if verdict is True else verdict or _("You may have no shell on it."),
+            "why_not": "" if verdict is True else in_words(verdict or "") or _("You may have no shell on it."),
             "problem": problem(_("No shell was opened."), error) if error else None,
             "sent": self.request.POST,
             "facts": {

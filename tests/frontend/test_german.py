@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.test import Client
-from django.utils import translation
+from django.utils import timezone, translation
 from playwright.sync_api import expect
 
 from accounts.models import Organization, User
-from core.actions import perform
+from core.actions import actions_of, perform
 from frontend import translations
+from frontend.reasons import in_words
+from machines.models import Machine
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import PASSWORD, Place, actor_for, machine
 from tests.frontend.recorded import WIDEST
@@ -104,6 +106,21 @@ def test_errors_of_forms_are_in_the_language_of_the_page(place: Place) -> None:
     assert "Dieses Feld darf nicht leer sein." in body
 
 
+def test_why_a_machine_cannot_be_acted_on_is_said_in_the_viewers_language(place: Place) -> None:
+    one = machine()
+    said = set()
+    for state in (*Machine.State.values, "terminated"):
+        one.state = state
+        said |= {why for action in actions_of(Machine) if (why := action.reason(one))}
+    one.missing_since = timezone.now()
+    said |= {why for action in actions_of(Machine) if (why := action.reason(one))}
+    assert len(said) > 5
+    with translation.override("de"):
+        assert [why for why in said if in_words(why) == why] == []
+    with translation.override("en"):
+        assert in_words("It is stopped.") == "It is stopped."
+
+
 class TestInABrowser:
     pytestmark = IN_A_BROWSER
 
@@ -125,8 +142,10 @@ class TestInABrowser:
                 wide[path] = page.evaluate(WIDEST)
         assert not wide
         page.set_viewport_size({"width": 1440, "height": 900})
-        User.objects.filter(pk=fleet.pk).update(settings={"language": "de"})
         page.goto("/o/here/")
         one.be_live()
+        expect(page.locator("#dash-figures, .kpis").first).to_contain_text(
+            "Maschinen"
+        )  # nobody chose a language: the socket speaks the page's
         perform(actor_for(fleet.orgs.get(), fleet), a_machine, "set_owner", {"owner": fleet.pk.hex})
         expect(page.locator("#dash-activity")).to_contain_text("hat den Eigentümer von")
