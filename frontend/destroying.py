@@ -12,6 +12,7 @@ from clouds.providers.base import Field
 from core import guard
 from core.actions import get
 from core.actor import Actor
+from frontend.reasons import in_words
 from machines.actions.destroy import snapshot_first
 from machines.models import Machine
 from volumes.actions import can_go, kept_of
@@ -28,7 +29,7 @@ def options(actor: Actor, machines: Sequence[Machine]) -> tuple[Field, ...]:
 
 
 def _snapshots(machines: Sequence[Machine]) -> Field | None:
-    whys = [why for machine in machines if (why := snapshot_first(machine)) is not None]
+    whys = [in_words(why) for machine in machines if (why := snapshot_first(machine)) is not None]
     if len(whys) == len(machines):
         return None
     text = ngettext(

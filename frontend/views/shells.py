@@ -11,8 +11,7 @@ from django.utils.translation import gettext as _
 from core import guard
 from core.actions import allowed, perform, perform_each
 from core.errors import MistError
-from frontend import toasts
-from frontend.reasons import in_words
+from frontend import reasons, toasts
 from frontend.views.base import ConsoleView, problem
 from machines.models import Machine, Session, Snippet
 from machines.session_api import opened
@@ -98,7 +97,7 @@ class ShellsView(ConsoleView):
         context = {
             "machine": machine,
             "on": self.meant(on),
-            "why_not": "" if verdict is True else in_words(verdict or "") or _("You may have no shell on it."),
+            "why_not": "" if verdict is True else reasons.in_words(verdict or "") or _("You may have no shell on it."),
             "problem": problem(_("No shell was opened."), error) if error else None,
             "sent": self.request.POST,
             "facts": {
