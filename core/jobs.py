@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 BULK_CAP = 10_000  # targets of one bulk
 CREATE_CAP = 100  # new rows of one
+REASONS = 50  # that a preview tells apart
 BULK_WIDTH = 20  # of its children at work at once
 LOST_AFTER_S = 20  # a worker that said nothing for so long is gone
 UNDELIVERED_AFTER_S = 15  # a queued job nobody claimed for so long is announced again
@@ -166,10 +167,19 @@ def select(actor: Actor, model: type[Any], *, ids: Sequence[UUID] | None = None,
     return rows.filter(model.search_q(search or "", actor))
 
 
-def preview(actor: Actor, model: type[Any], name: str, *, ids: Sequence[UUID] | None = None, search: str | None = None) -> dict[str, Any]:
-    """{"count", "able", "reasons": {why not: how many}} for the first 1,000."""
+def preview(
+    actor: Actor,
+    model: type[Any],
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    ids: Sequence[UUID] | None = None,
+    search: str | None = None,
+) -> dict[str, Any]:
+    """{"count", "able", "reasons": {why not: how many}} for the first 1,000.  Raises: Invalid for wrong params."""
     rows = select(actor, model, ids=ids, search=search)
     action = actions.get(f"{model.kind()}.{name}")
+    asked = actions.validated(action, actor, params, None) if params else {}
     able = 0
     reasons: dict[str, int] = {}
     count = rows.count()
@@ -179,12 +189,23 @@ def preview(actor: Actor, model: type[Any], name: str, *, ids: Sequence[UUID] | 
             why = "Its provider cannot do that."
         elif not guard.permits(actor, row, action.right):
             why = "You may not do that to it."
-        why = why or action.reason(row)
+        why = why or action.reason(row) or (_refused(actor, action, row, asked) if params else None)
+        if why is not None and why not in reasons and len(reasons) >= REASONS:
+            why = "For other reasons."
         if why is None:
             able += 1
         else:
             reasons[why] = reasons.get(why, 0) + 1
     return {"count": count, "able": able, "reasons": reasons, "counted": min(count, 1000)}
+
+
+def _refused(actor: Actor, action: actions.Action, row: Any, params: dict[str, Any]) -> str | None:
+    """Why it cannot be done with these params."""
+    try:
+        action.check(actions.Call(actor=actor, action=action, target=row, params=dict(params)))
+    except Refused as refusal:
+        return refusal.detail
+    return None
 
 
 def bulk(

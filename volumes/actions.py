@@ -25,9 +25,11 @@ GOES_WITHIN_S = 240  # a machine whose destruction was asked for is waited for s
 
 
 class DeleteParams(serializers.Serializer[Any]):
-    """`with_machine`: the machine it goes with. It may be attached to that one until the machine is gone, and is not deleted before."""
+    """With what it goes."""
 
-    with_machine = ResourceField(Machine, required=False)
+    with_machine = ResourceField(
+        Machine, required=False, help_text="A machine that is being destroyed and has it: it is deleted when that one is gone."
+    )
 
 
 @register

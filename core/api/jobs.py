@@ -149,7 +149,7 @@ def uuids(values: Any) -> list[UUID]:
 
 
 class BulkRequest(serializers.Serializer[Any]):
-    """One action on what `ids` or `search` select. `dry`: how many, and how many can."""
+    """One action on what `ids` or `search` select. `dry`: how many, and how many can, with these params."""
 
     kind = serializers.CharField(max_length=50)
     action = serializers.CharField(max_length=60)
@@ -200,7 +200,7 @@ class BulkViewSet(BaseViewSet):
             raise Invalid(fields={"action": [error.detail]}) from error
         what = {"ids": uuids(asked["ids"]) if "ids" in asked else None, "search": asked.get("search")}
         if asked["dry"]:
-            return Response({"data": jobs.preview(self.actor, model, name, **what)})
+            return Response({"data": jobs.preview(self.actor, model, name, asked["params"], **what)})
         job = jobs.bulk(self.actor, model, name, asked["params"], undo_s=asked.get("undo_s"), **what)
         return Response(job_answer(job, total=job.total))
 

@@ -42,14 +42,20 @@ def kept(machine: Machine) -> list[Resource]:
 
 
 class DestroyParams(serializers.Serializer[Any]):
-    """`snapshot_first`: take one of every volume, where its cloud keeps snapshots of machines that are gone; where it does not, or fails
-    to take one, nothing is destroyed. `destroy_volumes`: when the machine is gone, destroy the volumes too that were attached to it
-    alone and that its cloud would keep; who may not delete one of them is refused before anything begins. What of them is left is in the
-    job's `result`, and the same asked again goes on with that.
-    """
+    """What is done before and after. What is left of the volumes is in the job's `result`; the same asked again goes on with that."""
 
-    snapshot_first = serializers.BooleanField(required=False, default=False)
-    destroy_volumes = serializers.BooleanField(required=False, default=False)
+    snapshot_first = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Take a snapshot of every volume first, where its cloud keeps snapshots of machines that are gone. Where it does not, or"
+        " fails to take one, nothing is destroyed.",
+    )
+    destroy_volumes = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="When the machine is gone, delete the volumes too that were attached to it alone and that its cloud would keep. Who may"
+        " not delete one of them is refused before anything begins.",
+    )
 
 
 @register

@@ -33,9 +33,9 @@ class Start(MachineAction):
 
 
 class StopParams(serializers.Serializer[Any]):
-    """`when_running`: of a machine that is starting, wait until it runs."""
+    """When."""
 
-    when_running = serializers.BooleanField(required=False, default=False)
+    when_running = serializers.BooleanField(required=False, default=False, help_text="Of a machine that is starting: once it runs.")
 
 
 @register

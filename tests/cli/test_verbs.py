@@ -16,6 +16,7 @@ from machines.models import Machine
 from tests.cli.conftest import Fleet, Mist
 from tests.lab.sshd import new_key
 from tests.shells.conftest import Place
+from volumes.models import Volume
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -186,3 +187,18 @@ def test_a_machine_is_planned_created_and_shown(mist: Mist, fleet: Fleet) -> Non
     done = mist.ok("machines", "create", *how)
     assert "succeeded" in done.out and "created" in done.err  # each step as it is done
     assert mist.ok("machines", "show", "made-1", "-q", "tags.env").out.strip() == "dev"
+
+
+def test_a_machine_is_destroyed_with_its_volumes_and_a_volume_by_itself(mist: Mist, fleet: Fleet) -> None:
+    ids = [volume.attached_to[0] for volume in Volume.objects.exclude(attached_to=[])] if fleet(30) else []
+    one = Machine.objects.filter(pk__in=ids, type="vm", state="running").order_by("name").first()
+    assert one is not None
+    volume = Volume.objects.get(attached_to=[one.pk])
+    free = Volume.objects.create(org_id=one.org_id, cloud_id=one.cloud_id, name="free", external_id="vol-none")
+    [row] = mist.ok("machines", "destroy", one.name, "--destroy-volumes", "--undo-s", "0", "--yes", "-o", "json").data
+    assert [(left["name"], left["state"]) for left in row["result"]["volumes"]] == [(volume.name, "succeeded")]
+    volume.refresh_from_db()
+    assert volume.missing_since is not None
+    done = mist.run("volumes", "delete", "free", "--yes", "-o", "json")
+    free.refresh_from_db()
+    assert (done.code, free.missing_since is not None) == (0, True), done.err

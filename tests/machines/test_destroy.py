@@ -376,6 +376,34 @@ def test_a_worker_that_dies_in_between_leaves_jobs_that_go_on_where_the_machine_
         assert volume.external_id in in_cloud(demo)
 
 
+def test_a_worker_that_dies_while_it_deletes_the_volume_leaves_what_can_be_asked_again(
+    owner: Actor, demo: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_args: Any) -> None:
+        raise Killed
+
+    [machine] = with_volume()
+    volume, deleting = volume_of(machine), Demo.delete_volume
+    monkeypatch.setattr(Demo, "delete_volume", killed)
+    job = perform(owner, machine, "destroy", VOLUMES)
+    due(job)
+    with pytest.raises(Killed):
+        run_jobs()
+    Job.objects.filter(state="running").update(started_at=timezone.now() - timedelta(minutes=1))
+    assert jobs.give_up_lost() == 2
+    job.refresh_from_db()
+    assert (job.state, job.children.get().state) == ("lost", "lost")
+    assert "goes on by itself" not in job.error_detail
+    monkeypatch.setattr(Demo, "delete_volume", deleting)
+    read()
+    again = done(jobs.retry(owner, job))
+    assert (again.state, again.error_code) == ("succeeded", "")
+    assert volume.external_id not in in_cloud(demo)
+
+
 def test_a_cloud_that_is_away_for_a_moment_is_asked_again(owner: Actor, demo: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("volumes.actions.GOES_WITHIN_S", 5)
     [machine] = with_volume()
@@ -420,6 +448,19 @@ def test_where_no_snapshot_can_be_taken_first_that_machine_alone_stays(owner: Ac
     job.refresh_from_db()
     assert (job.state, set(job.children.values_list("state", "error_code"))) == ("failed", {("failed", "no_snapshot_first")})
     assert {Machine.objects.get(pk=one.pk).state for one in on} == {"running"}
+
+
+def test_a_preview_says_of_which_it_cannot_be_with_what_is_asked(owner: Actor, demo: Cloud) -> None:
+    on = with_volume(2)
+    ids = [one.pk for one in on]
+    assert jobs.preview(owner, Machine, "destroy", ids=ids)["able"] == 2
+    found = jobs.preview(owner, Machine, "destroy", {"snapshot_first": True}, ids=ids)
+    assert (found["count"], found["able"]) == (2, 0)
+    assert all("Its cloud keeps no snapshots" in why for why in found["reasons"])
+    able = member(owner, "machine.*", "volume.read")
+    assert jobs.preview(able, Machine, "destroy", VOLUMES, ids=ids)["able"] == 0
+    assert jobs.preview(owner, Machine, "destroy", VOLUMES, ids=ids)["able"] == 2
+    assert not Job.objects.filter(action="machine.destroy").exists()
 
 
 # --- EC2 --------------------------------------------------------------------------------------------------------------
