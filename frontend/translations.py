@@ -20,6 +20,8 @@ from django.apps import apps
 from django.conf import settings
 from django.utils.translation.template import templatize
 
+from frontend import providers
+
 KEYWORDS = {
     "_": None,
     "gettext": None,
@@ -66,6 +68,8 @@ def marked() -> dict[Text, list[str]]:
             single, *rest = (message,) if isinstance(message, str) else message
             if single:
                 found.setdefault(Text(single=single, plural=rest[0] if rest else ""), []).append(place)
+    for said, place in providers.texts():
+        found.setdefault(Text(single=said), []).append(place)
     return found
 
 

@@ -310,6 +310,7 @@ class Provider:
     create_requires: ClassVar[frozenset[str]] = frozenset({"image", "size", "location"})
     # Do a machine's snapshots stay when it is destroyed? Then one may be taken first.
     snapshots_outlive: ClassVar[bool] = False
+    purposes: ClassVar[tuple[str, ...]] = ()  # what permissions are for
     custom_size: ClassVar[bool] = False  # cores / ram_mib / disk_gib instead of a size
     # Overrides of which verbs a state allows (PROVIDERS.md §3): {"rename": {"running", "stopped"}}; default rules otherwise.
     verb_states: ClassVar[Mapping[str, frozenset[str]]] = {}
@@ -350,7 +351,7 @@ class Provider:
         raise NotSupported(f"{self.title} cannot be checked.")
 
     def permissions(self) -> list[PermissionCheck]:
-        """Which permissions the credentials hold, tested without changing anything."""
+        """Which permissions the credentials hold, tested without changing anything. The `purpose` of each is one of `purposes`."""
         return []
 
     def close(self) -> None:

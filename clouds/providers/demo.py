@@ -52,6 +52,7 @@ class Demo(Provider):
     name, title, tile, category = "demo", "Demo cloud", "dm", "other"
     aliases = ("simulated",)
     doc = "A simulated cloud: no account is needed and nothing is real. Acts change only this installation's own copy of it."
+    purposes = ("see and change every demo machine",)
     credential_fields = (
         Field(name="machines", label="Machines", kind="integer", required=True, default=60, minimum=0, maximum=fleet.MAX_MACHINES),
         Field(
@@ -99,7 +100,7 @@ class Demo(Provider):
         self._call("check")
 
     def permissions(self) -> list[PermissionCheck]:
-        return [PermissionCheck(name="demo:*", purpose="see and change every demo machine", ok=True)]
+        return [PermissionCheck(name="demo:*", purpose=self.purposes[0], ok=True)]
 
     def close(self) -> None:
         self._state.close()

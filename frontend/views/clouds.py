@@ -18,7 +18,7 @@ from clouds.providers.base import Field, Provider
 from core.actions import allowed, get
 from core.errors import Denied, Invalid, MistError
 from core.models import Event
-from frontend import forms, listing, toasts, words
+from frontend import forms, listing, providers, toasts, words
 from frontend.rows import cloud_rows, event_rows
 from frontend.views.base import ConsoleView, problem
 from frontend.views.drafts import CLOUD, DraftedView, Shown
@@ -45,7 +45,13 @@ class CloudForm(DraftedView):
         return forms.keys_of(self.actor)
 
     def credential_fields(self, provider: type[Provider], **how: Any) -> list[forms.Bound]:
-        return forms.bind(provider.credential_fields, prefix="c-", choices=self.choices, more=self.request.POST.get("_more", ""), **how)
+        return forms.bind(
+            providers.in_words(provider.credential_fields),
+            prefix="c-",
+            choices=self.choices,
+            more=self.request.POST.get("_more", ""),
+            **how,
+        )
 
     def typed(self, provider: type[Provider], data: QueryDict | None = None) -> dict[str, Any]:
         return forms.read(provider.credential_fields, self.request.POST if data is None else data, "c-")

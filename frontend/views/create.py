@@ -13,7 +13,7 @@ from clouds.providers.base import Field, Provider
 from core.actions import perform
 from core.errors import Invalid, MistError
 from core.jobs import bulk_create
-from frontend import forms, toasts
+from frontend import forms, providers, toasts
 from frontend.creating import asked as forming
 from frontend.creating import offers
 from frontend.creating.asked import Asked
@@ -163,7 +163,9 @@ class CreateMachineView(CreateView):
             step.fields = forms.bind(step.specs, asked.typed, wrong, choices=_open_choices, more=more)
             step.is_open = step.name == opened or bool(step.names & wrong.keys())
         if asked.cls.create_fields:
-            fields = forms.bind(asked.cls.create_fields, asked.extra, of_extra, prefix="x-", choices=_open_choices, more=more)
+            fields = forms.bind(
+                providers.in_words(asked.cls.create_fields), asked.extra, of_extra, prefix="x-", choices=_open_choices, more=more
+            )
             own = Step(name="extra", title=asked.cls.title, specs=[], fields=fields, is_open=bool(of_extra), is_set=True)
             steps.insert(len(steps) - 1, own)
         if not any(step.is_open for step in steps):

@@ -121,6 +121,22 @@ def test_why_a_machine_cannot_be_acted_on_is_said_in_the_viewers_language(place:
         assert in_words("It is stopped.") == "It is stopped."
 
 
+def test_what_a_provider_says_on_its_forms_is_translated_and_its_own_names_are_not(place: Place) -> None:
+    german = {"Accept-Language": "de"}
+
+    def page(path: str) -> str:
+        return str(place.admin.get(f"{place.base}/{path}", headers=german).content.decode())
+
+    aws = page("clouds/new/amazon")
+    assert "Geheimer Zugriffsschlüssel" in aws
+    assert "Legen Sie in der AWS-Konsole unter IAM" in aws
+    assert "Europe (Frankfurt)" in aws
+    assert "Container dürfen Ordner und Netz des Hosts benutzen" in page("clouds/new/docker")
+    asked = {"name": "d", "c-machines": "3", "_check": "1"}
+    checked = place.admin.post(f"{place.base}/clouds/new/demo", asked, headers=german).content.decode()
+    assert "Jede Demo-Maschine sehen und ändern" in checked
+
+
 class TestInABrowser:
     pytestmark = IN_A_BROWSER
 

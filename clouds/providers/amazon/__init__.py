@@ -58,6 +58,7 @@ class Amazon(Provider):
 
     name, title, aliases = "amazon", "Amazon Web Services", ("aws", "ec2")
     category, tile = "public", "aws"
+    purposes = tuple(purpose for _action, purpose, _query in permissions.READS + permissions.WRITES)
     snapshots_outlive = True  # EBS snapshots are things of their own
     doc = (
         "In the AWS console under IAM, make a user for Mist alone, attach a policy with the EC2 actions it shall have, and create an"

@@ -68,6 +68,7 @@ class Kvm(Provider):
         "Hosts with libvirt (virsh), qemu-img and genisoimage that a key opens over SSH, as root or as a user who may use "
         "libvirt and write where the images are."
     )
+    purposes = ("virsh, qemu-img and genisoimage do the work", "list machines and act on them", "make disks: create and clone machines")
     credential_fields = (
         Field(
             name="hosts",
@@ -151,6 +152,7 @@ class Kvm(Provider):
                 raise Rejected(f"{entry.name} has no directory {entry.images}.")
 
     def permissions(self) -> list[PermissionCheck]:
+        programs, libvirt, images = self.purposes
         checks = []
         for entry, found in self._each(lambda host: host.script(_CHECK)):
             missing = found["missing"][0].split()
@@ -158,19 +160,19 @@ class Kvm(Provider):
             checks += [
                 PermissionCheck(
                     name=f"{entry.name}: programs",
-                    purpose="virsh, qemu-img and genisoimage do the work",
+                    purpose=programs,
                     ok=not missing,
                     fix=f"apt install libvirt-clients qemu-utils genisoimage  # lacks {', '.join(missing)}" if missing else "",
                 ),
                 PermissionCheck(
                     name=f"{entry.name}: libvirt",
-                    purpose="list machines and act on them",
+                    purpose=libvirt,
                     ok="fine" in found["libvirt"][0].split(),
                     fix=f"usermod -aG libvirt {entry.user}",
                 ),
                 PermissionCheck(
                     name=f"{entry.name}: {entry.images}",
-                    purpose="make disks: create and clone machines",
+                    purpose=images,
                     ok=writable,
                     fix=f"setfacl -m u:{entry.user}:rwx {entry.images}",
                 ),

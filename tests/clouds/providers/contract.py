@@ -306,7 +306,7 @@ class ProviderContract:
         assert len({check.name for check in found}) == len(found)
         for check in found:
             assert check.name
-            assert check.purpose
+            assert check.purpose in connected.purposes
             assert check.ok in (True, False, None)
             assert check.ok is not False or check.fix, f"{check.name} is missing and nothing says how to give it"
         assert_silent(found, secrets)
