@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from psycopg_pool.base import AttemptWithBackoff
-
 from mist import env
+from mist.pool import POOL
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -150,20 +149,17 @@ SHELL_DETACHED_S = 600  # a shell nobody looks at can be come back to for so lon
 # --- stores ----------------------------------------------------------------------------------------------------------
 
 DATABASES = {"default": env.database("MIST_DATABASE_URL", SOCKET_DIR)}
-# CONN_MAX_AGE leaks connections under ASGI; the pool does not. Roles in the whole × max_size stays below max_connections
-# (mist/embedded.py); min_size 0, since an idle backend is memory. A starved pool fails after `timeout` and says so.
-DATABASES["default"]["CONN_MAX_AGE"] = 0
+DATABASES["default"]["CONN_MAX_AGE"] = 0  # any other leaks connections under ASGI; the pool does not
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # the pool asks before it lends: a restarted server fails no request
 # A list joins what its rows name, each by its key: nothing to reorder. Left to itself the planner takes 50 ms to find that out for ten
 # joins, and 1 ms to run them.
 _options = DATABASES["default"]["OPTIONS"].get("options", "")
 DATABASES["default"]["OPTIONS"] |= {
     "options": f"{_options} -c join_collapse_limit=2".strip(),
-    "pool": {"min_size": 0, "max_size": 10, "timeout": 10, "max_idle": 60, "max_lifetime": 1800, "num_workers": 1},
+    "pool": POOL,
     "connect_timeout": 5,
     "application_name": "mist",
 }
-AttemptWithBackoff.DELAY_BACKOFF = 1.0  # a pool tries again after 1, 2, 4 … 256 s: once a second, so that who is back is there at once
 # What a server process may wait for; commands (migrate, backup, verify-audit) wait as long as it takes. See mist/roles.py.
 SERVER_DATABASE_OPTIONS = "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=120s"
 

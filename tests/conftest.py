@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 from mist.embedded import TEST_CONF, Postgres, Valkey
+from tests import migrated
 
 LOG_SHOWN = 3000  # characters
 MADE_BY_MIGRATE = {"django_migrations", "django_content_type", "auth_permission"}
@@ -22,9 +23,9 @@ MADE_BY_MIGRATE = {"django_migrations", "django_content_type", "auth_permission"
 def postgres() -> Iterator[Postgres]:
     """The PostgreSQL of this test process. With pytest-xdist each worker has its own: it starts in less than a second."""
     home = settings.MIST_HOME
+    migrated.copy_to(home / "pgdata")
     server = Postgres(data=home / "pgdata", sockets=settings.SOCKET_DIR, log_file=home / "postgres.log", conf=TEST_CONF)
     server.start()
-    server.create_database("mist")
     yield server
     server.stop()
 
@@ -37,6 +38,12 @@ def valkey() -> Iterator[Valkey]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Nothing is dropped at the end: the whole server goes."""
+    return True
 
 
 @pytest.fixture(scope="session")

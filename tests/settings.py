@@ -17,6 +17,7 @@ from mist.settings import *  # noqa: E402, F403
 from mist.settings import CACHES, DATABASES  # noqa: E402
 
 DATABASES["default"]["OPTIONS"].pop("pool")  # tests roll back on one connection
+DATABASES["default"]["TEST"] = {"TEMPLATE": "mist"}  # migrated already: tests/migrated.py
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CACHES["default"] = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

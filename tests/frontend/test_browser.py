@@ -23,6 +23,7 @@ pytestmark = IN_A_BROWSER
 
 def test_a_new_owner_adds_a_cloud_and_sees_its_machines(owner: User, person: Callable[..., Person]) -> None:
     page = person(owner).page
+    page.goto("/o/here/")
     page.get_by_role("link", name="Add cloud").first.click()
     page.get_by_role("link", name="Demo").click()
     page.get_by_label("Name", exact=True).fill("my lab")

@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests import migrated
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -32,6 +34,12 @@ class Stack:
             "MIST_PORT": str(self.port),
         } | environment
         self.process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def migrated(cls, home: Path, **environment: str) -> Stack:
+        """Its first start has no tables to make: for tests of something else."""
+        migrated.copy_to(home / "pgdata18")
+        return cls(home, **environment)
 
     def launch(self, *arguments: str, prefix: tuple[str, ...] = ()) -> Stack:
         """Start it and do not wait."""

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from mist.embedded import Postgres
+from tests import migrated
 from tests.ops.stack import Stack, wait_for
 
 pytestmark = pytest.mark.slow
@@ -41,8 +42,8 @@ class Served:
 
     def __init__(self, home: Path, data: Path) -> None:
         self.postgres = Postgres(data=data, sockets=home.parent / "pg", log_file=home.parent / "postgres.log")
+        migrated.copy_to(data)
         self.postgres.start()
-        self.postgres.create_database("mist")
         url = f"postgresql://mist@{quote(str(self.postgres.sockets), safe='')}/mist"
         self.stack = Stack(home, MIST_DATABASE_URL=url, MIST_ADMIN_PASSWORD=PASSWORD)
         self.stack.start()

@@ -44,7 +44,7 @@ print(json.dumps({"states": Counter(j.state for j in jobs), "ends": [ends.get(j.
 
 @pytest.fixture
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    running = Stack(tmp_path_factory.mktemp("jobs") / "home", MIST_ADMIN_PASSWORD="correct-horse-7")
+    running = Stack.migrated(tmp_path_factory.mktemp("jobs") / "home", MIST_ADMIN_PASSWORD="correct-horse-7")
     running.start()
     yield running
     running.kill()

@@ -27,7 +27,7 @@ def test_who_is_in_a_shell_is_told_before_the_web_process_goes_and_its_recording
         process.stdout.write(b"ready> ")  # type: ignore[attr-defined]
         await process.stdin.read()  # type: ignore[attr-defined]
 
-    stack = Stack(tmp_path / "home", MIST_ADMIN_EMAIL=EMAIL, MIST_ADMIN_PASSWORD=PASSWORD, MIST_SHELL_DRAIN_S="2")
+    stack = Stack.migrated(tmp_path / "home", MIST_ADMIN_EMAIL=EMAIL, MIST_ADMIN_PASSWORD=PASSWORD, MIST_SHELL_DRAIN_S="2")
     try:
         stack.start()
         host = ("many", fake_ssh.serve(prompt), "root", fake_ssh.private_key, fake_ssh.public_host_key)

@@ -107,7 +107,7 @@ perform(actor, Script, "create", {{"name": "slow", "script": facts["script"]}})
 
 @pytest.fixture
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    running = Stack(tmp_path_factory.mktemp("runs") / "home", MIST_ADMIN_EMAIL=EMAIL, MIST_ADMIN_PASSWORD=PASSWORD)
+    running = Stack.migrated(tmp_path_factory.mktemp("runs") / "home", MIST_ADMIN_EMAIL=EMAIL, MIST_ADMIN_PASSWORD=PASSWORD)
     running.start()
     yield running
     running.kill()
