@@ -28,7 +28,8 @@ from django.db import InterfaceError, OperationalError
 
 from core.actor import Actor
 from core.errors import BadRequest, MistError, Refused, TooMany, Unauthenticated
-from core.hub import DATABASE, Note, Reader, hop, hub
+from core.hub import DATABASE, Note, Reader, hub
+from core.sight import hop
 
 log = logging.getLogger(__name__)
 

@@ -18,35 +18,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
 
 import redis
-from channels.db import DatabaseSyncToAsync
-from django.apps import apps
 from django.conf import settings
 from django.db import Error as DatabaseError
 from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from core import guard, live, rechecks
+from core import live, rechecks
 from core.actor import Actor
 from core.errors import NotFound, Refused, TooMany
-from core.models import Event, Job, Resource, Revision
 from core.rechecks import Held
-from core.search import time_limited
+from core.sight import check_search, hop, kinds, look
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 BLOCK_S = 10
 MERGE_S = 0.05  # what comes within it is looked at together
@@ -127,21 +120,6 @@ class _Batch:
             self.resync = len(self.ids) > IDS_HELD
 
 
-# Two threads, so two database connections, for all live readers of a process.
-_threads = ThreadPoolExecutor(2, thread_name_prefix="live")
-
-
-def hop(function: Callable[..., T], *args: Any) -> Any:
-    """Await a function that uses the ORM, in a thread of its own."""
-    return DatabaseSyncToAsync(function, thread_sensitive=False, executor=_threads)(*args)
-
-
-@cache
-def kinds() -> dict[str, Any]:
-    """{kind: model} of all that can be listened to."""
-    return {model.kind(): model for model in apps.get_models() if issubclass(model, Resource | Job | Event)}
-
-
 def _version(entry: bytes) -> int:
     return int(entry.split(b"-")[0])
 
@@ -206,7 +184,7 @@ class Reader:
         model = kinds().get(kind)
         if model is None:
             raise NotFound(f"There is no kind {kind[:60]!r}.", code="kind_not_found")
-        await hop(_read_rights, model, search, self.actor)
+        await hop(check_search, model, search, self.actor)
         self.unsubscribe(name)
         if len(self.subscriptions) >= SUBSCRIPTIONS_MAX:
             raise TooMany(f"At most {SUBSCRIPTIONS_MAX} subscriptions a socket.", retry_after_s=0)
@@ -500,50 +478,6 @@ class Hub:
                     reader.end(found.detail)
             else:
                 seat.actor = found
-
-
-def _read_rights(model: Any, search: str, actor: Actor) -> None:
-    """Load what `look` will ask, and refuse a wrong search."""
-    found = model.objects.visible_to(actor)
-    if search:
-        found.filter(model.search_q(search, actor))
-
-
-def look(model: Any, org_id: UUID, ids: set[UUID], wanted: list[tuple[Actor, str]]) -> list[tuple[set[UUID], set[UUID]]]:
-    """For each (actor, search): the ids that may be told as changed, and as gone."""
-    rows = {row.pk: row for row in model.objects.filter(pk__in=ids, org_id=org_id)}
-    before: dict[UUID, Any] | None = None
-    answers = []
-    for _, group in itertools.groupby(wanted, key=lambda pair: id(pair[0])):
-        pairs = list(group)
-        actor = pairs[0][0]
-        visible = {pk for pk, row in rows.items() if guard.permits(actor, row, "read")}
-        lost: set[UUID] = set()
-        if hidden := ids - visible:
-            if before is None:
-                before = _before(model, org_id, ids)
-            lost = {pk for pk in hidden if pk in before and guard.permits(actor, before[pk], "read")}
-        for _, text in pairs:
-            if not text or not visible:
-                answers.append((visible, lost))
-                continue
-            q = model.search_q(text, actor)
-            with time_limited(text):
-                match = set(model.objects.filter(pk__in=visible).filter(q).values_list("pk", flat=True))
-            answers.append((match, lost | (visible - match)))
-    return answers
-
-
-def _before(model: Any, org_id: UUID, ids: set[UUID]) -> dict[UUID, Any]:
-    """The rows as they were before their last change, by id."""
-    if not model.has_history:
-        return {}
-    past = Revision.objects.filter(table=model._meta.db_table, org_id=org_id, row_id__in=ids, to_at__isnull=False)
-    fields = [f for f in model._meta.concrete_fields if not f.generated]
-    return {
-        old.row_id: model(**{f.attname: f.to_python(old.row[f.column]) for f in fields if f.column in old.row})
-        for old in past.order_by("row_id", "-from_at", "-pk").distinct("row_id")
-    }
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from accounts.models import Organization
 from core.actor import Actor
 from core.api.document import document
-from core.hub import kinds
+from core.sight import kinds
 from frontend.calls import Call, word, written
 
 METHODS = ("get", "post", "put", "patch", "delete")

@@ -21,7 +21,8 @@ from accounts.models import Organization, User
 from core.actor import Actor
 from core.consumers import AWAY, ActorConsumer
 from core.errors import MistError
-from core.hub import Note, hop
+from core.hub import Note
+from core.sight import hop
 from frontend import fragments, news
 from frontend.viewer import as_seen_by
 

@@ -8,8 +8,8 @@ from uuid import UUID
 from core import listing
 from core.actor import Actor
 from core.errors import MistError
-from core.hub import kinds
 from core.models import Resource
+from core.sight import kinds
 
 MOST = 100  # that many, and more
 

@@ -22,7 +22,8 @@ from django.db import DatabaseError
 
 from core.consumers import in_short, session_of
 from core.errors import MistError, NotFound, TooMany
-from core.hub import Reader, hop, hub
+from core.hub import Reader, hub
+from core.sight import hop
 from machines.shell import tickets, wire
 from machines.shell.holder import facts_of
 

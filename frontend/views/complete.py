@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.http import Http404, HttpRequest, HttpResponse
 
-from core.hub import kinds
 from core.search import complete, context_of, lookup_in
+from core.sight import kinds
 from frontend.views.base import ConsoleView
 
 MOST = 12

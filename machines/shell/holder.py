@@ -26,8 +26,8 @@ from core import events, guard, live
 from core.actions import with_rights
 from core.actor import Actor
 from core.errors import MistError, NotFound, Refused
-from core.hub import hop
 from core.models import Job
+from core.sight import hop
 from machines.models import Machine, Session, ShellHolder
 from machines.shell import tls, wire
 from machines.shell.lines import Asked, way_to

@@ -10,7 +10,7 @@ from typing import Any
 from clouds.connection import connect
 from clouds.providers.base import Provider
 from core.errors import MistError
-from core.hub import hop
+from core.sight import hop
 from machines.models import Machine
 from machines.shell.lines import Asked, Line, Sink, Way, add
 

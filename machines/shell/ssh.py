@@ -8,7 +8,7 @@ from functools import partial
 import asyncssh
 
 from core.errors import NotSupported
-from core.hub import hop
+from core.sight import hop
 from keys.ssh import translate
 from machines import reach
 from machines.reach import Reach

@@ -15,8 +15,8 @@ from frontend import words
 from machines.models import Machine
 from scripts.models import Script
 from tests.frontend.browsing import AXE, IN_A_BROWSER, Person, read_until, wait
-from tests.frontend.conftest import actor_for, read_clouds
-from tests.frontend.recorded import violations
+from tests.frontend.conftest import actor_for, machine, read_clouds
+from tests.frontend.recorded import in_both_themes, violations
 
 pytestmark = IN_A_BROWSER
 
@@ -139,35 +139,15 @@ def test_the_socket_tells_the_truth_after_it_was_cut(fleet: User, person: Callab
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_has_what_axe_finds(fleet: User, person: Callable[..., Person], scheme: str) -> None:
-    one = person(fleet, color_scheme=scheme)
-    page = one.page
-    machine = Machine.objects.order_by("name").first()
-    cloud = Cloud.objects.get()
-    assert machine is not None
-    paths = [
-        "/",
-        "/machines",
-        "/machines/new",
-        "/clouds",
-        "/clouds/new",
-        "/clouds/new/demo",
-        "/jobs",
-        "/log",
-        "/scripts",
-        "/scripts/new",
-        "/runs",
-    ]
-    paths += [f"/machines/{machine.pk.hex}", f"/machines/{machine.pk.hex}/do/destroy", f"/clouds/{cloud.pk.hex}"]
-    found: list[str] = []
-    for path in ["/sign-in", *[f"/o/here{path}" for path in paths]]:
-        context = page if path != "/sign-in" else person(color_scheme=scheme).page
-        context.goto(path)
-        context.evaluate(AXE.read_text())  # evaluate is not bound by the page's policy
-        result = context.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
-        for violation in result["violations"]:
-            found += [f"{path}: {violation['id']}: {node['html'][:160]}" for node in violation["nodes"][:3]]
+def test_axe_finds_nothing_on_pages_that_are_live(fleet: User, person: Callable[..., Person]) -> None:
+    """Every page as it is sent is seen in test_every_page.py."""
+    stranger, one = person().page, person(fleet)
+    stranger.goto("/sign-in")
+    found = in_both_themes(stranger)
+    for path in ("/", "/machines", "/jobs", "/log", f"/machines/{machine().pk.hex}"):
+        one.page.goto(f"/o/here{path}")
+        one.be_live()
+        found += [f"{path}: {text}" for text in in_both_themes(one.page)]
     assert not found, "\n".join(found)
 
 

@@ -13,12 +13,11 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from accounts import drafts
 from accounts.models import User
-from clouds.models import Cloud
-from core import actions, jobs
 from core.models import Job
 from machines.models import Machine
 from tests.frontend.browsing import AXE, IN_A_BROWSER, Person, serving, wait
 from tests.frontend.conftest import actor_for, machine
+from tests.frontend.recorded import in_both_themes
 
 pytestmark = IN_A_BROWSER
 Open = Callable[..., Person]
@@ -277,57 +276,17 @@ def test_a_job_survives_the_closed_tab_and_the_restart_of_the_server(fleet: User
     assert not [text for text in again.complaints if "WebSocket" not in text]
 
 
-def paths(machine: Machine, job: Job) -> list[str]:
-    of_machine = ["", "/log", "/volumes", "/networks", "/keys", "/snapshots", "/do/destroy", "/do/resize", "/do/set_expiration", "/do/stop"]
-    return [*(f"/machines/{machine.pk.hex}{part}" for part in of_machine), "/machines/new", "/jobs", "/jobs?who=all", f"/jobs/{job.pk.hex}"]
-
-
-@pytest.fixture
-def some_job(fleet: User) -> Job:
-    """A bulk that is over."""
-    ids = list(Machine.objects.filter(type="vm").order_by("name").values_list("pk", flat=True)[:4])
-    job = jobs.bulk(actor_for(fleet.orgs.get(), fleet), Machine, "tag", {"tags": {"a": "b"}}, ids=ids)
-    jobs.expand(actions.claim(job.pk, "test"))  # type: ignore[arg-type]
-    Job.objects.filter(state="queued").update(state="cancelled")  # what would take the tags to the cloud
-    return job
-
-
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_on_these_pages(fleet: User, person: Open, some_job: Job, scheme: str) -> None:
-    page, machine = person(fleet, color_scheme=scheme).page, a_machine()
-    found: list[str] = []
-
-    def look(where: str) -> None:
-        page.evaluate(AXE.read_text())
-        result = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
-        for violation in result["violations"]:
-            found.extend(f"{where}: {violation['id']}: {node['html'][:200]}" for node in violation["nodes"][:3])
-
-    for path in paths(machine, some_job):
-        page.goto(f"/o/here{path}")
-        look(path)
+def test_axe_finds_nothing_in_what_opens_over_a_page(fleet: User, person: Open) -> None:
+    page, machine = person(fleet).page, a_machine()
     page.goto(f"/o/here/machines/{machine.pk.hex}")
     page.get_by_role("button", name="More actions").click()
-    look("menu")
+    found = [f"menu: {text}" for text in in_both_themes(page)]
     page.get_by_role("link", name="Destroy").click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    look("dialog")
+    found += [f"dialog: {text}" for text in in_both_themes(page)]
     page.keyboard.press("Escape")
     page.locator("#jobs-button").click()
     expect(page.locator("#jobs-body .seg")).to_be_visible()
-    look("drawer")
+    found += [f"drawer: {text}" for text in in_both_themes(page)]
     assert not found, "\n".join(found)
-
-
-def test_these_pages_fit_a_phone(fleet: User, browser: Browser, server: str, some_job: Job) -> None:
-    one = Person(browser, server)
-    one.page.set_viewport_size({"width": 390, "height": 844})
-    one.sign_in(fleet)
-    for path in paths(a_machine(), some_job):
-        one.page.goto(f"/o/here{path}")
-        wide = one.page.evaluate("Math.max(document.documentElement.scrollWidth, document.querySelector('main').scrollWidth)")
-        assert wide <= 390, f"{path}: {wide}"
-    one.context.close()
-    assert not one.complaints
-    assert Cloud.objects.count() == 1

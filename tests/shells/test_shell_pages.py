@@ -16,7 +16,8 @@ from playwright.sync_api import Browser, Page, expect
 import tests.frontend.conftest as the_browser
 from core.models import Event
 from machines.models import Session, Snippet
-from tests.frontend.browsing import AXE, IN_A_BROWSER, LEFT_TOO_SOON, Person
+from tests.frontend.browsing import IN_A_BROWSER, LEFT_TOO_SOON, Person
+from tests.frontend.recorded import violations
 from tests.lab.sshd import Sshd
 from tests.shells.conftest import Open, Place, Shells, ended, make_place, the_session, wait_for
 
@@ -46,12 +47,6 @@ def person(browser: Browser, web: Shells, place: Place) -> Iterator[Callable[...
 def shot(page: Page, name: str) -> None:
     if SHOTS:
         page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
-
-
-def axe(page: Page) -> None:
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")["violations"]
-    assert not found, "\n".join(f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"][:3])
 
 
 SCREEN = """number => {
@@ -99,7 +94,7 @@ def test_a_shell_in_the_browser(place: Place, person: Callable[..., Person]) -> 
     has(page, "both-2", 0)
     has(page, "both-2", 1)
     shot(page, "shell-split")
-    axe(page)
+    assert not violations(page)
     # leave, and come back
     page.goto("/o/here/machines")
     expect(page.locator("#shells-button")).to_contain_text("2")
@@ -206,7 +201,7 @@ def test_a_recording_is_replayed_and_searched(place: Place, person: Callable[...
     page.goto("/o/here/sessions")
     expect(page.get_by_role("row").nth(1)).to_contain_text("web-eu-04")
     shot(page, "sessions")
-    axe(page)
+    assert not violations(page)
     page.get_by_role("row").nth(1).get_by_role("link").click()
     expect(page.locator(".ap-player")).to_be_visible()
     page.get_by_label("Search in the output").fill("MOMENT-4")
@@ -221,7 +216,7 @@ def test_a_recording_is_replayed_and_searched(place: Place, person: Callable[...
         page.get_by_role("link", name="Download").click()
     assert Path(download.value.path()).read_text().startswith('{"version": 2')
     shot(page, "session")
-    axe(page)
+    assert not violations(page)
     assert Event.objects.filter(type="session.replay.succeeded", target_id=session.pk).count() >= 3
 
 
@@ -265,7 +260,7 @@ def test_files_are_uploaded_with_progress_and_asked_about(
     page.get_by_role("button", name="Upload a file").click()
     expect(page.get_by_role("heading", name="Upload to web-eu-04")).to_be_visible()
     shot(page, f"upload-dialog-{scheme}")
-    axe(page)
+    assert not violations(page)
     page.keyboard.press("Escape")
     files = [("data.bin", data), ("notes.txt", b"one")]
     upload(page, [{"name": name, "mimeType": "", "buffer": content} for name, content in files], folder.name)
@@ -276,7 +271,7 @@ def test_files_are_uploaded_with_progress_and_asked_about(
     page.keyboard.type("echo typed-$((40+2))\n")  # the terminal has the focus, and is answered meanwhile
     has(page, "typed-42")
     shot(page, f"upload-{scheme}")
-    axe(page)
+    assert not violations(page)
     page.evaluate("window.held = false")
     expect(row).to_contain_text(f"is there: {folder}/data.bin, 3 MiB")
     expect(page.locator(".up").nth(1)).to_contain_text("is there")
@@ -291,7 +286,7 @@ def test_files_are_uploaded_with_progress_and_asked_about(
         expect(page.locator(".up")).to_contain_text("There is a file of that name")
         if answer == "Skip":
             shot(page, f"upload-asked-{scheme}")
-            axe(page)
+            assert not violations(page)
         page.get_by_role("button", name=answer).click()
         if answer != "Skip":
             expect(page.locator(".up")).to_contain_text("is there: ")
@@ -302,7 +297,7 @@ def test_files_are_uploaded_with_progress_and_asked_about(
     upload(page, notes, "nowhere")
     expect(page.locator(".up")).to_contain_text("There is no folder nowhere")
     shot(page, f"upload-failed-{scheme}")
-    axe(page)
+    assert not violations(page)
     page.get_by_role("button", name="Dismiss notes.txt").click()
     assert "ready>" in screen(page)
 
@@ -393,16 +388,16 @@ def test_on_a_telephone(place: Place, person: Callable[..., Person], opened: Ope
     page.keyboard.type("c")
     has(page, "^C")
     shot(page, "shell-390")
-    axe(page)
+    assert not violations(page)
     upload(page, {"name": "a-file-from-my-telephone.jpg", "mimeType": "image/jpeg", "buffer": b"x"}, "nowhere")
     expect(page.locator(".up")).to_contain_text("There is no folder nowhere")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     shot(page, "upload-390")
-    axe(page)
+    assert not violations(page)
     page.get_by_role("button", name="Upload a file").click()
     expect(page.locator("#upload")).to_be_visible()
     shot(page, "upload-dialog-390")
-    axe(page)
+    assert not violations(page)
 
 
 def test_snippets_are_ones_own(place: Place) -> None:
