@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from frontend.templatetags import console, humanish
+from frontend.templatetags import console, humanish, times
 from machines.models import Machine
 from machines.reach import address_of
 
@@ -140,11 +140,11 @@ def _disk(row: Machine) -> str:
 
 
 def _ends(row: Machine) -> SafeString | str:
-    return console.when(row.expires_at, "{}") if row.expires_at else ""
+    return times.when(row.expires_at, "{}") if row.expires_at else ""
 
 
 def _age(row: Machine) -> SafeString | str:
-    return console.age(row.machine_created_at)
+    return times.age(row.machine_created_at)
 
 
 def _ram(row: Machine) -> SafeString | str:

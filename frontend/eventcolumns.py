@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from frontend.columns import MONO, Column, Columns
-from frontend.templatetags import console, humanish
+from frontend.templatetags import console, humanish, times
 
 
 def _actor(event: Any) -> SafeString:
@@ -38,7 +38,7 @@ def _detail(event: Any) -> SafeString:
 
 
 def _took(event: Any) -> SafeString | str:
-    return console.seconds(event.took_s)
+    return times.seconds(event.took_s)
 
 
 def _job(event: Any) -> SafeString | str:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy
 from clouds.models import Image, Inventory
 from core import guard
 from core.actor import Actor
-from frontend.templatetags import console, humanish
+from frontend.templatetags import console, humanish, times
 from machines.models import Machine
 from networks.models import Network, SecurityGroup, Subnet
 from volumes.models import Volume
@@ -173,7 +173,7 @@ VOLUMES = Holding(
         Column(title=gettext_lazy("State"), css="w-100 p1", cell=lambda row: _text(row.state)),
         Column(title=gettext_lazy("Attached to"), css="w-180 p1", cell=_attached),
         Column(title=gettext_lazy("Tags"), css="w-180 p3", cell=_tags),
-        Column(title=gettext_lazy("Age"), css="w-80 p2", cell=lambda row: console.age(row.volume_created_at), number=True),
+        Column(title=gettext_lazy("Age"), css="w-80 p2", cell=lambda row: times.age(row.volume_created_at), number=True),
     ),
     facts=(
         (gettext_lazy("Cloud"), _cloud),
@@ -182,7 +182,7 @@ VOLUMES = Holding(
         (gettext_lazy("Type"), lambda row: _text(row.volume_type)),
         (gettext_lazy("State"), lambda row: _text(row.state)),
         (gettext_lazy("Attached to"), _attached),
-        (gettext_lazy("Made"), lambda row: console.when(row.volume_created_at)),
+        (gettext_lazy("Made"), lambda row: times.when(row.volume_created_at)),
     ),
 )
 NETWORKS = Holding(
@@ -226,7 +226,7 @@ IMAGES = Holding(
         Column(title=gettext_lazy("System"), css="w-140 p2", cell=lambda row: _text(row.os_distro or row.os_type)),
         Column(title=gettext_lazy("Architecture"), css="w-100 p3", cell=lambda row: _text(row.architecture)),
         Column(title=gettext_lazy("Machines"), css="w-100 p1", cell=_machines, number=True),
-        Column(title=gettext_lazy("Age"), css="w-80 p2", cell=lambda row: console.age(row.image_created_at), number=True),
+        Column(title=gettext_lazy("Age"), css="w-80 p2", cell=lambda row: times.age(row.image_created_at), number=True),
         Column(title=gettext_lazy("Offered first"), css="w-100 p2", cell=_star),
     ),
     facts=(
@@ -236,7 +236,7 @@ IMAGES = Holding(
         (gettext_lazy("Needs a disk of"), lambda row: _gib(row.min_disk_gib) or _text("")),
         (gettext_lazy("Needs memory of"), lambda row: console.gib(row.min_ram_mib) or _text("")),
         (gettext_lazy("Machines made from it"), _machines),
-        (gettext_lazy("Made"), lambda row: console.when(row.image_created_at)),
+        (gettext_lazy("Made"), lambda row: times.when(row.image_created_at)),
     ),
 )
 HOLDINGS = {holding.path: holding for holding in (VOLUMES, NETWORKS, IMAGES)}

@@ -15,7 +15,7 @@ from core.actions import all_actions
 from core.models import Job
 from frontend import browsers
 from frontend.codes import CODES, code_words
-from frontend.templatetags import console
+from frontend.templatetags import times
 from frontend.words import ACTS, job_order, job_title, order, say
 from tests.frontend.conftest import Place
 from tests.meta.test_house import sources
@@ -51,14 +51,14 @@ def test_one_is_not_many(place: Place) -> None:
 
 @pytest.mark.parametrize(("took", "words"), [(None, ""), (0.004, ""), (0.4, "0.4 s"), (27, "27 s"), (180, "3 min"), (7200, "2 h")])
 def test_a_duration_too_short_to_tell_is_not_told(took: float | None, words: str) -> None:
-    assert console.seconds(took) == words
+    assert times.seconds(took) == words
 
 
 @pytest.mark.parametrize(
     ("left", "words"), [({"days": 2, "hours": 23}, "3 d"), ({"hours": 30}, "30 h"), ({"minutes": 20}, "20 min"), ({"hours": -1}, "0 min")]
 )
 def test_how_long_until_something_ends_is_told_shortly(left: dict[str, int], words: str) -> None:
-    assert console.left(timezone.now() + timedelta(**left) + timedelta(seconds=1)) == words
+    assert times.left(timezone.now() + timedelta(**left) + timedelta(seconds=1)) == words
 
 
 def test_every_act_says_what_did_not_happen() -> None:
