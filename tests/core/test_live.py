@@ -20,7 +20,7 @@ from django.db import OperationalError, connections, transaction
 
 from accounts.models import Membership, Team, User
 from clouds.models import Cloud
-from core import consumers, hub, live, valkey
+from core import consumers, hub, live, sight, valkey
 from core.actor import Actor
 from core.models import new_id
 from machines.models import Machine
@@ -89,7 +89,7 @@ def close_connections() -> None:
         both.wait(5)
         connections.close_all()
 
-    for done in [hub._threads.submit(close) for _ in range(2)]:
+    for done in [sight._threads.submit(close) for _ in range(2)]:
         done.result()
 
 

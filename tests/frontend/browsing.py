@@ -23,7 +23,7 @@ from clouds.models import Cloud
 from core.actions import perform
 from core.models import Job
 from machines.models import Machine
-from tests.frontend.conftest import actor_for, add_user, make_org, read_clouds, signed_in
+from tests.frontend.conftest import PASSWORD, actor_for, add_user, make_org, read_clouds, signed_in
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium")
@@ -133,6 +133,13 @@ class Person:
 
     def be_live(self) -> None:
         expect(self.page.locator("mist-live[data-state=live]")).to_be_visible()
+
+
+def sign_in_by_form(page: Page, user: User) -> None:
+    """Where the page of it is open."""
+    page.get_by_label("E-mail").fill(user.email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
 
 
 @pytest.fixture

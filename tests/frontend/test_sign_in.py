@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 from accounts.models import Team, User
 from core.models import Event
 from machines.models import Machine
-from tests.frontend.browsing import AXE, IN_A_BROWSER, Person, wait
+from tests.frontend.browsing import AXE, IN_A_BROWSER, Person, sign_in_by_form, wait
 from tests.frontend.conftest import PASSWORD, Place, machine, signed_in
 from tests.frontend.recorded import violations
 
@@ -134,9 +134,7 @@ class TestInABrowser:
     def test_a_passkey_is_added_and_signs_in_by_itself(self, owner: User, server: str, passkeys: Page) -> None:
         page, home = passkeys, server.replace("127.0.0.1", "localhost")
         page.goto(f"{home}/sign-in")
-        page.get_by_label("E-mail").fill(owner.email)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
+        sign_in_by_form(page, owner)
         page.wait_for_url("**/o/here/")
         page.goto(f"{home}/account/2fa/webauthn/add/")
         confirm(page)
@@ -164,9 +162,7 @@ class TestInABrowser:
         Authenticator.objects.filter(user=owner).update(last_used_at=None)
         page.context.clear_cookies()
         page.goto("/sign-in?next=/o/here/jobs")
-        page.get_by_label("E-mail").fill(owner.email)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
+        sign_in_by_form(page, owner)
         expect(page.get_by_role("heading", name="Second step")).to_be_visible()
         page.get_by_label("Code").fill("000000")
         page.get_by_role("button", name="Sign in").click()
@@ -181,9 +177,7 @@ class TestInABrowser:
         page.get_by_label("Theme").select_option("dark")
         Session.objects.all().delete()
         page.get_by_role("button", name="Save").click()
-        page.get_by_label("E-mail").fill(owner.email)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
+        sign_in_by_form(page, owner)
         page.wait_for_url("**/settings/profile")
         expect(page.locator("#resumed")).to_be_visible()
         expect(page.get_by_label("First name")).to_have_value("Anastasia")
@@ -201,9 +195,7 @@ class TestInABrowser:
         page.get_by_label("Single keys do things").uncheck()
         Session.objects.all().delete()
         page.locator("main form").get_by_role("button", name="Save").click()
-        page.get_by_label("E-mail").fill(owner.email)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
+        sign_in_by_form(page, owner)
         page.wait_for_url("**/settings/keyboard")
         expect(page.get_by_label("Single keys do things")).not_to_be_checked()
 
@@ -223,9 +215,7 @@ class TestInABrowser:
         dialog.locator("textarea[name=tags]").fill("tier=gold\nenv=prod")
         Session.objects.all().delete()
         dialog.locator("button[type=submit]").click()
-        page.get_by_label("E-mail").fill(fleet.email)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
+        sign_in_by_form(page, fleet)
         page.wait_for_url("**/machines?q=*" if many else f"**/{target.pk.hex}")
         expect(dialog.locator("textarea[name=tags]")).to_have_value("tier=gold\nenv=prod")
         expect(page.locator("#resumed")).to_be_visible()
@@ -237,8 +227,11 @@ class TestInABrowser:
         one.complaints.clear()  # a browser says so of an answer of 401
 
     def test_the_end_of_a_session_is_said_over_the_page_and_rows_come_back(self, owner: User, person: Callable[..., Person]) -> None:
-        one = person(owner)
+        one = person()
         page, org = one.page, owner.orgs.get()
+        page.goto("/sign-in")
+        sign_in_by_form(page, owner)
+        page.wait_for_url("**/o/here/")
         team = Team.objects.create(org=org, name="Ops", statements=[{"effect": "allow", "verbs": ["*.read"], "what": {}}] * 2)
         page.goto(f"/o/here/teams/{team.pk.hex}/policy")
         one.be_live()
@@ -258,9 +251,7 @@ class TestInABrowser:
         if AXE.exists():
             assert not violations(page)
         dialog.get_by_role("link", name="Sign in").click()
-        page.get_by_label("E-mail").fill(owner.email)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
+        sign_in_by_form(page, owner)
         page.wait_for_url("**/policy")
         expect(page.locator("#resumed")).to_be_visible()
         found = [(field.get_attribute("name"), field.input_value()) for field in page.locator(".list-row input, .list-row select").all()]

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import signal
-import subprocess
-import sys
+import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,43 +27,52 @@ from keys.models import HostKey, Key, KeyAssociation
 from machines.models import Machine, Session, ShellHolder
 from tests.core.test_doors import make_org
 from tests.lab.sshd import Fake, Sshd, fake_ssh, free_port, sshd
+from tests.shells import served
 
 __all__ = ["fake_ssh", "sshd"]
 
-ROOT = Path(__file__).resolve().parents[2]
 _numbers = itertools.count(1)
+
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload([served.__name__])
 
 
 class Process:
     """One of our processes; `kill` is kill -9."""
 
     def __init__(self, what: str, where: str, **changed: Any) -> None:
-        env = {
-            **os.environ,
-            "TEST_DATABASE": str(connection.settings_dict["NAME"]),
-            "TEST_SETTINGS": json.dumps(changed),
-            "PYTHONPATH": str(ROOT),
-        }
         self.log = settings.MIST_HOME / f"{what}-{next(_numbers)}.log"
-        with self.log.open("w") as output:
-            command = [sys.executable, "-m", "tests.shells.served", what, where]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+        self.log.touch()
+        database = str(connection.settings_dict["NAME"])
+        self._process = _forks.Process(target=served.run, args=(what, where, database, str(self.log), changed), daemon=True)
+        self._process.start()
 
     @property
     def pid(self) -> int:
-        return self.process.pid
+        assert self._process.pid
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self._process.kill()
+        self._process.join()
+
+    def tell_to_stop(self) -> None:
+        self._process.terminate()
+
+    def wait(self, seconds: float) -> int | None:
+        """How it ended; None when it did not in time."""
+        self._process.join(seconds)
+        return self._process.exitcode
 
     def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(8)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        self.tell_to_stop()
+        if self.wait(8) is None:
+            self.kill()
 
 
 def wait_for(done: Callable[[], Any], seconds: float = 15, why: Callable[[], str] = lambda: "") -> Any:
@@ -97,7 +102,7 @@ class Shells:
     def _answers(self) -> bool:
         import socket
 
-        assert self.web.process.poll() is None, self.web.log.read_text()[-3000:]
+        assert self.web.is_alive, self.web.log.read_text()[-3000:]
         with socket.socket() as sock:
             return sock.connect_ex(("127.0.0.1", self.port)) == 0
 
@@ -124,7 +129,7 @@ def web(django_db_setup: None, django_db_blocker: Any) -> Iterator[Shells]:
 @pytest.fixture
 def shells(web: Shells, transactional_db: None) -> Iterator[Shells]:
     """With one shell process; what the test starts more is stopped."""
-    if web.web.process.poll() is not None:
+    if not web.web.is_alive:
         web.start_web()
     web.hold()
     yield web

@@ -1,47 +1,55 @@
 """The web and shell processes for tests of shells: the project's own, on the test database.
 
-python -m tests.shells.served web|shell <port|socket path or host:port>; in the environment:
-TEST_DATABASE, MIST_TESTS_HOME and TEST_SETTINGS (JSON).
+A module of a fork server (tests/shells/conftest.py): what takes seconds is imported once, and each process is a fork of that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
+from typing import Any
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 
 import django
 from django.conf import settings
 
-settings.DATABASES["default"]["NAME"] = os.environ["TEST_DATABASE"]
-changed = json.loads(os.environ.get("TEST_SETTINGS", "{}"))
-for name, value in changed.items():
-    setattr(settings, name, value)
 django.setup()
 
-from machines.shell import holder as holding  # noqa: E402  settings first
+import uvicorn  # noqa: E402  settings first
+
+from machines.shell import holder as holding  # noqa: E402
 from machines.shell import upload  # noqa: E402
 from machines.shell.holder import Holder  # noqa: E402
 from mist import roles  # noqa: E402
+from mist.embedded import die_with_parent  # noqa: E402
 
-for module in (holding, upload):
-    for name in changed:
-        if hasattr(module, name):  # how often and how long it does what
-            setattr(module, name, changed[name])
+
+def run(what: str, where: str, database: str, log: str, changed: dict[str, Any]) -> None:
+    """Be one of them: "web" on a port, "shell" on a unix socket's path or host:port."""
+    die_with_parent(signal.SIGTERM)
+    with open(log, "wb") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    settings.DATABASES["default"]["NAME"] = database
+    for name, value in changed.items():
+        setattr(settings, name, value)
+        for module in (holding, upload):
+            if hasattr(module, name):  # how often and how long it does what
+                setattr(module, name, value)
+    if what == "web":
+        web(int(where))
+    else:
+        asyncio.run(shell(where))
 
 
 def web(port: int) -> None:
     settings.SOCKET_ORIGINS.append(f"http://127.0.0.1:{port}")
     listener = roles.listen("127.0.0.1", port)
     config = roles.web_config()
-    import uvicorn
-
     uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -57,10 +65,3 @@ async def shell(where: str) -> None:
     server = await holder.listen(listener)
     await holder.run(lambda: None)
     server.close()
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "web":
-        web(int(sys.argv[2]))
-    else:
-        asyncio.run(shell(sys.argv[2]))

@@ -131,8 +131,15 @@ def test_a_browser_that_stops_reading_stops_the_host(place: Place, opened: Open,
     terminal = opened(place, how={"reads": False})
     time.sleep(0.5)
     terminal.type("yes\r")
-    time.sleep(2.5)
-    held, stopped = rss_mib(shells.holders[0].pid), the_session().bytes_out
+    seen = [0]
+
+    def stands_still() -> bool:
+        time.sleep(2.5)
+        seen.append(the_session().bytes_out)
+        return seen[-1] == seen[-2] > 1000
+
+    wait_for(stands_still, 60, lambda: str(seen))
+    held, stopped = rss_mib(shells.holders[0].pid), seen[-1]
     assert stopped <= 8 * AHEAD  # ours, the browser's, and what the kernel holds between
     time.sleep(2)
     assert the_session().bytes_out == stopped

@@ -246,7 +246,7 @@ def test_a_process_that_is_told_to_stop_says_when_and_takes_nobody_new(shells: S
     terminal = opened(place)
     terminal.prompt()
     shown = the_session()
-    old.process.terminate()
+    old.tell_to_stop()
     told = wait_for(lambda: [one["ending"] for one in terminal.told if "ending" in one])[0]
     assert 6 < told["at"] - time.time() <= 13
     terminal.type("echo still-$((1+1))\r")
@@ -261,7 +261,7 @@ def test_a_process_that_is_told_to_stop_says_when_and_takes_nobody_new(shells: S
     row = ended(shown)
     assert (row.ended_code, row.recording) == ("holder_stopped", "complete")
     assert not list(verify.findings(row))
-    assert old.process.wait(5) == 0
+    assert old.wait(5) == 0
     shells.hold()
     opened(place).prompt()
 
@@ -273,14 +273,14 @@ def test_it_is_gone_with_the_last_shell_or_at_once_when_told_twice(shells: Shell
         process = shells.hold(MIST_SHELL_DRAIN_S=300)
         terminal = opened(place)
         terminal.prompt()
-        process.process.terminate()
+        process.tell_to_stop()
         wait_for(lambda: [one for one in terminal.told if "ending" in one])  # noqa: B023
         if twice:
-            process.process.terminate()
+            process.tell_to_stop()
         else:
             terminal.type("exit\r")
         terminal.expect_closed()
-        assert process.process.wait(10) == 0
+        assert process.wait(10) == 0
         row = ended(the_session())
         assert row.recording == "complete" and not list(verify.findings(row))
         assert row.ended_code == ("holder_stopped" if twice else "exited")
@@ -292,7 +292,7 @@ def test_a_hello_that_comes_too_late_is_sent_elsewhere(shells: Shells, sshd: Ssh
     process = shells.hold(MIST_SHELL_DRAIN_S=300)
     place = make_place(sshd, port=sshd.port, user=sshd.user)
     opened(place).prompt()  # it waits for this one
-    process.process.terminate()
+    process.tell_to_stop()
     wait_for(lambda: ShellHolder.objects.filter(is_stopping=True).exists())
     address = ShellHolder.objects.get().address.removeprefix("unix:")
     hello = {"session": "0" * 32, "new": True, "types": True, "told": True, "name": "x", "actor": {}}
