@@ -17,7 +17,7 @@ manage: environment
 
 test: development
 	@tests/lab/install_debian.sh
-	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Linters: style, layers, types, the front end. All of them, then the verdict.
 lint: development

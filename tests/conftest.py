@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -15,7 +16,34 @@ from django.test import TransactionTestCase
 from mist.embedded import TEST_CONF, Postgres, Valkey
 from tests import migrated
 
+ROOT = Path(__file__).resolve().parent
 LOG_SHOWN = 3000  # characters
+# The files that take longest, first: two processes that share the files are done together when none begins with these at the end.
+LONG = (
+    "clouds/providers/test_kvm_guests.py",
+    "frontend/test_every_page.py",
+    "ops/test_database_faults.py",
+    "shells/test_faults.py",
+    "shells/test_shell_pages.py",
+    "shells/test_relay.py",
+    "frontend/test_walks.py",
+    "frontend/test_away.py",
+    "frontend/test_browser.py",
+    "api/test_schemathesis.py",
+    "frontend/test_loading.py",
+    "ops/test_stack.py",
+    "ops/test_shells_stop.py",
+    "ops/test_jobs_survive.py",
+    "scripts/test_more_faults.py",
+    "clouds/providers/amazon/test_listings.py",
+    "clouds/test_vault_kv.py",
+    "frontend/test_sign_in.py",
+    "frontend/test_list.py",
+    "clouds/providers/amazon/test_faults.py",
+    "clouds/providers/test_docker.py",
+    "clouds/providers/test_kvm.py",
+    "ops/test_roles.py",
+)
 MADE_BY_MIGRATE = {"django_migrations", "django_content_type", "auth_permission"}
 
 
@@ -71,6 +99,12 @@ def empty_tables(_case: TransactionTestCase) -> None:
 def _empty_cache() -> None:
     for one in caches.all(initialized_only=True):
         one.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--no-loadscope-reorder` the files are given out in this order."""
+    turns = {ROOT / name: turn for turn, name in enumerate(LONG)}
+    items.sort(key=lambda item: turns.get(item.path, len(LONG)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from django.urls import resolve
 
 from tests.browser.pages import PAGES, UNPICTURED
+from tests.conftest import LONG
 from tests.frontend.every_page import readable
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -60,6 +61,10 @@ def test_the_environment_is_read_in_one_place() -> None:
 
 def test_nothing_is_named_a_drawer() -> None:
     assert not [path for path in sources() if path.stem in {"utils", "helpers", "services", "misc", "common", "signals"}]
+
+
+def test_the_files_that_take_longest_are_there() -> None:
+    assert [name for name in LONG if not (ROOT / "tests" / name).exists()] == []
 
 
 def test_every_module_says_what_it_is() -> None:
