@@ -8,8 +8,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from core.models import Job
-from frontend.words.many import UNDONES
-from frontend.words.table import ACTS, Act
+from frontend.words.acts import ACTS, Act
 
 __all__ = [
     "ACTS",
@@ -75,7 +74,8 @@ def _not_done(job: Job, name: str) -> str:
     count = ended.get(Job.State.FAILED, 0) + ended.get(Job.State.LOST, 0) if job.state == Job.State.FAILED and ended else total - well
     if count <= 0:
         return f"{act(job.action).label} {name}"
-    pattern = act(job.action).undone if count == 1 else UNDONES.get(job.action, act(job.action).undone)
+    words = act(job.action)
+    pattern = words.undone if count == 1 else words.undones or words.undone
     return say(pattern, name if count >= total else gettext("%(n)d of %(all)s") % {"n": count, "all": name})
 
 

@@ -23,7 +23,7 @@ from tests.meta.test_house import sources
 
 def test_every_act_has_words_of_its_own() -> None:
     without = all_actions().keys() - ACTS.keys()
-    assert not without, "what happened would read “web-1: name_of_the_verb”: say it in frontend/words/table.py"
+    assert not without, "what happened would read “web-1: name_of_the_verb”: say it in frontend/words/acts"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_can_be_asked_of_many_has_words_for_not_done() -> None:
     for verb, action in all_actions().items():
         if action.bulk or (action.creates and action.background):
             job = Job(action=verb, state="failed", target_name="6 things", total=6, result={"failed": 6})
-            assert not job_title(job).startswith("6 things was"), f"{verb}: say it in frontend/words/many.py"
+            assert not job_title(job).startswith("6 things was"), f"{verb}: say `undones` in frontend/words/acts"
 
 
 def codes_in(path: Path) -> set[str]:
