@@ -38,7 +38,7 @@ LONG = (
     "clouds/providers/amazon/test_listings.py",
     "clouds/test_vault_kv.py",
     "frontend/test_sign_in.py",
-    "frontend/test_list.py",
+    "frontend/test_list_live.py",
     "clouds/providers/amazon/test_faults.py",
     "clouds/providers/test_docker.py",
     "clouds/providers/test_kvm.py",
