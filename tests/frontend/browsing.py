@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 from django.conf import settings
-from django.db import connection
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from accounts.models import User
@@ -23,6 +20,7 @@ from clouds.models import Cloud
 from core.actions import perform
 from core.models import Job
 from machines.models import Machine
+from tests.forked import Process
 from tests.frontend.conftest import PASSWORD, actor_for, add_user, make_org, read_clouds, signed_in
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,29 +54,21 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def serving(port: int = 0) -> Iterator[str]:
-    """The web process on the test database, on a free port or this one; its address."""
+def serving(port: int = 0, **changed: Any) -> Iterator[str]:
+    """The web process on the test database, on a free port or this one, with these settings changed; its address."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
-    env = {**os.environ, "TEST_DATABASE": str(connection.settings_dict["NAME"]), "TEST_PORT": str(port), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "uvicorn", "tests.frontend.served:application", "--port", str(port), "--log-level", "warning"]
     log = settings.MIST_HOME / f"served-{port}.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            address = f"http://127.0.0.1:{port}"
-            wait(lambda: process.poll() is not None or _answers(address), 60, lambda: log.read_text()[-2000:])
-            assert process.poll() is None, log.read_text()[-2000:]
-            yield address
-        finally:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    process = Process("tests.frontend.served", log, port, changed=changed)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait(lambda: not process.is_alive or _answers(address), 60, lambda: log.read_text()[-2000:])
+        assert process.is_alive, log.read_text()[-2000:]
+        yield address
+    finally:
+        process.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The real web process for browser tests: the project's ASGI application on the test database, with the jobs run in threads.
 
-uvicorn tests.frontend.served:application, with TEST_DATABASE, TEST_PORT and MIST_TESTS_HOME in the environment.
+A module of the fork server (tests/forked.py).
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import time
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 
 import django
+import uvicorn
 from django.conf import settings
 
-settings.DATABASES["default"]["NAME"] = os.environ["TEST_DATABASE"]
-settings.MIST_API_PER_MINUTE = int(os.environ.get("TEST_API_PER_MINUTE", settings.MIST_API_PER_MINUTE))
-settings.SOCKET_ORIGINS += [f"http://{host}:{os.environ['TEST_PORT']}" for host in ("127.0.0.1", "localhost")]
 django.setup()
 
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402  settings first
@@ -28,7 +26,13 @@ from core.tasks import run_job  # noqa: E402
 from mist.asgi import application as project  # noqa: E402
 
 
-@actions.on_enqueue
+def run(port: int) -> None:
+    settings.SOCKET_ORIGINS += [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost")]
+    actions.on_enqueue(in_a_thread)
+    threading.Thread(target=tick, daemon=True).start()
+    uvicorn.run(ASGIStaticFilesHandler(project), port=port, log_level="warning")
+
+
 def in_a_thread(job: Job) -> None:
     """In place of the broker and a worker: the same task, in this process."""
 
@@ -47,7 +51,3 @@ def tick() -> None:
         except DatabaseError:  # a test has stopped it, and will start it again
             close_old_connections()
         time.sleep(0.3)
-
-
-threading.Thread(target=tick, daemon=True).start()
-application = ASGIStaticFilesHandler(project)

@@ -191,9 +191,8 @@ def test_a_part_that_fails_is_asked_for_again_in_its_place(fleet: User, person: 
     one.complaints.clear()
 
 
-def test_who_asks_too_often_is_told_when_to_return(fleet: User, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEST_API_PER_MINUTE", "3")
-    with serving() as address:
+def test_who_asks_too_often_is_told_when_to_return(fleet: User, browser: Browser) -> None:
+    with serving(MIST_API_PER_MINUTE=3) as address:
         one = Person(browser, address).sign_in(fleet)
         answers = [one.context.request.get("/api/v2/machines") for _ in range(8)]
         last = answers[-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -26,53 +24,17 @@ from core.actor import Actor
 from keys.models import HostKey, Key, KeyAssociation
 from machines.models import Machine, Session, ShellHolder
 from tests.core.test_doors import make_org
+from tests.forked import Process
 from tests.lab.sshd import Fake, Sshd, fake_ssh, free_port, sshd
-from tests.shells import served
 
 __all__ = ["fake_ssh", "sshd"]
 
 _numbers = itertools.count(1)
 
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload([served.__name__])
-
-
-class Process:
-    """One of our processes; `kill` is kill -9."""
-
-    def __init__(self, what: str, where: str, **changed: Any) -> None:
-        self.log = settings.MIST_HOME / f"{what}-{next(_numbers)}.log"
-        self.log.touch()
-        database = str(connection.settings_dict["NAME"])
-        self._process = _forks.Process(target=served.run, args=(what, where, database, str(self.log), changed), daemon=True)
-        self._process.start()
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid
-        return self._process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-
-    def tell_to_stop(self) -> None:
-        self._process.terminate()
-
-    def wait(self, seconds: float) -> int | None:
-        """How it ended; None when it did not in time."""
-        self._process.join(seconds)
-        return self._process.exitcode
-
-    def stop(self) -> None:
-        self.tell_to_stop()
-        if self.wait(8) is None:
-            self.kill()
+def start(what: str, where: str, **changed: Any) -> Process:
+    log = settings.MIST_HOME / f"{what}-{next(_numbers)}.log"
+    return Process("tests.shells.served", log, what, where, changed, changed=changed)
 
 
 def wait_for(done: Callable[[], Any], seconds: float = 15, why: Callable[[], str] = lambda: "") -> Any:
@@ -96,7 +58,7 @@ class Shells:
         self.start_web()
 
     def start_web(self) -> None:
-        self.web = Process("web", str(self.port))
+        self.web = start("web", str(self.port))
         wait_for(self._answers, 40, lambda: self.web.log.read_text()[-3000:])
 
     def _answers(self) -> bool:
@@ -108,7 +70,7 @@ class Shells:
 
     def hold(self, where: str = "", **changed: Any) -> Process:
         """Another shell process, ready. `where`: host:port, else a unix socket."""
-        process = Process("shell", where or str(settings.SOCKET_DIR / f"shell-{next(_numbers)}.sock"), **changed)
+        process = start("shell", where or str(settings.SOCKET_DIR / f"shell-{next(_numbers)}.sock"), **changed)
         self.holders.append(process)
         here = f":{process.pid}:"
         wait_for(lambda: ShellHolder.objects.filter(name__contains=here).exists(), 40, lambda: process.log.read_text()[-3000:])

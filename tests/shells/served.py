@@ -1,6 +1,6 @@
 """The web and shell processes for tests of shells: the project's own, on the test database.
 
-A module of a fork server (tests/shells/conftest.py): what takes seconds is imported once, and each process is a fork of that.
+A module of the fork server (tests/forked.py).
 """
 
 from __future__ import annotations
@@ -25,18 +25,11 @@ from machines.shell import holder as holding  # noqa: E402
 from machines.shell import upload  # noqa: E402
 from machines.shell.holder import Holder  # noqa: E402
 from mist import roles  # noqa: E402
-from mist.embedded import die_with_parent  # noqa: E402
 
 
-def run(what: str, where: str, database: str, log: str, changed: dict[str, Any]) -> None:
+def run(what: str, where: str, changed: dict[str, Any]) -> None:
     """Be one of them: "web" on a port, "shell" on a unix socket's path or host:port."""
-    die_with_parent(signal.SIGTERM)
-    with open(log, "wb") as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
-    settings.DATABASES["default"]["NAME"] = database
     for name, value in changed.items():
-        setattr(settings, name, value)
         for module in (holding, upload):
             if hasattr(module, name):  # how often and how long it does what
                 setattr(module, name, value)
