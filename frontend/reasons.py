@@ -29,6 +29,7 @@ STATE_WORDS = {
 }
 STATE = re.compile(r"It is ([a-z_]+)\.")
 KNOWN = (
+    _("It is attached to a machine."),
     _("It is being created."),
     _("It is not in its cloud any more."),
     _("Its cloud is disabled."),

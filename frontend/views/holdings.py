@@ -6,14 +6,15 @@ import json
 import time
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from clouds.models import Image
-from core.actions import perform
+from core.actions import allowed, get, perform
 from core.errors import MistError
 from core.models import Event
-from frontend import holdings, listing, toasts
+from frontend import calls, holdings, listing, toasts
+from frontend.reasons import in_words
 from frontend.rows import event_rows
 from frontend.views.base import ConsoleView
 
@@ -69,7 +70,23 @@ class OneHoldingView(HoldingView):
         return holdings.ready(self.holding, self.actor, self.frame.base, [row])[0]
 
     def get(self, request: HttpRequest, identity: str) -> HttpResponse:
+        return self.show(self.row(identity))
+
+    def post(self, request: HttpRequest, identity: str) -> HttpResponse:
+        """Delete it, once its name was typed."""
         row = self.row(identity)
+        if "delete" not in allowed(self.actor, row):
+            raise Http404
+        if calls.ASKED not in request.POST and request.POST.get("confirm", "").strip() != row.name:
+            return self.show(row, wrong_name=True)
+        try:
+            job = self.perform(row, "delete")
+        except MistError as error:
+            return self.failed(_("%(name)s was not deleted.") % {"name": row.name}, error, request.path)
+        return self.job_done(job, request.path)
+
+    def show(self, row: Any, *, wrong_name: bool = False) -> HttpResponse:
+        verdict = allowed(self.actor, row).get("delete")
         events = Event.objects.visible_to(self.actor).filter(target_id=row.pk).order_by("-at", "-id")[:RECENT]
         context = {
             "row": row,
@@ -77,8 +94,12 @@ class OneHoldingView(HoldingView):
             "facts": [(label, cell(row)) for label, cell in self.holding.facts],
             "parts": holdings.parts(self.actor, row) if self.path == "networks" else None,
             "events": event_rows(events),
+            "may_delete": verdict is not None,
+            "why_not": "" if verdict in (True, None) else in_words(str(verdict)),
+            "undo_s": get(f"{row.kind()}.delete").undo_s if verdict else 0,
+            "wrong_name": wrong_name,
         }
-        return self.page("inventory/one.html", context)
+        return self.page("inventory/one.html", context, status=422 if wrong_name else 200)
 
 
 class StarView(ConsoleView):

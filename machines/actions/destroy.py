@@ -96,11 +96,18 @@ class Destroy(MachineAction):
         return [thing for function in _left for thing in function(machine)]
 
     def run(self, call: Call) -> dict[str, Any] | None:
+        result: dict[str, Any] = {}
         if things := self.left(call):
             self.hold(call, things)
-            result: dict[str, Any] = {}
         else:
-            result = super().run(call) or {}
+            try:
+                result = super().run(call) or {}
+            except Gone:  # it ended since we last looked: what was to go with it by an earlier job does
+                call.target.refresh_from_db()
+                things = self.left(call)
+                if not things or call.params["snapshot_first"]:
+                    raise
+                self.hold(call, things)
         return result | self.end_volumes(call)
 
     def act(self, made: Provider, call: Call) -> dict[str, Any]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import expect
 
 from accounts.models import Team, User
 from clouds.models import Cloud, Image
-from core.models import Event
+from core import jobs
+from core.actions import perform
+from core.models import Event, Job
 from machines.models import Machine
 from networks.models import Network, SecurityGroup, Subnet
 from tests.frontend.browsing import IN_A_BROWSER, Person
-from tests.frontend.conftest import Place, machine
+from tests.frontend.conftest import Place, machine, read_clouds, run_jobs
 from volumes.models import Volume
 
 MODELS = {"volumes": Volume, "networks": Network, "images": Image}
@@ -60,6 +63,34 @@ def test_a_volume_names_the_machines_it_is_attached_to_that_one_may_see(place: P
     Team.objects.create(org=place.org, name="Few", statements=statements).members.add(User.objects.get(email="new@here.example"))
     body = place.nobody.get(f"{place.base}/volumes").content.decode()
     assert seen.name in body and hidden.name not in body and "+1" in body
+
+
+def test_a_volume_is_deleted_from_its_page_by_who_may_once_its_name_is_typed(place: Place) -> None:
+    free, used = Volume.objects.exclude(attached_to=[]).order_by("name")[:2]
+    perform(place.actor, Machine.objects.get(pk=free.attached_to[0]), "destroy", undo_s=0)
+    run_jobs()
+    read_clouds()
+    url = f"{place.base}/volumes/{free.pk.hex}"
+    assert "Delete volume" in place.admin.get(url).content.decode()
+    page = place.admin.get(f"{place.base}/volumes/{used.pk.hex}").content.decode()
+    assert "Delete volume" not in page and "It is attached to a machine." in page
+    told = place.admin.post(url, {"_call": "1"}).content.decode()
+    assert f"mist volumes delete {free.pk.hex}" in told
+    assert place.admin.post(url, {"confirm": "another"}).status_code == 422
+    readers = [{"effect": "allow", "verbs": ["*.read"], "what": {}}]
+    Team.objects.create(org=place.org, name="Readers", statements=readers).members.add(User.objects.get(email="new@here.example"))
+    assert "Delete" not in place.nobody.get(url).content.decode().partition("<h1")[2]
+    assert place.nobody.post(url, {"confirm": free.name}).status_code == 404
+    assert place.stranger.post(url, {"confirm": free.name}).status_code == 404
+    assert not Job.objects.filter(action="volume.delete").exists()
+    assert place.admin.post(url, {"confirm": free.name}).status_code == 302
+    job = Job.objects.get(action="volume.delete")
+    assert job.state == "waiting"
+    assert f"/jobs/{job.pk.hex}/undo" in place.admin.get(url).content.decode(), "the toast of the next page"
+    Job.objects.filter(pk=job.pk).update(not_before=timezone.now())
+    jobs.release_due()
+    run_jobs()
+    assert "Its cloud lists it no more." in place.admin.get(url).content.decode()
 
 
 def test_a_network_shows_its_subnets_and_rules_and_how_many_machines_are_in_it(place: Place) -> None:

@@ -376,8 +376,9 @@ def test_a_worker_that_dies_in_between_leaves_jobs_that_go_on_where_the_machine_
         assert volume.external_id in in_cloud(demo)
 
 
+@pytest.mark.parametrize("is_known", [True, False])
 def test_a_worker_that_dies_while_it_deletes_the_volume_leaves_what_can_be_asked_again(
-    owner: Actor, demo: Cloud, monkeypatch: pytest.MonkeyPatch
+    owner: Actor, demo: Cloud, monkeypatch: pytest.MonkeyPatch, is_known: bool
 ) -> None:
     class Killed(BaseException):
         pass
@@ -399,6 +400,8 @@ def test_a_worker_that_dies_while_it_deletes_the_volume_leaves_what_can_be_asked
     assert "goes on by itself" not in job.error_detail
     monkeypatch.setattr(Demo, "delete_volume", deleting)
     read()
+    if not is_known:  # that the machine is gone
+        Machine.objects.filter(pk=machine.pk).update(state="running", missing_since=None)
     again = done(jobs.retry(owner, job))
     assert (again.state, again.error_code) == ("succeeded", "")
     assert volume.external_id not in in_cloud(demo)

@@ -41,6 +41,57 @@ ends = Counter(e.job_id for e in Event.objects.filter(job_id__in=[j.pk for j in 
 print(json.dumps({"states": Counter(j.state for j in jobs), "ends": [ends.get(j.pk, 0) for j in jobs]}))
 """
 
+DESTROY_SIX = """
+import time
+from accounts.models import User
+from clouds.models import Cloud
+from core.actions import perform
+from core.actor import Actor
+from core.models import Job
+from machines.models import Machine
+from volumes.models import Volume
+user = User.objects.get()
+actor = Actor(org_id=user.orgs.get().pk, user_id=user.pk, email=user.email)
+perform(actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": 60, "seed": 1, "latency_ms": 1000}})
+volumes = Volume.objects.exclude(attached_to=[]).filter(extra__is_deleted_with_machine=False)
+while len(volumes.all()) < 6 or not Machine.objects.exists():
+    time.sleep(0.2)
+for volume in volumes.order_by("name")[:6]:
+    perform(actor, Machine.objects.get(pk=volume.attached_to[0]), "destroy", {"destroy_volumes": True}, undo_s=0)
+while not Job.objects.filter(action="volume.delete").exists():
+    time.sleep(0.1)
+"""
+LEFT = """
+import json, time
+from contextlib import suppress
+from clouds.connection import connect
+from clouds.models import Cloud
+from core import jobs
+from core.actor import Actor
+from core.errors import Already
+from core.models import Job
+from volumes.models import Volume
+ends = time.monotonic() + 100
+asked = Job.objects.filter(action="machine.destroy", retry_of=None)
+held = Job.objects.filter(action="volume.delete")
+while Job.objects.filter(action__in=["machine.destroy", "volume.delete"], state__in=Job.ACTIVE).exists() and time.monotonic() < ends:
+    time.sleep(0.5)
+found = {"first": sorted(asked.values_list("state", flat=True)), "active": Job.objects.filter(state__in=Job.ACTIVE).count()}
+for job in asked.filter(state="lost"):
+    with suppress(Already):  # what it left went on by itself
+        jobs.retry(job.actor(), job)
+while Job.objects.filter(action__in=["machine.destroy", "volume.delete"], state__in=Job.ACTIVE).exists() and time.monotonic() < ends + 60:
+    time.sleep(0.5)
+cloud = Cloud.objects.get()
+with connect(cloud, Actor.system(cloud.org_id)) as made:
+    there = {info.external_id for info in made.list_volumes()}
+meant = Volume.objects.filter(pk__in=held.values("target_id"))
+found["left"] = [volume.name for volume in meant if volume.external_id in there]
+found["meant"] = meant.count()
+found["last"] = sorted(set(Job.objects.filter(action="machine.destroy").exclude(state="lost").values_list("state", "error_code")))
+print(json.dumps(found))
+"""
+
 
 @pytest.fixture
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -58,3 +109,13 @@ def test_each_job_in_hand_when_its_worker_is_killed_ends_once(stack: Stack) -> N
     assert sum(found["states"].values()) == 20
     assert found["states"]["succeeded"] >= 12  # eight were in hand at most
     assert found["ends"] == [1] * 20
+
+
+def test_volumes_go_with_their_machines_also_where_a_worker_is_killed_in_between(stack: Stack) -> None:
+    stack.manage("shell", "-v0", "-c", DESTROY_SIX)
+    os.kill(stack.pids()["mist-worker-int"], signal.SIGKILL)
+    found = json.loads(stack.manage("shell", "-v0", "-c", LEFT))
+    assert found["active"] == 0, "what was waited for has ended one way or the other"
+    assert set(found["first"]) <= {"succeeded", "lost"}, stack.words[-2000:]
+    assert (found["left"], found["meant"]) == ([], 6), found
+    assert {tuple(one) for one in found["last"]} <= {("succeeded", ""), ("failed", "cloud_gone")}, "there was nothing left to do"
