@@ -38,9 +38,13 @@ BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 # --- making -----------------------------------------------------------------------------------------------------------
 
 
+def slug_of(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50] or "org"
+
+
 def free_slug(name: str) -> str:
     """A slug of the name that no organization has yet."""
-    base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50] or "org"
+    base = slug_of(name)
     taken = {
         slug
         for model in (Organization, FormerSlug)

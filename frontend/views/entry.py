@@ -106,8 +106,9 @@ def first_run(request: HttpRequest) -> HttpResponse:
         return render(request, "entry_first_run.html", context | {"names_it": names_it}, status=error.status)
     name = request.POST.get("organization", "").strip()
     if org is not None and name and name != org.name:
+        slug = {"slug": people.free_slug(name)} if org.slug == people.slug_of(org.name) else {}  # nobody has chosen one
         try:
-            perform(console_actor(request, org.slug), org, "edit", {"name": name})
+            perform(console_actor(request, org.slug), org, "edit", {"name": name} | slug)
         except MistError:
             return HttpResponseRedirect(f"/o/{org.slug}/settings/organization")  # the password holds; the name is asked again there
     return HttpResponseRedirect("/")

@@ -230,8 +230,9 @@ def test_the_first_run_changes_the_password_and_names_the_organization(place: Pl
     assert place.admin.post("/first-run", asked).status_code == 422
     assert place.admin.post("/first-run", {**asked, "password": "another horse battery"})["Location"] == "/"
     place.org.refresh_from_db()
-    assert place.org.name == "Acme"
-    assert place.admin.get(f"{place.base}/machines").status_code == 200
+    assert (place.org.name, place.org.slug) == ("Acme", "acme")
+    assert place.admin.get("/o/acme/machines").status_code == 200
+    assert place.admin.get("/o/here/machines")["Location"] == "/o/acme/machines"
 
 
 def test_a_machine_is_planned_then_created_from_what_its_cloud_offers(place: Place) -> None:
