@@ -55,6 +55,7 @@ def test_a_shell_in_a_container(container: Place, opened: Open) -> None:
     terminal.type("echo in-$((40+2)); stty size\r")
     terminal.expect("in-42")
     terminal.expect("30 100")
+    assert wait_for(lambda: [told for told in terminal.told if "Files go over SSH" in told.get("facts", {}).get("no_files", "")])
     terminal.resize(120, 40)
     wait_for(lambda: [told for told in terminal.told if told.get("size") == [120, 40]])
     wait_for(lambda: terminal.type("stty size\r") or b"40 120" in terminal.shown, 8)

@@ -153,7 +153,7 @@ export class Uploads {
     while (item.flying.length && item.flying[0].end <= written) took = now - item.flying.shift().at;
     if (took) {
       item.fastest = Math.min(item.fastest, took);
-      if (took > item.fastest + LATE_MS) item.window = Math.max(LEAST, item.window * 0.7);
+      if (took > item.fastest + LATE_MS) item.window = Math.max(LEAST, Math.floor(item.window * 0.7));
       else item.window = Math.min(MOST, item.window + written - item.written);
     }
     item.written = written;
