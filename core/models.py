@@ -86,6 +86,9 @@ class Resource(Searched, models.Model):
         return getattr(self, self.cloud_path) if self.cloud_path else None
 
 
+_ASKED_BY = ("user_id", "via", "request_id", "token_id", "su_by", "address", "is_system")  # of an actor, kept in columns of these names
+
+
 class Job(Searched, models.Model):
     """One action on one resource, from asked to done; or a bulk, whose children are those."""
 
@@ -224,18 +227,14 @@ class Job(Searched, models.Model):
     def cloud_ref(self) -> UUID | None:
         return self.cloud_id
 
+    @staticmethod
+    def asked_by(actor: Actor) -> dict[str, Any]:
+        """The columns that keep who asked: `actor` makes that one of them again."""
+        return {name: getattr(actor, name) for name in _ASKED_BY}
+
     def actor(self) -> Actor:
         """Who asked for it, with the rights that person has now."""
-        return Actor(
-            org_id=self.org_id,
-            user_id=self.user_id,
-            via=self.via,
-            request_id=self.request_id,
-            address=self.address,
-            token_id=self.token_id,
-            su_by=self.su_by,
-            is_system=self.is_system,
-        )
+        return Actor(org_id=self.org_id, **{name: getattr(self, name) for name in _ASKED_BY})
 
 
 class Event(Searched, models.Model):

@@ -21,6 +21,7 @@ from keys import hostkeys, pairs
 from keys.actions.ssh import CreateKeyParams, TrustHostParams
 from keys.models import Authority, HostKey, Key
 from keys.secret_api import api_routes as secret_routes
+from keys.secret_api import unkept
 
 TRUE = ("1", "true", "yes")
 
@@ -90,7 +91,7 @@ class KeyViewSet(ResourceViewSet):
             if not sent.get("generate"):
                 raise BadRequest("Only what is generated can be dry.", code="bad_dry")
             pair = pairs.generate(sent["algorithm"] if sent.get("algorithm") in pairs.ALGORITHMS else "ssh-ed25519")
-            return _private({"id": None, "public": pair.public, "private": pair.private, "fingerprint": pair.fingerprint})
+            return unkept({"id": None, "public": pair.public, "private": pair.private, "fingerprint": pair.fingerprint})
         return self.made(perform(self.actor, Key, "create", sent))
 
     @extend_schema(parameters=[OpenApiParameter("private", OpenApiTypes.BOOL, description="The private part too: a recorded export.")])
@@ -103,7 +104,7 @@ class KeyViewSet(ResourceViewSet):
         refuse_unknown(request, ("only", "deref", "sort", "format", "private"))
         key = self.find()
         data = {**self.answer(key), "private": self._export(key)}
-        return _private(keep_only([data], request.query_params.get("only", ""))[0])
+        return unkept(keep_only([data], request.query_params.get("only", ""))[0])
 
     def update(self, request: Request, **kwargs: Any) -> Response:
         """Rename it, make it the default, or give it a certificate."""
@@ -119,16 +120,12 @@ class KeyViewSet(ResourceViewSet):
             return super().act(verb)
         refuse_unknown(self.request, ())
         key = self.find()
-        return _private({"id": key.pk.hex, "private": self._export(key)})
+        return unkept({"id": key.pk.hex, "private": self._export(key)})
 
     def _export(self, key: Key) -> str:
         perform(self.actor, key, "export")
         assert key.vault_id is not None
         return str(vault.read(key.vault_id)["private"])
-
-
-def _private(data: dict[str, Any]) -> Response:
-    return Response({"data": data}, headers={"Cache-Control": "no-store"})
 
 
 class HostKeySerializer(serializers.Serializer[Any]):

@@ -101,7 +101,7 @@ class SecretViewSet(ResourceViewSet):
         secret = self.find()
         found = read_value(self, secret, {"reason": request.query_params.get("reason", "")})
         data = {**self.answer(secret), "value": found.texts}
-        return _untold(keep_only([data], request.query_params.get("only", ""))[0])
+        return unkept(keep_only([data], request.query_params.get("only", ""))[0])
 
     @extend_schema(request=ReasonParams, responses=ValueSerializer)
     def read_value(self, request: Request, **kwargs: Any) -> Response:
@@ -110,7 +110,7 @@ class SecretViewSet(ResourceViewSet):
         secret, body = self.find(), self.body()
         refuse_unknown_fields(body, ReasonParams().fields)
         found = read_value(self, secret, body)
-        return _untold({"id": secret.pk.hex, "version": found.number, "value": found.texts})
+        return unkept({"id": secret.pk.hex, "version": found.number, "value": found.texts})
 
     @extend_schema(responses=SecretVersionSerializer(many=True))
     def versions(self, request: Request, **kwargs: Any) -> Response:
@@ -135,7 +135,8 @@ def read_value(view: SecretViewSet, secret: Secret, params: dict[str, Any]) -> s
     return stores.of(secret).read(secret, int(version) if version is not None else None)
 
 
-def _untold(data: dict[str, Any]) -> Response:
+def unkept(data: dict[str, Any]) -> Response:
+    """An answer with something secret in it."""
     return Response({"data": data}, headers={"Cache-Control": "no-store"})
 
 

@@ -17,6 +17,10 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.config import Config
 
 START_S = 60
 _CANONICAL = "ubuntu/images/hvm-ssd"
@@ -34,6 +38,18 @@ PUBLIC_IMAGES = (
     ("137112412989", "al2023-ami-minimal-2023.9.20261101.0-kernel-6.12-x86_64", "x86_64", "2026-11-01T10:00:00.000Z"),
     ("801119661308", "Windows_Server-2025-English-Full-Base-2026.10.14", "x86_64", "2026-10-14T10:00:00.000Z"),
 )
+
+
+def plain(port: int) -> Any:
+    """boto3's own client on it."""
+    return boto3.client(
+        "ec2",
+        region_name="us-east-1",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        aws_access_key_id="another",
+        aws_secret_access_key="another",
+        config=Config(proxies={}, retries={"total_max_attempts": 1}),
+    )
 
 
 @contextmanager

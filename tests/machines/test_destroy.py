@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from django.utils import timezone
 
 from accounts.models import Membership, Team, User
@@ -25,6 +23,7 @@ from tests.clouds.providers.amazon.conftest import SECRET, ec2, moto_port
 from tests.core.test_doors import make_org
 from tests.frontend.conftest import run_jobs
 from tests.lab.ec2_front import Front, error
+from tests.lab.moto import plain
 from volumes.models import Volume
 
 __all__ = ["ec2", "moto_port"]
@@ -471,14 +470,7 @@ def test_a_preview_says_of_which_it_cannot_be_with_what_is_asked(owner: Actor, d
 
 @pytest.fixture
 def boto(ec2: Front, moto_port: int) -> Any:
-    return boto3.client(
-        "ec2",
-        region_name="us-east-1",
-        endpoint_url=f"http://127.0.0.1:{moto_port}",
-        aws_access_key_id="another",
-        aws_secret_access_key="another",
-        config=Config(proxies={}, retries={"total_max_attempts": 1}),
-    )
+    return plain(moto_port)
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from clouds.providers.amazon import Amazon
 from clouds.providers.base import Context, Deadline
 from tests.lab.ec2_front import Front, front
-from tests.lab.moto import moto, reset
+from tests.lab.moto import moto, plain, reset
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYTESTSECRET"
 Connect = Callable[..., Amazon]
@@ -35,14 +33,7 @@ def ec2(moto_port: int) -> Iterator[Front]:
 @pytest.fixture
 def boto(ec2: Front, moto_port: int) -> Any:
     """Plain boto3 on moto itself: neither pages nor faults of the front, nor counted by it."""
-    return boto3.client(
-        "ec2",
-        region_name="us-east-1",
-        endpoint_url=f"http://127.0.0.1:{moto_port}",
-        aws_access_key_id="another",
-        aws_secret_access_key="another",
-        config=Config(proxies={}, retries={"total_max_attempts": 1}),
-    )
+    return plain(moto_port)
 
 
 @pytest.fixture
