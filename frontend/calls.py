@@ -1,7 +1,8 @@
 """The same act as a command, a curl and a few lines of Python: with the page's own ids, without what is secret.
 
 A form has it by acting with `ConsoleView.perform` and by including `components/call.html`: what is opened there sends the form as it
-is, with ASKED, and the view gets as far as the act, which is told and not done.
+is, with ASKED, now and as it is typed in; the view gets as far as the act, which is told and not done. A button that is a form by itself
+acts with `asks`: then a dialog asks first, and has it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import json
 import pprint
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -19,22 +21,71 @@ from rest_framework import serializers
 
 from clouds.providers.base import Field
 from core import actions
+from core.actor import Actor
+from core.models import Job
+from frontend import forms
 
 ASKED = "_call"  # in a form: tell how it is written, and do nothing
+SURE = "_sure"  # in a form: it was asked about
 HIDDEN = "…"
 EMPTY = (None, "", [], {})
 # Verbs that are not where the others are: {verb: (noun of the command line, path)}.
-ELSEWHERE = {"token.create": ("tokens", "auth/tokens"), "secret.adopt": ("secrets", "secrets/adopt")}
+ELSEWHERE = {
+    "token.create": ("tokens", "auth/tokens"),
+    "token.delete": ("tokens", "auth/tokens"),
+    "secret.adopt": ("secrets", "secrets/adopt"),
+}
+# Verbs that are a method of the thing itself: {verb: method}.
+OF_ITSELF = {"edit": "patch", "delete": "delete"}
+# Verbs that are somewhere else still: {verb: (noun, words of the command line, method, path)}.
+BELOW = {
+    "member.remove": ("orgs", "remove-member {row.org.slug} {row.user.pk.hex}", "delete", "orgs/{row.org.slug}/members/{row.user.pk.hex}"),
+    "cloud.remove": ("clouds", "remove {row.pk.hex}", "delete", "clouds/{row.pk.hex}"),
+}
+# Verbs of a person in a browser: no token asks for them, or in another way.
+NO_CALL = {"machine.shell", "member.ask", "member.decline", "org.transfer", "session.join", "session.replay", "session.watch"}
+TEXTS = {"cloudinit"}  # may hold what is secret
+MOST_IDS = 100
 # Options of every command: a field of such a name is --set-…
 TAKEN = {"output", "query", "context", "wait", "dry-run", "yes", "data", "search"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """An act as calls, or why it is none yet. `missing`: what has to be typed, which stands there by its name; `wrong`: what is wrong, a
+    sentence each: then there are no calls."""
+
+    calls: list[Call]
+    missing: list[str]
+    wrong: list[str]
 
 
 class Told(Exception):
     """The act of a form that was asked for as a call: it is written, and not done."""
 
-    def __init__(self, made: list[Call]) -> None:
+    def __init__(self, text: Text) -> None:
         super().__init__()
-        self.calls = made
+        self.text = text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Before an act that is one button: what is asked, its calls, and the form as it was sent. `word`: to be typed, where it destroys."""
+
+    title: str
+    act: Any
+    calls: list[Call]
+    sent: list[tuple[str, str]]
+    word: str = ""
+    wrong_name: bool = False
+
+
+class Asks(Exception):
+    """An act that is asked about first: nothing was done."""
+
+    def __init__(self, question: Question) -> None:
+        super().__init__()
+        self.question = question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +116,10 @@ def of_act(
     name, method = verb.replace("_", "-"), "post"
     if not action.creates:
         at = target.slug if target.kind() == "org" else target.pk.hex
-        name += f" {at}"
-        method, path = ("patch", f"{path}/{at}") if verb == "edit" else ("post", f"{path}/{at}/actions/{verb.replace('_', '-')}")
+        path = f"{path}/{at}" if verb in OF_ITSELF else f"{path}/{at}/actions/{name}"
+        name, method = f"{name} {at}", OF_ITSELF.get(verb, "post")
+    if action.verb in BELOW:
+        noun, name, method, path = (one.format(row=target) for one in BELOW[action.verb])
     known, fields = action.params().fields, list(fields)  # type: ignore[attr-defined]
     hidden = {one for one, field in known.items() if field.write_only}
     said = {one: _number(known[one], value) for one, value in params.items() if one in known and not (action.creates and value in EMPTY)}
@@ -83,6 +136,55 @@ def of_act(
     sent |= {one: value for one, value in (more or {}).items() if value is not None}
     files = (hidden - plain) | {one for one, value in sent.items() if value == HIDDEN}
     return calls(f"{noun} {name}", path, sent, method=method, files=files)
+
+
+def of_many(kind: str, verb: str, ids: Sequence[UUID] | None, search: str | None, params: Mapping[str, Any]) -> list[Call]:
+    """What one act on many is outside the console."""
+    which: dict[str, Any] = {"search": search} if ids is None else {"ids": [pk.hex for pk in ids]}
+    return calls("bulk create", "bulk", {"kind": kind, "action": verb, **which, **({"params": params} if params else {})})
+
+
+def of_job(actor: Actor, job: Job) -> list[Call]:
+    """What was asked for, to be asked for again. None where no token may, or what it was done to is gone or cannot be seen."""
+    action = actions.all_actions().get(job.action)
+    if action is None or action.verb in NO_CALL:
+        return []
+    if job.target_id is None:
+        chosen = job.selector or {}
+        if "search" not in chosen or (chosen["search"] is None and len(chosen["ids"]) > MOST_IDS):
+            return []  # to each in another way; or it would fill the page
+        ids = [UUID(one) for one in chosen["ids"]] if chosen["search"] is None else None
+        return of_many(job.target_kind, action.name, ids, chosen["search"], job.params)
+    rows = action.model.objects.visible_to(actor)
+    target = action.model if action.creates else rows.filter(pk=job.target_id).first()
+    if target is None:
+        return []
+    known = action.params().fields  # type: ignore[attr-defined]
+    unkept = {name: HIDDEN for name, field in known.items() if field.write_only and field.required}
+    said = {name: HIDDEN if name in TEXTS and value else value for name, value in job.params.items()}
+    return of_act(target, action.name, {**unkept, **said})
+
+
+def text_of(
+    made: list[Call], fields: Sequence[Field], params: Mapping[str, Any], errors: Mapping[str, Any], *, is_new: bool = True
+) -> Text:
+    """The calls of a form, or what keeps them from being. `errors`: what the action says of the params; `is_new`: nothing is stored yet.
+
+    A secret that is stored need not be typed again, and a script sends none for this.
+    """
+    asked, typed = [spec for spec in fields if spec.kind not in ("choice", "toggle")], dict(_leaves(params))
+    missing = [spec for spec in asked if spec.required and typed.get(spec.name) in EMPTY and (is_new or not spec.secret)]
+    left = {spec.name for spec in missing} | {name for name, value in typed.items() if value == HIDDEN}
+    labels = {spec.name: str(spec.label) for spec in fields}
+    wrong = forms.flat({labels.get(name, name): text for name, text in errors.items() if name not in left})
+    return Text(calls=[] if wrong else made, missing=[str(spec.label) for spec in missing], wrong=wrong)
+
+
+def _leaves(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value)
+        yield name, value
 
 
 def _flat(fields: Iterable[Field]) -> Iterator[Field]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from django.db.models import Count
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from core.actor import Actor
-from frontend import acts, calls, destroying
+from frontend import acts, destroying
 from machines.models import Machine, Snapshot
 from volumes.models import Volume
 
@@ -28,18 +27,6 @@ def template(view: ConsoleView, offer: acts.Offer, count: int) -> str:
         return "machines/act.html"
     few = offer.action.tier == 1 and not offer.has_fields and count < LIST_FROM
     return "machines/_ask.html" if few else "machines/_act.html"
-
-
-def calls_of(machine: Machine, verb: str, params: dict[str, Any]) -> list[calls.Call]:
-    """How one act is written outside the console."""
-    return calls.of_act(machine, verb, params)
-
-
-def calls_of_many(verb: str, ids: Sequence[UUID] | None, search: str | None, params: dict[str, Any]) -> list[calls.Call]:
-    """How a bulk is."""
-    which: dict[str, Any] = {"search": search} if ids is None else {"ids": [pk.hex for pk in ids]}
-    body = {"kind": "machine", "action": verb, **which, **({"params": params} if params else {})}
-    return calls.calls("bulk create", "bulk", body)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -25,11 +25,12 @@ from accounts import rules
 from accounts.auth import console_actor
 from accounts.models import Organization, User
 from clouds.providers.base import Field
-from core.actions import perform
+from core import guard
+from core.actions import Action, allowed, get, perform, validated
 from core.actor import Actor
 from core.errors import BadRequest, Denied, Invalid, MistError, NotFound, TooMany, Unauthenticated
 from core.models import Job
-from frontend import calls, forms, parts, searches, toasts, viewer
+from frontend import calls, forms, parts, searches, toasts, viewer, words
 from frontend.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,9 @@ class ConsoleView(View):
         try:
             if elsewhere := searches.settled(request, org):
                 return HttpResponseRedirect(elsewhere)
-            return self._told(*args, **kwargs) if calls.ASKED in request.POST else super().dispatch(request, *args, **kwargs)
+            return self._told(*args, **kwargs) if self.is_told else super().dispatch(request, *args, **kwargs)
+        except calls.Asks as asks:
+            return self._asked(asks.question)
         except MistError as error:
             return self.refused(error)
         except Http404:
@@ -77,24 +80,75 @@ class ConsoleView(View):
 
     def _told(self, *args: Any, **kwargs: Any) -> HttpResponse:
         """The act of this form as calls. Nothing is done: an act needs the outermost transaction, and this one is taken back."""
-        made: list[calls.Call] = []
+        text = calls.Text(calls=[], missing=[], wrong=[])
         with transaction.atomic():
             try:
                 super().dispatch(self.request, *args, **kwargs)
             except calls.Told as told:
-                made = told.calls
+                text = told.text
             transaction.set_rollback(True)
-        return self.page("components/told.html" if self.is_htmx else "told.html", {"calls": made, "group": f"call-{self.request.path}"})
+        return self.page("components/told.html" if self.is_htmx else "told.html", {"told": text, "group": f"call-{self.actor.request_id}"})
 
-    def perform(self, target: Any, verb: str, params: dict[str, Any] | None = None, fields: Iterable[Field] = (), **more: Any) -> Job:
+    def _asked(self, question: calls.Question) -> HttpResponse:
+        template = "components/sure.html" if self.in_dialog or self.is_htmx else "sure.html"
+        context = {"question": question, "url": self.request.get_full_path(), "back": self.back()}
+        return self.page(template, context, status=422 if question.wrong_name else 200)
+
+    @property
+    def is_told(self) -> bool:
+        """Was the equivalent call asked for, in place of the act?"""
+        return calls.ASKED in self.request.POST
+
+    def perform(
+        self,
+        target: Any,
+        verb: str,
+        params: dict[str, Any] | None = None,
+        fields: Iterable[Field] = (),
+        *,
+        asks: str = "",
+        title: str = "",
+        **more: Any,
+    ) -> Job:
         """The act of a form. Where its equivalent call was asked for, that in place of it.
 
         `fields`: the form's, of which some are secret; `more`: what the API takes beyond the params, or None for one it makes itself.
+        `asks`: the name of what it is done to, where the form is one button: it is asked about first; `title`: the question, where it is
+        not made of the act's words and the name.
         """
-        if calls.ASKED in self.request.POST:
-            sent = {name: value for name, value in (params or {}).items() if name not in more}
-            raise calls.Told(calls.of_act(target, verb, sent, fields, more))
+        given = params or {}
+        sent = {name: value for name, value in given.items() if name not in more}
+        if self.is_told:
+            self.tell(target, verb, given, calls.of_act(target, verb, sent, fields, more), fields)
+        if asks and self._may(target, verb):  # what may not be need not be asked about
+            self._ask_first(get(f"{target.kind()}.{verb}"), asks, title, calls.of_act(target, verb, sent, fields, more))
         return perform(self.actor, target, verb, params)
+
+    def tell(self, target: Any, verb: str, params: dict[str, Any], made: list[calls.Call], fields: Iterable[Field]) -> NoReturn:
+        """The act as calls, or what is wrong with it.  `target`: for many, their class."""
+        action = get(f"{target.kind()}.{verb}")
+        errors: dict[str, Any] = {}
+        try:
+            validated(action, self.actor, params, None if isinstance(target, type) else target)
+        except Invalid as error:
+            errors = error.fields
+        raise calls.Told(calls.text_of(made, list(fields), params, errors, is_new=action.creates))
+
+    def _may(self, target: Any, verb: str) -> bool:
+        if isinstance(target, type):
+            return guard.permits(self.actor, target(org_id=self.actor.org_id), get(f"{target.kind()}.{verb}").right)  # type: ignore[attr-defined]
+        return allowed(self.actor, target).get(verb) is True
+
+    def _ask_first(self, action: Action, name: str, title: str, made: list[calls.Call]) -> None:
+        """Raises: Asks, until it was answered: of what destroys with its name."""
+        word, data = name.strip() if action.tier >= 2 else "", self.request.POST
+        said = data.get(calls.SURE, "").strip()
+        if said == word if word else said:
+            return
+        sent = [(key, value) for key in data if key not in ("csrfmiddlewaretoken", calls.SURE) for value in data.getlist(key)]
+        title = title or f"{words.order(action.verb, name)}?"
+        wrong = bool(word) and calls.SURE in data
+        raise calls.Asks(calls.Question(title=title, act=words.act(action.verb), calls=made, sent=sent, word=word, wrong_name=wrong))
 
     def _renamed(self, request: HttpRequest, slug: str, user: User) -> HttpResponse:
         """A path with an organization's former name leads to the same place under its name of now.  Raises: Http404."""

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from core import guard, jobs
 from core.actions import action_offered, actions_of, get
 from core.errors import BadSearch, Invalid, MistError
-from frontend import acts, dialogs, forms, words
+from frontend import acts, calls, dialogs, forms, words
 from frontend.reasons import in_words, of_state
 from frontend.rows import machine_queryset
 from frontend.views.base import ConsoleView, problem
@@ -109,6 +109,9 @@ class BulkActView(ConsoleView):
         if "ask" in request.POST and ("now" not in request.POST or action.tier or specs):
             return self.form(selection, verb, specs)
         typed = forms.read(specs, request.POST)
+        if self.is_told:
+            params = acts.params(verb, typed, None)
+            self.tell(Machine, verb, params, calls.of_many("machine", verb, selection.ids, selection.q, params), specs)
         if action.tier >= 2 and request.POST.get("confirm", "").strip() != self.word(verb, selection):
             return self.form(selection, verb, specs, values=typed, wrong_name=True, status=422)
         try:
@@ -145,7 +148,6 @@ class BulkActView(ConsoleView):
         context = {
             "targets": dialogs.victims(self.actor, rows) if offer.action.tier >= 2 else rows,
             "keeps": True,
-            "calls": dialogs.calls_of_many(verb, selection.ids, selection.q, acts.params(verb, values or {}, None) if values else {}),
             "hidden_targets": max(0, selection.count - SHOWN),
             "selection": selection,
             "offer": offer,

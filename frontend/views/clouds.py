@@ -274,7 +274,7 @@ class CloudActView(OneCloud):
             except MistError as error:
                 return self.show(cloud, error=error, typed=typed)
             return self.done(toasts.note(_("%(name)s has other credentials") % {"name": cloud.name}), path)
-        if verb == "remove" and request.POST.get("confirm", "").strip() != cloud.name:
+        if verb == "remove" and not self.is_told and request.POST.get("confirm", "").strip() != cloud.name:
             return self.ask(cloud, wrong_name=True)
         params: dict[str, Any] = {}
         if verb == "edit" and "name" in request.POST:

@@ -12,7 +12,6 @@ from django.utils.translation import gettext as _
 from accounts.export_api import file_answer as kept_file
 from accounts.models import Export
 from core import exports, listing
-from core.actions import perform
 from core.api.lists import file_answer
 from core.errors import MistError
 from core.search import Term, Value
@@ -64,7 +63,7 @@ class ListFile(ConsoleView):
         if query.at is not None:
             asked["at"] = query.at.isoformat()
         try:
-            job = perform(self.actor, Export, "create", asked)
+            job = self.perform(Export, "create", asked)
         except MistError as error:
             return self.failed(_("The file is not being made."), error)
         toast = toasts.of_job(job, self.frame.base)

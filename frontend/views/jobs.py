@@ -17,7 +17,7 @@ from core.actions import get, perform
 from core.actor import Actor
 from core.errors import Conflict, MistError, NotFound
 from core.models import Event, Job
-from frontend import listing, toasts, words
+from frontend import calls, listing, toasts, words
 from frontend.inverse import inverse, inverses
 from frontend.progress import with_detail, with_progress
 from frontend.rows import event_rows, job_rows, with_files
@@ -77,6 +77,7 @@ class JobView(ConsoleView):
         job = job_rows(self.actor, Job.objects.filter(pk=self.find(Job, identity).pk))[0]
         told = Event.objects.visible_to(self.actor).filter(job_id=job.pk).order_by("at", "id")[:20]
         context: dict[str, Any] = {"job": with_detail(self.actor, job, self.frame.base), "told": event_rows(list(told)), "page": None}
+        context["calls"] = calls.of_job(self.actor, job)
         if job.target_id is None:
             children = Job.objects.filter(parent=job).select_related("user")
             context["page"] = listing.page(children, request.GET, self.actor, default="created")

@@ -154,15 +154,15 @@ class KeyView(ConsoleView):
             if "name" in data:
                 self.perform(key, "edit", {"name": data["name"]}, (forms.NAME,))
             elif "default" in data:
-                perform(self.actor, key, "edit", {"default": True})
+                self.perform(key, "edit", {"default": True})
             elif "export" in data:
                 perform(self.actor, key, "export")
                 assert key.vault_id is not None  # the action refused otherwise
                 return self.show(key, private=str(vault.read(key.vault_id)["private"]))
             elif "delete" in data:
-                if data.get("confirm", "").strip() != key.name:
+                if data.get("confirm", "").strip() != key.name and not self.is_told:
                     return self.show(key, wrong_name=True)
-                perform(self.actor, key, "delete")
+                self.perform(key, "delete")
                 toasts.keep(request, toasts.note(_("%(name)s deleted") % {"name": key.name}))
                 return HttpResponseRedirect(f"{self.frame.base}/keys")
         except MistError as error:
@@ -200,11 +200,12 @@ class HostKeysView(ConsoleView):
         typed = forms.read(TRUST, request.POST)
         try:
             if "forget" in request.POST:
-                perform(self.actor, self.find(HostKey, request.POST["forget"]), "delete")
+                row = self.find(HostKey, request.POST["forget"])
+                self.perform(row, "delete", asks=row.name)
                 said = _("Host key forgotten")
             elif "retrust" in request.POST:
                 row = self.find(HostKey, request.POST["retrust"])
-                perform(self.actor, row, "retrust", {"fingerprint": request.POST.get("fingerprint", "")})
+                self.perform(row, "retrust", {"fingerprint": request.POST.get("fingerprint", "")}, asks=row.name)
                 said = _("%(host)s is trusted") % {"host": row.name}
             else:
                 self.perform(HostKey, "trust", typed, TRUST)
@@ -238,13 +239,15 @@ class AuthorityView(ConsoleView):
         data = request.POST
         try:
             if "create" in data:
-                perform(self.actor, Authority, "create")
+                self.perform(Authority, "create", asks=self.org.name, title=_("Make a certificate authority?"))
                 said = _("The certificate authority is made")
             elif "rotate" in data:
-                perform(self.actor, self.find(Authority, data["rotate"]), "rotate")
+                row = self.find(Authority, data["rotate"])
+                self.perform(row, "rotate", asks=row.name)
                 said = _("There is a new certificate authority")
             elif "delete" in data:
-                perform(self.actor, self.find(Authority, data["delete"]), "delete")
+                row = self.find(Authority, data["delete"])
+                self.perform(row, "delete", asks=row.name)
                 said = _("The old authority is deleted")
             else:
                 raise Http404

@@ -8,8 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from clouds.providers.base import Field
-from core.actions import Action, actions_of, perform
+from core.actions import Action, actions_of
 from core.errors import Invalid, MistError
 from core.models import Event, Job
 from frontend import acts, dialogs, forms, listing, tabs, words
@@ -147,12 +146,6 @@ class MachineMenuView(OneMachine):
         return self.page("machines/_menu.html", {"machine": machine, "groups": [group for group in groups if group]})
 
 
-def _typed(specs: tuple[Field, ...], values: dict[str, Any] | None) -> dict[str, Any]:
-    """What the form holds when it is shown."""
-    shown = {spec.name: (values or {}).get(spec.name, spec.default) for spec in specs}
-    return {name: value for name, value in shown.items() if value not in (None, "")}
-
-
 class MachineActView(OneMachine):
     """GET: the form or question before a verb, as a page or in the dialog. POST: do it."""
 
@@ -165,11 +158,11 @@ class MachineActView(OneMachine):
         typed = forms.read(acts.fields(self.actor, verb, machine), request.POST)
         if verb == "extend":
             typed = {"hours": request.POST.get("hours", "24")}
-        if action.tier >= 2 and "confirm" in request.POST and request.POST["confirm"].strip() != machine.name:
+        if action.tier >= 2 and "confirm" in request.POST and not self.is_told and request.POST["confirm"].strip() != machine.name:
             return self.form(machine, action, values=typed, wrong_name=True, status=422)
         title = _("%(what)s.") % {"what": words.say(words.act(action.verb).undone, machine.name)}
         try:
-            job = perform(self.actor, machine, verb, self.params(request, machine, verb, typed))
+            job = self.perform(machine, verb, self.params(request, machine, verb, typed), acts.fields(self.actor, verb, machine))
         except Invalid as error:
             if not acts.offer(action).has_fields or ("key" in request.POST and verb == "tag"):
                 return self.failed(title, error, self.path(machine))
@@ -234,7 +227,6 @@ class MachineActView(OneMachine):
             "word": machine.name if action.tier >= 2 else "",
             "wrong_name": wrong_name,
             "keeps": True,
-            "calls": dialogs.calls_of(machine, verb, acts.params(verb, _typed(specs, values), machine) if specs else {}),
             "undo_s": action.undo_s,
             "fields": forms.bind(specs, values, error.fields if error else None),
             "problem": problem(_("Nothing was changed."), error, specs) if error else None,

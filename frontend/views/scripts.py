@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from clouds.providers.base import Field
 from core import guard
-from core.actions import allowed, perform
+from core.actions import allowed
 from core.actor import Actor
 from core.errors import BadSearch, Invalid, MistError
 from frontend import forms, listing, runs, toasts
@@ -302,11 +302,11 @@ class ScriptDoView(ConsoleView):
         if verb != "delete":
             raise Http404
         here = f"{self.frame.base}/scripts/{script.pk.hex}"
-        if request.POST.get("confirm", "").strip() != script.name:
+        if request.POST.get("confirm", "").strip() != script.name and not self.is_told:
             error = Invalid(_("Type the name of the script to delete it."))
             return self.failed(_("%(name)s was not deleted.") % {"name": script.name}, error, here)
         try:
-            perform(self.actor, script, "delete")
+            self.perform(script, "delete")
         except MistError as error:
             return self.failed(_("%(name)s was not deleted.") % {"name": script.name}, error, here)
         return self.done(toasts.note(_("%(name)s deleted") % {"name": script.name}), f"{self.frame.base}/scripts")

@@ -157,15 +157,16 @@ class SecretView(ConsoleView):
                 perform(self.actor, secret, "read_value", params)
                 return self.show(secret, told=stores.of(secret).read(secret, number))
             if "restore" in data:
-                perform(self.actor, secret, "restore", {"version": data["restore"]})
+                title = _("Restore version %(n)s of %(name)s?") % {"n": data["restore"], "name": secret.name}
+                self.perform(secret, "restore", {"version": data["restore"]}, asks=secret.name, title=title)
                 said = _("%(name)s has the values of version %(n)s again") % {"name": secret.name, "n": data["restore"]}
             elif "refresh" in data:
                 perform(self.actor, secret, "refresh")
                 said = _("%(name)s was looked at again") % {"name": secret.name}
             elif "delete" in data:
-                if data.get("confirm", "").strip() != secret.name:
+                if data.get("confirm", "").strip() != secret.name and not self.is_told:
                     return self.show(secret, wrong_name=True)
-                perform(self.actor, secret, "delete")
+                self.perform(secret, "delete")
                 toasts.keep(request, toasts.note(_("%(name)s deleted") % {"name": secret.name}))
                 return HttpResponseRedirect(f"{self.frame.base}/keys/secrets")
             elif "name" in data:
@@ -302,7 +303,8 @@ class StoreView(ConsoleView):
         row, typed = self.find(SecretStore, identity), forms.read(STORE, request.POST)
         try:
             if "delete" in request.POST:
-                perform(self.actor, row, "delete")
+                title = _("Forget %(name)s?") % {"name": row.name}
+                self.perform(row, "delete", asks=row.name, title=title)
                 toasts.keep(request, toasts.note(_("%(name)s forgotten") % {"name": row.name}))
                 return HttpResponseRedirect(f"{self.frame.base}/keys/stores")
             self.perform(row, "edit", {"namespace": "", "ca": "", **typed, "role_id": typed.get("role_id", "")}, STORE)

@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
-from core.actions import allowed, get, perform
+from core.actions import allowed, get
 from core.errors import MistError
 from frontend import acts, listing, toasts
 from frontend.rows import with_duration
@@ -77,7 +77,7 @@ class SessionDoView(OneSession):
         action = get(f"session.{verb}")
         wants_json = "application/json" in request.headers.get("Accept", "")  # the terminals' page stays where it is
         try:
-            job = perform(self.actor, session, verb)
+            job = self.perform(session, verb, asks="" if wants_json else session.name)
         except MistError as error:
             if wants_json:
                 return JsonResponse({"error": error.detail}, status=error.status)

@@ -15,7 +15,6 @@ from accounts.actions.fields import zones
 from accounts.credentials import new_secret
 from accounts.models import Token, User
 from clouds.providers.base import Field
-from core.actions import perform
 from core.errors import Invalid, MistError
 from frontend import browsers, calls, forms, fromacts, keyboard, policy, toasts, viewer
 from frontend.context import DENSITIES, THEMES
@@ -215,7 +214,7 @@ class TokensView(SettingsView):
         if "revoke" in request.POST:
             token = self.find(Token, request.POST["revoke"])
             try:
-                perform(self.actor, token, "delete")
+                self.perform(token, "delete", asks=token.name)
             except MistError as error:
                 return self.failed(_("The token was not revoked."), error, self.here)
             return self.saved(_("%(name)s revoked") % {"name": token.name})

@@ -71,16 +71,19 @@ class TeamsView(ConsoleView):
             if "add" in data:
                 member = self.find(Membership, data["add"])
                 team = self.find(Team, data.get("to", ""))
-                perform(self.actor, team, "add_member", {"user": member.user_id.hex})
+                self.perform(team, "add_member", {"user": member.user_id.hex})
                 return self.saved(_("%(name)s is in %(team)s now") % {"name": member.user.full_name, "team": team.name})
             if "decline" in data:
                 perform(self.actor, self.find(Membership, data["decline"]), "decline")
                 return self.saved(_("Request declined"))
             if "withdraw" in data:
-                perform(self.actor, self.find(Invitation, data["withdraw"]), "delete")
+                invitation = self.find(Invitation, data["withdraw"])
+                title = _("Withdraw the invitation of %(email)s?") % {"email": invitation.email}
+                self.perform(invitation, "delete", asks=invitation.email, title=title)
                 return self.saved(_("Invitation withdrawn"))
             if "leaves" in data:
-                perform(self.actor, self.find(Membership, data["leaves"]), "remove")
+                member = self.find(Membership, data["leaves"])
+                self.perform(member, "remove", asks=member.user.full_name)
                 return self.saved(_("Member removed"))
             return self.invite()
         except MistError as error:
@@ -143,9 +146,11 @@ class TeamView(ConsoleView):
             elif "user" in data:
                 self.perform(team, "add_member", {"user": data["user"]})
             elif "leave" in data:
-                perform(self.actor, team, "remove_member", {"user": data["leave"]})
+                name = next((user.full_name for user in team.members.all() if user.pk.hex == data["leave"]), "")
+                title = _("Take %(name)s out of %(team)s?") % {"name": name, "team": team.name}
+                self.perform(team, "remove_member", {"user": data["leave"]}, asks=name, title=title)
             elif "delete" in data:
-                perform(self.actor, team, "delete")
+                self.perform(team, "delete", asks=team.name)
                 toasts.keep(request, toasts.note(_("%(name)s deleted") % {"name": team.name}))
                 return HttpResponseRedirect(f"{self.frame.base}/teams")
         except MistError as error:

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,16 @@ from mist_cli.commands import made
 from mist_cli.options import body as body_of
 
 from accounts.models import User
-from core.actions import perform
+from core import jobs
+from core.actions import actions_of, all_actions, perform
 from core.api.document import document
+from core.errors import Conflict
 from core.models import Event, Job
 from frontend import calls
 from frontend.views.keys import KeyView
 from keys import pairs
+from machines.models import Machine
+from scripts.models import Script
 from tests.api.test_matrix import ask, body_schema
 from tests.api.test_matrix import client as with_token
 from tests.api.world import PUBLIC, World, make_world
@@ -172,7 +177,7 @@ def of_python(text: str, monkeypatch: pytest.MonkeyPatch) -> Request:
 
     client = httpx.Client(transport=httpx.MockTransport(answer))
     monkeypatch.setenv("MIST_TOKEN", "t")
-    for name in ("post", "patch", "put", "request"):
+    for name in ("post", "patch", "put", "delete", "request"):
         monkeypatch.setattr(httpx, name, getattr(client, name))
     exec(compile(text, "call", "exec"), {})
     path = sent[0].url.raw_path.decode()
@@ -242,33 +247,110 @@ def test_the_call_of_a_form_is_true(form: Form, world: World, monkeypatch: pytes
         assert answer.status_code in (200, 201), answer.content
 
 
-# Forms with fields that have none, by where they are sent: why.
+# Forms that do not show their call, by where they are sent and what they send (field and button names): why.
+ONCE = "harmless, and done at once: the page of its job has the call"
 WITHOUT = {
-    "settings/profile": "only a session may change a person: no token does",
-    "settings/keyboard": "the same",
-    "settings/password": "the same",
-    "machines/new": "its plan has it",
-    "machines/views": "what is looked at, not what is done",
-    "export": "its link is the call",
-    "shells/snippets": "a person's own, and of no API",
-    "access": "a person asks another",
-    "scripts/pick": "it leads to the form of running it",
+    r"^settings/(profile|keyboard|password|sessions) ": "only a session may change a person: no token does",
+    r"^/": "of the session itself",
+    r"^machines/new ": "its plan has it",
+    r"/views ": "what is looked at, not what is done",
+    r"^shells/snippets ": "a person's own, and of no API",
+    r"^access ": "a person asks another",
+    r"^machines/bulk[ /]": "it leads to the question",
+    r"^shells |/shell ": "a terminal is no call",
+    r"^keys/\w+ export|^keys/secrets/\w+ .*reveal": "a secret is shown: there is a record of it, and no script for it",
+    r"^jobs/\w+/(undo|cancel|retry|back|watch|unwatch)|^runs/\w+/do/": "of a job: taken back or followed at once",
+    r"^machines/\w+/do/(start|tag|extend|list_snapshots) ": ONCE,
+    r"^clouds/\w+/do/(refresh|edit) ": ONCE,
+    r"^keys/\w+ default|^keys/secrets/\w+ refresh": ONCE,
+    r"^images/\w+/star ": ONCE,
 }
 
 
-def test_every_form_with_fields_has_one(world: World) -> None:
-    client, bare, base = signed_in(world.user), set(), f"/o/{world.org.slug}/"
-    for path in addresses(world):
-        answer = client.get(path)
+def dialogs(client: Client, world: World) -> Iterator[tuple[str, str]]:
+    """(where it is asked for, what it says) of all that opens over a page."""
+    base, machine = f"/o/{world.org.slug}", world.name_of("machine")
+    over = {"HX-Request": "true", "HX-Dialog": "1"}
+    for action in actions_of(Machine):
+        if not action.creates:
+            yield f"{base}/machines/{machine}/do/{action.name}", client.get(f"{base}/machines/{machine}/do/{action.name}", headers=over)
+            if action.bulk:
+                there = f"{base}/machines/bulk/{action.name}"
+                yield there, client.post(there, {"ids": machine, "ask": "1"}, headers=over)
+    for path in (f"{base}/clouds/{world.name_of('cloud')}/do/remove", f"{base}/machines/{machine}/menu", f"{base}/scripts/pick"):
+        yield path, client.get(path, headers=over)
+    yield f"{base}/machines/bulk", client.post(f"{base}/machines/bulk", {"ids": machine}, headers=over)
+
+
+def names_in(form: str) -> list[str]:
+    """What a form sends: its fields, then a list a button."""
+    return [one for one in re.findall(r'<(?:input|select|textarea|button)[^>]*\sname="([^"]+)"', form) if one != "csrfmiddlewaretoken"]
+
+
+def test_every_form_shows_its_call_or_asks_first_with_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pages and dialogs there are; what is not shown beside the form is in the question that its button brings."""
+
+    def only_asked(*_args: Any, **_how: Any) -> Any:
+        raise Conflict("It was only asked.")
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("frontend.views.") and hasattr(module, "perform"):
+            monkeypatch.setattr(module, "perform", only_asked)
+    client, base = signed_in(world.user), f"/o/{world.org.slug}/"
+    pages = [(path, client.get(path)) for path in addresses(world)]
+    bare, used, seen, shown = set(), set(), set(), 0
+    for path, answer in [*pages, *dialogs(client, world)]:
         page = "" if answer.streaming else answer.content.decode()
         for form in re.findall(r"<form[^>]*method=.post.*?</form>", page, re.DOTALL):
-            fields = re.findall(r"<(?:input|select|textarea)[^>]*>", form)
-            fields = [tag for tag in fields if not re.search(r'type="(hidden|checkbox)"|name="(confirm|_more|reason)"', tag)]
-            if fields and "Equivalent call" not in form and 'hx-include="#add-cloud"' not in page:
-                at = (re.search(r'^<form[^>]*action="([^"]+)"', form) or [path, path])[1]
-                bare.add(at.removeprefix(base).split("?")[0])
-    ends = ("/do/tag", "/shell")  # one tag, whose dialog has it; a terminal is no call
-    assert not {at for at in bare if not at.startswith(tuple(WITHOUT)) and not at.endswith(ends)}
+            name = re.search(r'^<form[^>]*\sid="([^"]+)"', form)
+            if "data-call=" in form or (name and f'data-form="{name[1]}"' in page):
+                shown += 1
+                continue
+            to = html.unescape((re.search(r'^<form[^>]*action="([^"]+)"', form) or [path, path])[1])
+            hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form))
+            buttons = re.findall(r'<button[^>]*\sname="([^"]+)" value="([^"]*)"', form) or [("", "")]
+            for button, value in buttons:
+                sends = sorted({*(one for one in names_in(form) if one not in dict(buttons)), button} - {""})
+                what = f"{to.removeprefix(base).split('?')[0]} {' '.join(sends)}"
+                reasons = [pattern for pattern in WITHOUT if re.search(pattern, what)]
+                used.update(reasons)
+                if reasons or what in seen:
+                    continue
+                seen.add(what)
+                question = client.post(
+                    to, {**hidden, button: value} if button else hidden, headers={"HX-Request": "true", "HX-Dialog": "1"}
+                )
+                if "Equivalent call" not in question.content.decode():
+                    bare.add(f"{what} (on {path})")
+    assert not bare, "\n".join(sorted(bare))
+    assert shown > 40
+    assert len(seen) >= 8, seen
+    assert used == set(WITHOUT), "what has its call, or is not there any more, is no exception"
+
+
+def test_of_what_was_done_its_job_has_the_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every verb that is told: in words of the specification and of the command line."""
+    client = signed_in(world.user)
+    told_of = set()
+    for verb, action in all_actions().items():
+        row = world.rows.get(verb.partition(".")[0])
+        if row is None or verb in calls.NO_CALL:
+            continue
+        made = {one.name: one.text for one in calls.of_act(type(row) if action.creates else row, action.name, {})}
+        name, _one = operation(of_curl(made["curl"]))
+        assert of_command(made["cli"]).path == of_curl(made["curl"]).path, verb
+        told_of.add(name)
+    assert len(told_of) > 60
+    machine = world.rows["machine"]
+    job = perform(world.actor, machine, "tag", {"tags": {"env": "prod"}, "remove": []})
+    sent = of_curl(texts(client.get(f"/o/{world.org.slug}/jobs/{job.pk.hex}").content.decode())["curl"])
+    assert (sent.path, sent.body["tags"]) == (f"/api/v2/machines/{machine.pk.hex}/actions/tag", {"env": "prod"})
+    many = jobs.bulk(world.actor, Machine, "stop", ids=[machine.pk])
+    sent = of_curl(texts(client.get(f"/o/{world.org.slug}/jobs/{many.pk.hex}").content.decode())["curl"])
+    assert sent.body == {"kind": "machine", "action": "stop", "ids": [machine.pk.hex]}
+    script = perform(world.actor, Script, "create", {"name": "x", "script": f"#!/bin/sh\necho {SECRET}\n"})
+    page = client.get(f"/o/{world.org.slug}/jobs/{script.pk.hex}").content.decode()
+    assert SECRET not in page and of_curl(texts(page)["curl"]).body["script"] == calls.HIDDEN
 
 
 def test_without_a_script_it_is_a_page(world: World) -> None:

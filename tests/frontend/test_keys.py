@@ -69,7 +69,7 @@ def test_a_hosts_key_is_trusted_and_forgotten(place: Place) -> None:
     host = HostKey.objects.get()
     assert host.fingerprint in place.admin.get(path).content.decode()
     assert place.nobody.post(path, {"forget": host.pk.hex}).status_code == 404
-    place.admin.post(path, {"forget": host.pk.hex})
+    place.admin.post(path, {"forget": host.pk.hex, "_sure": "1"})
     assert not HostKey.objects.exists()
 
 
@@ -108,15 +108,16 @@ def test_the_authority_is_made_shown_rotated_and_deleted(place: Place) -> None:
     url = f"{place.base}/keys/authority"
     assert b"No certificate authority yet" in place.admin.get(url).content
     assert place.nobody.post(url, {"create": "1"}).status_code == 403
-    assert place.admin.post(url, {"create": "1"}).status_code == 302
+    assert place.admin.post(url, {"create": "1", "_sure": "1"}).status_code == 302
     old = Authority.objects.get()
     assert old.line in place.admin.get(url).content.decode()
-    assert place.admin.post(url, {"rotate": old.pk.hex}).status_code == 302
+    assert place.admin.post(url, {"rotate": old.pk.hex, "_sure": "1"}).status_code == 302
     new = Authority.objects.get(is_current=True)
     page = place.admin.get(url).content.decode()
     assert new.line in page and old.line not in page and old.fingerprint in page
     assert place.nobody.post(url, {"rotate": new.pk.hex}).status_code == 404
-    assert place.admin.post(url, {"delete": old.pk.hex}).status_code == 302
+    assert "Nothing was done" not in place.admin.post(url, {"delete": old.pk.hex}).content.decode()
+    assert place.admin.post(url, {"delete": old.pk.hex, "_sure": old.name}).status_code == 302
     assert Authority.objects.get() == new
 
 
@@ -142,8 +143,8 @@ def test_a_host_that_shows_another_key_is_shown_with_both_and_trusted_again(plac
     ):
         HostKey.objects.filter(pk=row.pk).update(**{field: value})
         assert words in place.admin.get(url).content.decode()
-    assert place.admin.post(url, {"retrust": row.pk.hex, "fingerprint": known.fingerprint}).status_code == 409
-    assert place.admin.post(url, {"retrust": row.pk.hex, "fingerprint": shown.fingerprint}).status_code == 302
+    assert place.admin.post(url, {"retrust": row.pk.hex, "_sure": "1", "fingerprint": known.fingerprint}).status_code == 409
+    assert place.admin.post(url, {"retrust": row.pk.hex, "_sure": "1", "fingerprint": shown.fingerprint}).status_code == 302
     row.refresh_from_db()
     assert (row.fingerprint, row.offered) == (shown.fingerprint, "")
     assert "Nothing is run on it" not in place.admin.get(url).content.decode()
@@ -165,7 +166,7 @@ def test_a_cloud_whose_hosts_are_not_trusted_at_first_sight(place: Place) -> Non
     hosts = f"{place.base}/keys/hosts"
     page = place.admin.get(hosts).content.decode()
     assert "is new here" in page and shown.fingerprint in page and "I compared it: trust this key" in page
-    place.admin.post(hosts, {"retrust": row.pk.hex, "fingerprint": shown.fingerprint})
+    place.admin.post(hosts, {"retrust": row.pk.hex, "_sure": "1", "fingerprint": shown.fingerprint})
     row.refresh_from_db()
     assert (row.public, row.source) == (shown.public, "operator")
     place.admin.post(f"{url}/do/edit", {"strict_host_keys": "0"})
@@ -177,7 +178,7 @@ def test_a_machine_says_what_it_trusts(place: Place) -> None:
     one = Machine.objects.filter(org=place.org).first()
     url = f"{place.base}/machines/{one.pk.hex}/keys"
     assert "has no certificate authority" in place.admin.get(url).content.decode()
-    place.admin.post(f"{place.base}/keys/authority", {"create": "1"})
+    place.admin.post(f"{place.base}/keys/authority", {"create": "1", "_sure": "1"})
     ca = Authority.objects.get()
     assert ca.line in place.admin.get(url).content.decode()
     AuthorityTrust.objects.create(org=place.org, machine=one, authority=ca, user="deploy")

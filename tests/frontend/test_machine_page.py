@@ -176,6 +176,8 @@ def test_a_row_of_the_log_holds_its_difference(place: Place) -> None:
 def test_dialogs_show_the_equivalent_call_with_ids(place: Place) -> None:
     one = machine()
     body = html.unescape(place.admin.get(url(place, one, "/do/resize"), HTTP_HX_REQUEST="true", HTTP_HX_DIALOG="1").content.decode())
-    assert f"/api/v2/machines/{one.pk.hex}/actions/resize" in body
-    bulk = place.admin.post(f"{place.base}/machines/bulk/destroy", {"q": "state:running", "ask": "1"}, HTTP_HX_REQUEST="true")
+    assert f'data-call="{url(place, one, "/do/resize")}"' in body
+    told = place.admin.post(url(place, one, "/do/resize"), {"_call": "1"}, HTTP_HX_REQUEST="true")
+    assert f"/api/v2/machines/{one.pk.hex}/actions/resize" in html.unescape(told.content.decode())
+    bulk = place.admin.post(f"{place.base}/machines/bulk/destroy", {"q": "state:running", "_call": "1"}, HTTP_HX_REQUEST="true")
     assert '"search": "state:running"' in html.unescape(bulk.content.decode())

@@ -72,7 +72,7 @@ def test_some_values_are_changed_without_seeing_the_others(place: Place) -> None
     assert stale.status_code == 409 and "changed by somebody else" in stale.content.decode() and "hunter3" not in stale.content.decode()
     wrong = place.admin.post(here, {"values": "2", "values-0-key": "a/b", "values-0-value": "hunter4"})
     assert wrong.status_code == 422 and "no slash" in wrong.content.decode() and "hunter4" not in wrong.content.decode()
-    assert place.admin.post(here, {"restore": "1"}).status_code == 302
+    assert place.admin.post(here, {"restore": "1", "_sure": "1"}).status_code == 302
     assert values(Secret.objects.get()) == {"password": PASSWORD, "user": "app"}
     shown = place.admin.post(here, {"reveal": "2"}).content.decode()
     assert "values of version 2" in shown and "pem" in shown

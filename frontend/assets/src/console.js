@@ -4,6 +4,7 @@ import "htmx.org/dist/ext/hx-ws.js";
 import "htmx.org/dist/ext/hx-preload.js";
 import "./brush.js";
 import "./complete-field.js";
+import "./call.js";
 import "./check.js";
 import "./copy.js";
 import "./dialog.js";

@@ -1,4 +1,5 @@
-/* Links marked data-dialog open in the page's <dialog>; without script they are pages of their own.
+/* Links marked data-dialog open in the page's <dialog>, and so does what a button so marked sends of its form; without script they are
+   pages of their own.
    <mist-confirm word="web-1"> keeps its submit button shut until the word is typed. */
 
 import { busy } from "./dom.js";
@@ -38,7 +39,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest?.("button[data-dialog]");
   if (button) {
     event.preventDefault();
-    open(button.dataset.dialog, button, new FormData(button.form));
+    open(button.dataset.dialog || button.form.action, button, new FormData(button.form, button.type === "submit" ? button : null));
     return;
   }
   if (event.target.closest?.("[data-close]")) {

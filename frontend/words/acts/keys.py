@@ -22,6 +22,7 @@ ACTS: dict[str, Act] = {
         done=_("{} rotated"),
         undone=_("{} was not rotated"),
         icon="refresh-cw",
+        effect=_("Machines go on trusting this one until they are told to trust the new."),
         did=_("rotated {}"),
     ),
     "authority.delete": Act(
@@ -31,6 +32,7 @@ ACTS: dict[str, Act] = {
         undone=_("{} was not deleted"),
         undones=_("{} were not deleted"),
         icon="trash-2",
+        effect=_("What trusts it lets nobody in by it any more."),
         critical=True,
         did=_("deleted {}"),
     ),
@@ -67,6 +69,7 @@ ACTS: dict[str, Act] = {
         done=_("{} restored"),
         undone=_("{} was not restored"),
         icon="undo-2",
+        effect=_("Its values become the newest version. Those of now stay among the versions."),
         did=_("restored {}"),
     ),
     "secret.refresh": Act(
@@ -132,6 +135,7 @@ ACTS: dict[str, Act] = {
         undone=_("{} was not forgotten"),
         undones=_("{} were not forgotten"),
         icon="trash-2",
+        effect=_("Mist forgets the address and what lets it in. Nothing in the store is touched."),
         critical=True,
         did=_("forgot {}"),
     ),
@@ -185,6 +189,7 @@ ACTS: dict[str, Act] = {
         done=_("{} trusted"),
         undone=_("{} was not trusted"),
         icon="shield-check",
+        effect=_("Only after you compared it with the host's own: whoever shows it is believed to be the host."),
         did=_("trusted {}"),
     ),
     "host_key.delete": Act(
@@ -194,6 +199,7 @@ ACTS: dict[str, Act] = {
         undone=_("{} was not forgotten"),
         undones=_("{} were not forgotten"),
         icon="trash-2",
+        effect=_("The host is met anew: its next key is taken as that of a host nobody knows."),
         did=_("forgot {}"),
     ),
     "key.delete": Act(

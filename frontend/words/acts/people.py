@@ -73,6 +73,7 @@ ACTS: dict[str, Act] = {
         done=_("Somebody taken from {}"),
         undone=_("Nobody was taken from {}"),
         icon="x",
+        effect=_("What this team allows they may no more, unless another team of theirs allows it."),
         order=_("Take somebody from {}"),
         did=_("took somebody from {}"),
     ),
@@ -83,6 +84,7 @@ ACTS: dict[str, Act] = {
         undone=_("{} was not deleted"),
         undones=_("{} were not deleted"),
         icon="trash-2",
+        effect=_("Its members stay in the organization, without what it allowed them."),
         critical=True,
         did=_("deleted {}"),
     ),
@@ -100,6 +102,8 @@ ACTS: dict[str, Act] = {
         done=_("Token {} revoked"),
         undone=_("Token {} was not revoked"),
         icon="x",
+        effect=_("What uses it is refused from now on. A new one has to be made in its place."),
+        critical=True,
         did=_("revoked token {}"),
     ),
     "invitation.create": Act(
@@ -116,6 +120,7 @@ ACTS: dict[str, Act] = {
         done=_("Invitation withdrawn"),
         undone=_("Invitation was not withdrawn"),
         icon="x",
+        effect=_("Its link works no more."),
         order=_("Withdraw an invitation"),
     ),
     "org.create": Act(
@@ -142,6 +147,8 @@ ACTS: dict[str, Act] = {
         done=_("{} removed"),
         undone=_("{} was not removed"),
         icon="x",
+        effect=_("They are in none of its teams any more, and their tokens here are refused."),
+        critical=True,
         did=_("removed {}"),
     ),
     "member.ask": Act(
