@@ -12,7 +12,7 @@ from rest_framework import serializers
 from clouds import polling
 from clouds.connection import connect
 from clouds.providers import provider
-from clouds.providers.base import Provider
+from clouds.providers.base import MachineInfo, Provider
 from core.actions import Action, Call, register
 from core.errors import Already, Conflict, Gone, NotSupported, Rejected
 from core.models import Job
@@ -81,7 +81,8 @@ class Delete(Action):
         with connect(volume.cloud, call.actor, deadline_s=self.deadline_s) as made:
             try:
                 if machine is not None:
-                    wait_for_the_end(made, machine, volume)
+                    parent = call.job.parent if call.job else None
+                    wait_for_the_end(made, machine, volume, is_asked=parent is not None and parent.state == Job.State.RUNNING)
                 delete(made, volume, tries_s=60 if machine is not None else 0)
                 call.step("asked")
                 polling.observe(volume.cloud, "volume", made.get_volume(volume.external_id), call.actor)  # it may take a moment
@@ -128,13 +129,23 @@ def left(machine: Machine) -> list[Volume]:
 destroy.outlived_by(kept, left)
 
 
-def wait_for_the_end(made: Provider, machine: Machine, volume: Volume) -> None:
-    """Raises: Conflict, when the machine is still there after a while."""
+def wait_for_the_end(made: Provider, machine: Machine, volume: Volume, *, is_asked: bool) -> None:
+    """`is_asked`: its cloud was just asked to end it; else one that runs or is stopped will not end.
+
+    Raises: Conflict, when the machine is still there then, or after a while.
+    """
+    last = ""
+
+    def is_over(info: MachineInfo) -> bool:
+        nonlocal last
+        last = info.state
+        return last == Machine.State.TERMINATED or (last in base.STABLE and not is_asked)
+
     try:
-        is_gone = base.until(made, machine.external_id, lambda info: info.state == Machine.State.TERMINATED, within_s=GOES_WITHIN_S)
+        base.until(made, machine.external_id, is_over, within_s=GOES_WITHIN_S)
     except Gone:
         return
-    if not is_gone:
+    if last != Machine.State.TERMINATED:
         raise Conflict(f"{machine} is still there, so that {volume} was not deleted.", code="machine_present")
 
 

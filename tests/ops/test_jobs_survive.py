@@ -71,7 +71,7 @@ from core.actor import Actor
 from core.errors import Already
 from core.models import Job
 from volumes.models import Volume
-ends = time.monotonic() + 100
+ends = time.monotonic() + 75
 asked = Job.objects.filter(action="machine.destroy", retry_of=None)
 held = Job.objects.filter(action="volume.delete")
 while Job.objects.filter(action__in=["machine.destroy", "volume.delete"], state__in=Job.ACTIVE).exists() and time.monotonic() < ends:
@@ -80,7 +80,7 @@ found = {"first": sorted(asked.values_list("state", flat=True)), "active": Job.o
 for job in asked.filter(state="lost"):
     with suppress(Already):  # what it left went on by itself
         jobs.retry(job.actor(), job)
-while Job.objects.filter(action__in=["machine.destroy", "volume.delete"], state__in=Job.ACTIVE).exists() and time.monotonic() < ends + 60:
+while Job.objects.filter(action__in=["machine.destroy", "volume.delete"], state__in=Job.ACTIVE).exists() and time.monotonic() < ends + 35:
     time.sleep(0.5)
 cloud = Cloud.objects.get()
 with connect(cloud, Actor.system(cloud.org_id)) as made:
