@@ -20,6 +20,7 @@ from core.errors import Failed, MistError, NotSupported, Rejected, Unavailable
 from machines.shell.files import BOTH_MOST, FileAsked, NameTaken, Writing, copy_of, in_words, part_of
 
 ANSWER_S = 20.0  # for one answer of the server
+KEEP_S = 180.0  # until all of it is on the disk there
 DROP_S = 8.0  # to remove a part: what is on its way is before it
 ROOM_LEFT = 1 << 20  # bytes: with less the disk is called full
 _NONE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
@@ -81,7 +82,7 @@ class SftpWriting(Writing):
     async def finish(self, size: int) -> None:
         assert self._file is not None
         try:
-            await _answer(self._file.fsync())
+            await _answer(self._file.fsync(), KEEP_S)
         except asyncssh.SFTPOpUnsupported:
             pass
         except _WORDS as error:
@@ -270,8 +271,8 @@ async def _room(client: asyncssh.SFTPClient, folder: str, size: int) -> None:
         raise Rejected(f"The disk that {folder} is on has {in_words(free)} free; the file has {in_words(size)}.", code="disk_full")
 
 
-async def _answer(asked: Awaitable[T]) -> T:
-    async with asyncio.timeout(ANSWER_S):
+async def _answer(asked: Awaitable[T], within_s: float = ANSWER_S) -> T:
+    async with asyncio.timeout(within_s):
         return await asked
 
 
@@ -286,7 +287,7 @@ def _why(error: Exception, folder: str, login: str) -> MistError:
     if isinstance(error, asyncssh.SFTPQuotaExceeded):
         return Rejected(f"The quota of {login or 'this login'} is used up there.", code="disk_full")
     if isinstance(error, TimeoutError):
-        return Unavailable(f"The machine did not answer for {ANSWER_S:.0f} s.", code="machine_silent")
+        return Unavailable("The machine did not answer in time.", code="machine_silent")
     if isinstance(error, (*_GONE, ValueError, OSError)):
         return Unavailable("The connection to the machine was lost.", code="connection_lost")
     if isinstance(error, _NONE):

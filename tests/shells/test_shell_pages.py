@@ -280,12 +280,16 @@ def test_files_are_uploaded_with_progress_and_asked_about(
     assert (folder / "data.bin").read_bytes() == data
     assert (folder / "notes.txt").read_text() == "one"
     expect(page.locator("[data-fact=commands]")).to_contain_text(f"# upload: {folder}/notes.txt (3 B)")
-    expect(page.locator(".up")).to_have_count(0, timeout=30_000)  # what is there leaves
+    page.keyboard.press("Control+Shift+F")
+    page.get_by_label("Find in the terminal").fill("typed")
+    expect(page.locator(".up")).to_have_count(0, timeout=30_000)  # what is there leaves, and takes the focus from nobody
+    expect(page.get_by_label("Find in the terminal")).to_be_focused()
     # one of that name
     notes = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"two!"}
     for answer, there in (("Skip", ["one"]), ("Keep both", ["two!", "one"]), ("Replace", ["two!", "two!"])):
         upload(page, notes, folder.name)
         expect(page.locator(".up")).to_contain_text("There is a file of that name")
+        assert page.evaluate("document.activeElement.className") == "xterm-helper-textarea"  # an Enter meant for the shell replaces nothing
         if answer == "Skip":
             shot(page, f"upload-asked-{scheme}")
             assert not violations(page)

@@ -42,8 +42,8 @@ class Item {
     this.set("waiting");
   }
 
-  /* `does`: [[icon or word, what it is called, what it does]] */
-  set(state, text, does) {
+  /* `does`: [[icon or word, what it is called, what it does]], and a cross after them. Only who was in the row is kept in it: who types is not taken from the terminal. */
+  set(state, text, does = [], crossed = true) {
     const { words } = this.uploads;
     const had = this.row.contains(document.activeElement);
     this.state = state;
@@ -51,15 +51,15 @@ class Item {
     this.bar.hidden = state !== "waiting" && state !== "sending";
     this.said.textContent = text ?? words[`up_${state}`] ?? "";
     const cross = () => (state === "waiting" || state === "sending" ? this.uploads.cancel(this) : this.uploads.remove(this));
-    const buttons = [...(does ?? []), [icon("x"), fill(state === "waiting" || state === "sending" ? words.up_cancel : words.up_dismiss, { name: this.file.name }), cross]];
-    this.does.replaceChildren(...buttons.map(([shows, called, act]) => {
+    if (crossed) does = [...does, [icon("x"), fill(state === "waiting" || state === "sending" ? words.up_cancel : words.up_dismiss, { name: this.file.name }), cross]];
+    this.does.replaceChildren(...does.map(([shows, called, act]) => {
       const button = element("button", typeof shows === "string" ? "word" : "", shows);
       button.type = "button";
       if (called) button.setAttribute("aria-label", called);
       button.addEventListener("click", act);
       return button;
     }));
-    if (had) this.does.querySelector("button").focus();
+    if (had) this.does.lastElementChild.focus();
   }
 
   draw() {
@@ -110,10 +110,11 @@ export class Uploads {
   }
 
   remove(item) {
+    const had = item.row.contains(document.activeElement);
     this.items = this.items.filter((one) => one !== item);
     item.row.remove();
     this.list.hidden = !this.items.length;
-    if (this.list.hidden) this.pane.focus();
+    if (had) this.pane.focus();
   }
 
   cancel(item) {
@@ -167,9 +168,9 @@ export class Uploads {
 
   /* As much as may be on its way; told of the next that is there, it goes on. */
   async pump(item) {
-    if (item.pumping) return;
-    item.pumping = true;
     const { number } = item;
+    if (item.pumping === number) return;
+    item.pumping = number;
     try {
       while (item.state === "sending" && item.number === number) {
         const end = Math.min(item.credit, item.written + item.window, item.sent + PIECE, item.file.size);
@@ -182,10 +183,11 @@ export class Uploads {
         this.pane.socket.piece(number, bytes);
       }
     } catch (error) {
+      if (item.number !== number || item.state !== "sending") return;
       item.why = fill(this.words.up_unread, { why: error.message });
       this.cancel(item);
     }
-    item.pumping = false;
+    if (item.pumping === number) item.pumping = 0;
   }
 
   ask(item, { folder, kind, bytes, modified }) {
@@ -198,10 +200,8 @@ export class Uploads {
     };
     const ways = [[words.up_both, fill(words.up_both_of, { name: item.file.name }), choose("both")], [words.up_skip, fill(words.up_skip_of, { name: item.file.name }), () => this.remove(item)]];
     if (kind !== "folder") ways.unshift([words.up_replace, fill(words.up_replace_of, { name: item.file.name }), choose("replace")]);
-    item.set("asked", what, ways);
-    item.does.lastChild.remove(); /* Skip is the cross */
+    item.set("asked", what, ways, false); /* Skip is the cross */
     announce(`${item.file.name}: ${what}`);
-    item.does.querySelector("button").focus();
   }
 
   done(item, { folder, name, bytes }) {
