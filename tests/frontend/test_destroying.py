@@ -97,6 +97,19 @@ def test_the_option_destroys_them_and_without_it_they_stay(place: Place) -> None
     assert (gone.missing_since is not None, kept.missing_since) == (True, None)
 
 
+def test_the_equivalent_call_says_what_is_ticked(place: Place) -> None:
+    on = with_volumes(2)
+    ids = ",".join(one.pk.hex for one in on)
+    for url, sent in ((f"{place.base}/machines/bulk/destroy", {"ids": ids}), (f"{place.base}/machines/{on[0].pk.hex}/do/destroy", {})):
+        told = html.unescape(
+            place.admin.post(url, {**sent, "_call": "1", "destroy_volumes": "on"}, HTTP_HX_REQUEST="true").content.decode()
+        )
+        text = re.sub(r"<[^>]+>", "", told)
+        assert '"destroy_volumes": true' in text or "--destroy-volumes" in text, text
+        assert place.admin.post(url, {**sent, "_call": "1"}, HTTP_HX_REQUEST="true").status_code == 200
+    assert not Job.objects.filter(action="machine.destroy").exists()
+
+
 def test_who_may_not_delete_volumes_is_not_offered_it_or_told_of_how_many(place: Place) -> None:
     on = with_volumes(2)
     user = add_user(place.org, "able@here.example")
