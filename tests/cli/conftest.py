@@ -17,9 +17,10 @@ from django.conf import settings
 
 from clouds.models import Cloud
 from machines.models import Machine, ShellHolder
+from tests.forked import Process
 from tests.frontend.conftest import PASSWORD, browsing, quiet
 from tests.lab.sshd import Sshd, fake_ssh, sshd
-from tests.shells.conftest import Place, Process, make_place, token_of, wait_for
+from tests.shells.conftest import Place, make_place, start, token_of, wait_for
 
 __all__ = ["fake_ssh", "quiet", "sshd"]
 
@@ -109,7 +110,7 @@ def mist(person: Mist, place: Place) -> Mist:
 @pytest.fixture
 def holder(place: Place) -> Iterator[Process]:
     """A process that holds shells."""
-    process = Process("shell", str(settings.SOCKET_DIR / f"cli-shell-{os.getpid()}.sock"))
+    process = start("shell", str(settings.SOCKET_DIR / f"cli-shell-{os.getpid()}.sock"))
     wait_for(lambda: ShellHolder.objects.filter(name__contains=f":{process.pid}:").exists(), 40, lambda: process.log.read_text()[-3000:])
     yield process
     process.stop()
