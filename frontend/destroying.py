@@ -48,7 +48,11 @@ def _volumes(actor: Actor, machines: Sequence[Machine]) -> Field | None:
         return None
     label = ngettext("Also destroy the kept volume (%(which)s)", "Also destroy the kept volumes (%(which)s)", len(going))
     whys = Counter({_("You may not delete all of its volumes."): sum(1 for found in theirs.values() if found)})
-    text = _("When the machine is gone. What is on them cannot be brought back.")
+    text = ngettext(
+        "When the machine is gone. What is on them cannot be brought back.",
+        "When the machines are gone. What is on them cannot be brought back.",
+        len(machines),
+    )
     return _option("destroy_volumes", label % {"which": which(going)}, text, +whys, len(machines))
 
 
