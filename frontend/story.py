@@ -65,7 +65,7 @@ def facts(event: Event) -> str:
         are_ids = isinstance(value, list) and all(isinstance(one, str) and _ID.fullmatch(one) for one in value)
         said = code_words(value) if key == "code" and isinstance(value, str) else plain(value, {})
         found.append(f"{key}: {len(value) if are_ids else said}")
-    return " · ".join(found[:3])
+    return " · ".join(found[: 4 if results else 2])
 
 
 def _pairs(event: Event) -> Iterator[tuple[str, Any, Any]]:
