@@ -205,7 +205,7 @@ class HostKeysView(ConsoleView):
                 said = _("Host key forgotten")
             elif "retrust" in request.POST:
                 row = self.find(HostKey, request.POST["retrust"])
-                self.perform(row, "retrust", {"fingerprint": request.POST.get("fingerprint", "")}, asks=row.name)
+                self.perform(row, "retrust", {"fingerprint": request.POST.get("fingerprint", "")})
                 said = _("%(host)s is trusted") % {"host": row.name}
             else:
                 self.perform(HostKey, "trust", typed, TRUST)

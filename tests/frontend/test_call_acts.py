@@ -78,7 +78,6 @@ BUTTONS = [
     ("keys/secrets/{secret}", {"restore": "1"}),
     ("keys/stores/{secret_store}", {"delete": "1"}),
     ("keys/hosts", {"forget": "{host_key}"}),
-    ("keys/hosts", {"retrust": "{host_key}", "fingerprint": "SHA256:x"}),
     ("keys/authority", {"create": "1"}),
     ("keys/authority", {"rotate": "{authority}"}),
     ("keys/authority", {"delete": "{authority}"}),
