@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
+import signal
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from tests import migrated
 
 ROOT = Path(__file__).resolve().parent
 LOG_SHOWN = 3000  # characters
+STUCK_S = 300  # the longest test takes two minutes
 # The files that take longest, first: two processes that share the files are done together when none begins with these at the end.
 LONG = (
     "clouds/providers/test_kvm_guests.py",
@@ -87,6 +91,7 @@ def empty_tables(_case: TransactionTestCase) -> None:
     """
     with transaction.atomic(), connection.cursor() as cursor:
         tables = [f'"{name}"' for name in connection.introspection.table_names(cursor) if name not in MADE_BY_MIGRATE]
+        cursor.execute("SET LOCAL lock_timeout = '60s'")
         cursor.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")  # what others still write is written, then deleted
         cursor.execute(f"SELECT {', '.join(f'EXISTS (SELECT FROM {table})' for table in tables)}")
         full = [table for table, has_rows in zip(tables, cursor.fetchone(), strict=True) if has_rows]
@@ -99,6 +104,43 @@ def empty_tables(_case: TransactionTestCase) -> None:
 def _empty_cache() -> None:
     for one in caches.all(initialized_only=True):
         one.clear()
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """What hangs is a failure that says where each thread was, and not a run without an end.
+
+    Of each phase anew: pytest-timeout gives one time to a test, and none to what is taken down after it or tried again.
+    """
+
+    def fail(*_: object) -> None:
+        faulthandler.dump_traceback(all_threads=True)
+        pytest.fail(f"it hung: not done within {STUCK_S} s")
+
+    signal.signal(signal.SIGALRM, fail)
+    signal.alarm(STUCK_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup() -> Generator[None]:
+    with in_time():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call() -> Generator[None]:
+    with in_time():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    with in_time():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
