@@ -16,6 +16,10 @@ from machines.shell import sftp
 from machines.shell.files import FileAsked, Writing
 from machines.shell.lines import WINDOW, Asked, Line, Sink, Way, add
 
+# While a terminal does not echo, OpenSSH answers what it hands to it with a message of the same size (SSH_MSG_IGNORE, against those who
+# watch the traffic): of all it holds at once, which its channel's window limits. The library gives up on one above 256 KiB.
+ANSWERED_MOST = 2 << 20
+
 
 class SshLine(Line):
     """A session on a connection of its own, and files beside it on the same one."""
@@ -125,6 +129,7 @@ async def open_ssh(asked: Asked, sink: Sink) -> SshLine:
             term_size=(asked.cols, asked.rows),
             encoding=None,
             window=WINDOW,
+            max_pktsize=ANSWERED_MOST,
         )
     except BaseException as error:  # out of time, or given up: leave no connection behind
         connection.abort()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from asyncssh.constants import MSG_IGNORE
+from asyncssh.packet import String
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -53,6 +55,22 @@ def test_nothing_listens_there(shells: Shells, sshd: Sshd, opened: Open) -> None
         port = taken.getsockname()[1]
     assert "connection refused" in opened(make_place(sshd, port=port)).expect_closed()[1]
     assert ended(the_session()).ended_code == "cloud_unavailable"
+
+
+def test_a_large_answer_to_what_is_pasted_without_echo_ends_nothing(shells: Shells, fake_ssh: Fake, opened: Open) -> None:
+    """OpenSSH answers so what is typed where nothing is echoed, a password's prompt or `stty -echo`: as many bytes as it had."""
+
+    async def answer(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        process.stdout.write(b"ready ")
+        await process.stdin.read(1)
+        process.get_extra_info("connection").send_packet(MSG_IGNORE, String(bytes(2 << 20)))
+        process.stdout.write(b"and well")
+        await process.stdin.read()
+
+    terminal = opened(make_place(fake_ssh, port=fake_ssh.serve(answer)))
+    terminal.expect("ready")
+    terminal.type("x")
+    terminal.expect("and well")
 
 
 def test_a_host_that_dies_in_mid_output(shells: Shells, fake_ssh: Fake, opened: Open) -> None:

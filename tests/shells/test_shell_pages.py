@@ -147,8 +147,6 @@ PASTE = """text => {
 }"""
 
 
-# Now and then the SSH connection is lost under it ("Max packet size exceeded", of asyncssh): a fault that is known and not found yet.
-@pytest.mark.flaky(reruns=8)
 def test_much_that_is_pasted_arrives_whole(place: Place, person: Callable[..., Person], opened: Open) -> None:
     opened(place)
     page = person().page
