@@ -12,13 +12,14 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 
 from frontend.templatetags import console, humanish, times
 from machines.models import Machine
 from machines.reach import address_of
 
+DASH = mark_safe('<span class="dim">–</span>')  # where there is nothing to show
 MOST = 20  # columns of a list
 KEY = 128  # letters of a tag's key
 

@@ -11,13 +11,14 @@ from django.db import models
 from django.db.models import Count
 from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from clouds.models import Image, Inventory
 from core import guard
 from core.actor import Actor
+from frontend.columns import DASH
 from frontend.templatetags import console, humanish, times
 from machines.models import Machine
 from networks.models import Network, SecurityGroup, Subnet
@@ -71,8 +72,6 @@ class Holding:
 
 
 # -- cells
-
-DASH = mark_safe('<span class="dim">–</span>')
 
 
 def _text(value: Any) -> SafeString | str:

@@ -16,17 +16,16 @@ from uuid import UUID
 
 from django.utils.functional import Promise
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from core.actor import Actor
-from frontend.columns import MACHINES, Column
+from frontend.columns import DASH, MACHINES, Column
 from machines.models import Machine
 
 log = logging.getLogger(__name__)
 
 WIDTH, HEIGHT, EDGE = 580, 180, 15  # in tenths of a pixel
 BUCKETS = 58  # of each the least and the most are drawn
-DASH = mark_safe('<span class="dim">–</span>')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from clouds.models import Image
 from core.actions import allowed, get, perform
 from core.errors import MistError
 from core.models import Event
-from frontend import calls, holdings, listing, toasts
+from frontend import holdings, listing, toasts
 from frontend.reasons import in_words
 from frontend.rows import event_rows
 from frontend.views.base import ConsoleView
@@ -77,7 +77,7 @@ class OneHoldingView(HoldingView):
         row = self.row(identity)
         if "delete" not in allowed(self.actor, row):
             raise Http404
-        if calls.ASKED not in request.POST and request.POST.get("confirm", "").strip() != row.name:
+        if not self.is_told and request.POST.get("confirm", "").strip() != row.name:
             return self.show(row, wrong_name=True)
         try:
             job = self.perform(row, "delete")
