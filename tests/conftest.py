@@ -6,7 +6,7 @@ import faulthandler
 import os
 import shutil
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tests import migrated
 ROOT = Path(__file__).resolve().parent
 LOG_SHOWN = 3000  # characters
 STUCK_S = 300  # the longest test takes two minutes
+WAITED_FOR: list[Callable[[], None]] = []  # ends what a test that hangs may wait for: who offers such a thing adds it, and takes it away
 # The files that take longest, first: two processes that share the files are done together when none begins with these at the end.
 LONG = (
     "clouds/providers/test_kvm_guests.py",
@@ -115,6 +116,8 @@ def in_time() -> Iterator[None]:
 
     def fail(*_: object) -> None:
         faulthandler.dump_traceback(all_threads=True)
+        for end in WAITED_FOR:
+            end()
         pytest.fail(f"it hung: not done within {STUCK_S} s")
 
     signal.signal(signal.SIGALRM, fail)

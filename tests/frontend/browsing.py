@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -13,15 +15,17 @@ from urllib.request import urlopen
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from accounts.models import User
 from clouds.models import Cloud
 from core.actions import perform
 from core.models import Job
 from machines.models import Machine
+from tests.conftest import WAITED_FOR
 from tests.forked import Process
 from tests.frontend.conftest import PASSWORD, actor_for, add_user, make_org, read_clouds, signed_in
+from tests.ops.stack import children
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium")
@@ -42,15 +46,48 @@ IN_A_BROWSER = [
 ]
 
 
+class Chromium:
+    """Chromium, started when asked for and again after it hung."""
+
+    def __init__(self, playwright: Playwright) -> None:
+        self._playwright = playwright
+        self._open: Browser | None = None
+
+    def get(self) -> Browser:
+        if self._open is None:
+            flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+            self._open = self._playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        return self._open
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+
+    def kill(self) -> None:
+        """What waits for it is told that it is gone."""
+        self._open = None
+        pids = [os.getpid()]
+        for pid in pids:
+            pids += children(pid)
+            if Path(f"/proc/{pid}/comm").read_text().startswith("chrom"):
+                os.kill(pid, signal.SIGKILL)
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Open for one module's tests: its loop runs in this thread, where no other may run meanwhile; the ORM is used beside it."""
+def chromium() -> Iterator[Chromium]:
+    """For one module's tests: its loop runs in this thread, where no other may run meanwhile; the ORM is used beside it."""
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
+        made = Chromium(playwright)
+        WAITED_FOR.append(made.kill)
+        yield made
+        made.close()
+        WAITED_FOR.remove(made.kill)
+
+
+@pytest.fixture
+def browser(chromium: Chromium) -> Browser:
+    return chromium.get()
 
 
 @contextmanager

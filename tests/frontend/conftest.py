@@ -112,5 +112,6 @@ def place(db: None) -> Place:
 
 from tests.frontend import browsing  # noqa: E402  it needs what stands above
 
-browser, server, person, quiet = browsing.browser, browsing.server, browsing.person, browsing.quiet
+chromium, browser, server = browsing.chromium, browsing.browser, browsing.server
+person, quiet = browsing.person, browsing.quiet
 owner, fleet = browsing.owner, browsing.fleet

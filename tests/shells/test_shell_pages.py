@@ -22,7 +22,7 @@ from tests.lab.sshd import Sshd
 from tests.shells.conftest import Open, Place, Shells, ended, make_place, the_session, wait_for
 
 pytestmark = IN_A_BROWSER
-browser = the_browser.browser
+chromium, browser = the_browser.chromium, the_browser.browser
 SHOTS = os.environ.get("SHOTS", "")
 
 
