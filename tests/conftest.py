@@ -6,14 +6,15 @@ import faulthandler
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.core.cache import caches
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test import TransactionTestCase
 
 from mist.embedded import TEST_CONF, Postgres, Valkey
@@ -21,6 +22,7 @@ from tests import migrated
 
 ROOT = Path(__file__).resolve().parent
 LOG_SHOWN = 3000  # characters
+BUSY_S = 60  # that a server may go on writing
 STUCK_S = 300  # the longest test takes two minutes
 WAITED_FOR: list[Callable[[], None]] = []  # ends what a test that hangs may wait for: who offers such a thing adds it, and takes it away
 # The files that take longest, first: two processes that share the files are done together when none begins with these at the end.
@@ -89,16 +91,20 @@ def empty_tables(_case: TransactionTestCase) -> None:
     """After a test that commits: no rows but those a migrate makes.
 
     In place of Django's `flush`, whose TRUNCATE of every table takes half a second and leaves the audit log, which is no model it manages.
+    What a server still writes is written first, and never waits for this while this waits for it.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        tables = [f'"{name}"' for name in connection.introspection.table_names(cursor) if name not in MADE_BY_MIGRATE]
-        cursor.execute("SET LOCAL lock_timeout = '60s'")
-        cursor.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")  # what others still write is written, then deleted
-        cursor.execute(f"SELECT {', '.join(f'EXISTS (SELECT FROM {table})' for table in tables)}")
-        full = [table for table, has_rows in zip(tables, cursor.fetchone(), strict=True) if has_rows]
-        cursor.execute("SET LOCAL session_replication_role = replica")  # neither triggers (the log is only ever appended to) nor references
-        for table in full:
-            cursor.execute(f"DELETE FROM {table}")
+    until = time.monotonic() + BUSY_S
+    while True:
+        with suppress(OperationalError) if time.monotonic() < until else nullcontext(), transaction.atomic(), connection.cursor() as cursor:
+            tables = [f'"{name}"' for name in connection.introspection.table_names(cursor) if name not in MADE_BY_MIGRATE]
+            cursor.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE NOWAIT")
+            cursor.execute(f"SELECT {', '.join(f'EXISTS (SELECT FROM {table})' for table in tables)}")
+            full = [table for table, has_rows in zip(tables, cursor.fetchone(), strict=True) if has_rows]
+            cursor.execute("SET LOCAL session_replication_role = replica")  # neither triggers (the log is only appended to) nor references
+            for table in full:
+                cursor.execute(f"DELETE FROM {table}")
+            return
+        time.sleep(0.05)
 
 
 @pytest.fixture(autouse=True)
