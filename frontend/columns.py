@@ -137,7 +137,7 @@ def _cost(row: Machine) -> str:
 
 
 def _disk(row: Machine) -> str:
-    return f"{row.disk_gib} GB" if row.disk_gib else ""
+    return humanish.disk(row.disk_gib) if row.disk_gib else ""
 
 
 def _ends(row: Machine) -> SafeString | str:

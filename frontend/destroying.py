@@ -13,6 +13,7 @@ from core import guard
 from core.actions import get
 from core.actor import Actor
 from frontend.reasons import in_words
+from frontend.templatetags.humanish import disk
 from machines.actions.destroy import snapshot_first
 from machines.models import Machine
 from volumes.actions import can_go, kept_of
@@ -64,23 +65,14 @@ def _option(name: str, label: str, text: str, whys: Counter[str], count: int) ->
     return Field(name=name, label=label, kind="toggle", help=" ".join(said))
 
 
-def size(volume: Volume) -> str:
-    """2 TB, or 500 GB."""
-    return _size(volume.size_gib)
-
-
-def _size(gib: int) -> str:
-    return f"{gib / 1000:.3g} TB" if gib >= 1000 else f"{gib} GB"
-
-
 def which(volumes: Sequence[Volume]) -> str:
     """“data, 2 TB” of one; of several “3 × 2 TB, 1 × 500 GB”, or how many and how large in all."""
     if len(volumes) == 1:
-        return f"{volumes[0].name}, {size(volumes[0])}"
+        return f"{volumes[0].name}, {disk(volumes[0].size_gib)}"
     groups = Counter(volume.size_gib for volume in volumes)
     if len(groups) > GROUPS:
-        return _("%(n)d, together %(size)s") % {"n": len(volumes), "size": _size(sum(volume.size_gib for volume in volumes))}
-    return ", ".join(f"{number} × {_size(gib)}" for gib, number in sorted(groups.items(), reverse=True))
+        return _("%(n)d, together %(size)s") % {"n": len(volumes), "size": disk(sum(volume.size_gib for volume in volumes))}
+    return ", ".join(f"{number} × {disk(gib)}" for gib, number in sorted(groups.items(), reverse=True))
 
 
 def goes(actor: Actor, volume: Volume, machine: Machine) -> bool:

@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 
 from core.actor import Actor
 from frontend import acts, destroying
+from frontend.templatetags.humanish import disk
 from machines.models import Machine, Snapshot
 from volumes.models import Volume
 
@@ -71,7 +72,7 @@ def victims(actor: Actor, machines: Iterable[Machine]) -> list[Machine]:
 
 
 def _of_volume(actor: Actor, volume: Volume, machine: Machine) -> Fate:
-    said = {"name": volume.name, "size": destroying.size(volume)}
+    said = {"name": volume.name, "size": disk(volume.size_gib)}
     goes = volume.extra.get("is_deleted_with_machine")
     if goes is None:
         return Fate(text=_("%(name)s %(size)s: its cloud does not say") % said, is_volume=True)

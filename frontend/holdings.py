@@ -121,8 +121,8 @@ def _star(row: Any) -> SafeString | str:
     return format_html('<span class="pill flat acc">{}</span>', _("starred")) if row.starred else ""
 
 
-def _gib(value: int | None) -> str:
-    return f"{humanish.thousands(value)} GB" if value else ""
+def _size(row: Volume) -> str:
+    return humanish.disk(row.size_gib) if row.size_gib else ""
 
 
 # -- what rows need beside themselves
@@ -167,7 +167,7 @@ VOLUMES = Holding(
     with_more=_volumes,
     columns=(
         Column(title=gettext_lazy("Location"), css="w-140 p2", cell=_place),
-        Column(title=gettext_lazy("Size"), css="w-100 p1", cell=lambda row: _gib(row.size_gib), number=True),
+        Column(title=gettext_lazy("Size"), css="w-100 p1", cell=_size, number=True),
         Column(title=gettext_lazy("Type"), css="w-80 p3", cell=lambda row: _text(row.volume_type)),
         Column(title=gettext_lazy("State"), css="w-100 p1", cell=lambda row: _text(row.state)),
         Column(title=gettext_lazy("Attached to"), css="w-180 p1", cell=_attached),
@@ -177,7 +177,7 @@ VOLUMES = Holding(
     facts=(
         (gettext_lazy("Cloud"), _cloud),
         (gettext_lazy("Location"), _place),
-        (gettext_lazy("Size"), lambda row: _gib(row.size_gib)),
+        (gettext_lazy("Size"), _size),
         (gettext_lazy("Type"), lambda row: _text(row.volume_type)),
         (gettext_lazy("State"), lambda row: _text(row.state)),
         (gettext_lazy("Attached to"), _attached),
@@ -232,7 +232,7 @@ IMAGES = Holding(
         (gettext_lazy("Cloud"), _cloud),
         (gettext_lazy("System"), lambda row: _text(row.os_distro or row.os_type)),
         (gettext_lazy("Architecture"), lambda row: _text(row.architecture)),
-        (gettext_lazy("Needs a disk of"), lambda row: _gib(row.min_disk_gib) or _text("")),
+        (gettext_lazy("Needs a disk of"), lambda row: humanish.disk(row.min_disk_gib) if row.min_disk_gib else DASH),
         (gettext_lazy("Needs memory of"), lambda row: console.gib(row.min_ram_mib) or _text("")),
         (gettext_lazy("Machines made from it"), _machines),
         (gettext_lazy("Made"), lambda row: times.when(row.image_created_at)),

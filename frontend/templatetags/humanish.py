@@ -41,6 +41,14 @@ def sign_of_all(rows: Iterable[Any]) -> str:
 
 
 @register.filter
+def disk(gb: int | None) -> str:
+    """500 → 500 GB, 2000 → 2 TB; unknown is a dash"""
+    if not gb:
+        return "–"
+    return f"{gb} GB" if gb < 1000 else f"{gb / 1000:.3g} TB" if gb < 1_000_000 else f"{gb / 1000:,.0f} TB"
+
+
+@register.filter
 def plain(value: float | None) -> str:
     """4.0 → 4, 0.5 → 0.5"""
     return "" if value is None else f"{value:g}"

@@ -15,7 +15,7 @@ from core.actions import all_actions
 from core.models import Job
 from frontend import browsers
 from frontend.codes import CODES, code_words
-from frontend.templatetags import times
+from frontend.templatetags import humanish, times
 from frontend.words import ACTS, job_order, job_title, order, say
 from tests.frontend.conftest import Place
 from tests.meta.test_house import sources
@@ -168,3 +168,11 @@ def test_every_code_of_an_error_has_words() -> None:
 def test_a_code_nobody_knows_is_no_identifier() -> None:
     assert code_words("cloud_timeout") == "no answer in time"
     assert code_words("made_up_by_a_plugin") == "made up by a plugin"
+
+
+@pytest.mark.parametrize(
+    ("gb", "words"),
+    [(None, "–"), (0, "–"), (500, "500 GB"), (2000, "2 TB"), (1536, "1.54 TB"), (64_000_000, "64,000 TB")],
+)
+def test_a_disk_is_as_large_as_people_say(gb: int | None, words: str) -> None:
+    assert humanish.disk(gb) == words
