@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from frontend.templatetags import console, humanish, times
@@ -172,7 +173,7 @@ _KNOWN = {
         Column(key="tags", title=_("Tags"), css="w-200 p3", cell=lambda row: console.tag_list(row.tags, 2)),
         Column(key="age", title=_("Age"), css="w-70 p2", sort="created", number=True, filed=("created",), look="dim", cell=_age),
         Column(key="state", title=_("State"), css="w-100 p2", sort="state", cell=lambda row: console.state_word(row.state)),
-        Column(key="type", title=_("Type"), css="w-100 p3", sort="type", cell=lambda row: str(row.get_type_display())),
+        Column(key="type", title=_("Type"), css="w-120 p3", sort="type", cell=lambda row: console.type_word(row.type)),
         Column(key="image", title=_("Image"), css="w-160 p3", cell=lambda row: clip(row.image.name if row.image else row.os_type)),
         Column(key="cores", title=_("Cores"), css="w-70 p3", sort="cores", number=True, cell=lambda row: humanish.plain(row.cores)),
         Column(key="ram", title=_("Memory"), css="w-80 p3", sort="ram_mib", number=True, filed=("ram_mib",), cell=_ram),
@@ -185,6 +186,24 @@ _KNOWN = {
     )
 }  # fmt: skip
 MACHINES = Columns(_KNOWN, ("location", "size", "address", "cost", "owner", "tags", "age"), lambda row: row.tags, ("id", "name", "state"))
+
+
+def currency_of(rows: Iterable[Machine]) -> str:
+    """The one that all prices of these rows are in; "" where they are in several, or in one without a sign."""
+    currencies = {row.currency for row in rows if row.cost_month is not None}
+    return currencies.pop() if humanish.sign_of(currencies) else ""
+
+
+def under_one_sign(shown: Iterable[Column], currency: str) -> list[Column]:
+    """These columns, the one of costs headed by the sign of this currency ("": as it is): a price in it needs none of its own."""
+    if currency not in humanish.SIGNS:
+        return list(shown)
+
+    def cost(row: Machine) -> str:
+        return humanish.money(row.cost_month, "" if row.currency == currency else row.currency)
+
+    title = gettext("%(sign)s / month") % {"sign": humanish.SIGNS[currency]}
+    return [replace(column, title=title, cell=cost) if column.key == "cost" else column for column in shown]
 
 
 def related(cols: Iterable[Column]) -> tuple[str, ...]:

@@ -9,17 +9,23 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from frontend.columns import MONO, Column, Columns
+from frontend.facets import VIAS
 from frontend.templatetags import console, humanish, times
+
+DOORS = ("console", "api", "cli")  # through which people come
 
 
 def _actor(event: Any) -> SafeString:
-    name = event.cloud_name or event.who
+    is_somebody = event.via_short in DOORS and not event.person  # whom nobody knows: at the door, or of an account that is gone
+    name = _("unknown") if is_somebody else event.cloud_name or (event.who if event.person else VIAS.get(event.via_short, event.who))
     face = console.avatar(name) if event.person else format_html('<span class="ava bot">{}</span>', console.icon(_face(event)))
-    return format_html('<span class="who">{}<span class="clip">{}</span></span>', face, name)
+    return format_html('<span class="who">{}<span class="clip{}">{}</span></span>', face, " dim" if is_somebody else "", name)
 
 
 def _face(event: Any) -> str:
-    return "cloud" if event.cloud_name else "bot"
+    if event.via_short in DOORS:
+        return "user"
+    return "cloud" if event.cloud_name else "clock" if event.via_short == "expiration" else "bot"
 
 
 def _action(event: Any) -> SafeString:

@@ -128,7 +128,9 @@ def _machine_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
         row.under = row.parent_id if viewer.how.get("nested") else None  # type: ignore[attr-defined]
     if viewer.how.get("nested"):
         with_inside(viewer.actor, rows)
-    return _each("machines/_row.html", "machine", viewer, rows, columns=shown, cols=viewer.how.get("cols", ""))
+    currency = viewer.how.get("currency", "")
+    drawn = columns.under_one_sign(shown, currency)
+    return _each("machines/_row.html", "machine", viewer, rows, columns=drawn, cols=viewer.how.get("cols", ""), currency=currency)
 
 
 def _holding_rows(holding: Holding) -> Render:

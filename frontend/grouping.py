@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from core.search import Node, Not, Term, Value, all_of, parse
-from frontend.templatetags.console import state_word
+from frontend.templatetags.console import state_word, type_word
 from frontend.templatetags.humanish import money
 from machines.models import Machine
 
@@ -92,7 +92,8 @@ def distribute(groups: Iterable[Group], key: str, rows: Iterable[Machine]) -> No
 def _titled(key: str, value: Any) -> str:
     if value is None:
         return _("None")
-    return state_word(value) if key == "state" else str(value) or _("(empty)")
+    in_words = {"state": state_word, "type": type_word}.get(key, str)
+    return in_words(value) or _("(empty)")
 
 
 def _term(key: str, value: Any) -> Node:

@@ -17,7 +17,7 @@ from core.actor import Actor
 from core.models import Event, Job
 from frontend import fromacts, words
 from frontend.progress import with_progress
-from frontend.story import changes, diff, facts, people_in
+from frontend.story import changes, diff, facts, people_in, record
 from machines.models import Machine, Session
 
 
@@ -153,7 +153,7 @@ def event_rows(events: Sequence[Event]) -> list[Event]:
         extra.label = words.event_label(event.type)
         if event.target_id is None and (of_many := re.fullmatch(r"([0-9]+) machines", event.target_name)):  # a bulk's (core.jobs)
             extra.target_name = words.so_many(int(of_many[1]))
-        extra.lines, extra.change = diff(event, names), changes(event, names)
+        extra.lines, extra.record, extra.change = diff(event, names), record(event, names), changes(event, names)
         extra.via_short = event.via.partition(":")[0]
         extra.why = event.detail.get("reason") or event.detail.get("error") or ""
     return list(events)

@@ -18,7 +18,10 @@ MISSING = object()
 EMPTY = (MISSING, None, "", [], {})
 # Of a new row: what every row has, and what nobody typed.
 SILENT = frozenset(
-    {"id", "org_id", "name", "owner_id", "created_by_id", "created_at", "updated_at", "account", "extra", "features", "is_owners"}
+    {
+        *("id", "org_id", "name", "owner_id", "created_by_id", "created_at", "updated_at", "changed_at"),
+        *("account", "extra", "features", "is_owners"),
+    }
 )
 PEOPLE = ("owner_id", "user_id", "created_by_id")
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -36,6 +39,8 @@ def changes(event: Event, names: Names) -> str:
     """Before and after in a line: “size: small → large · tags.env: dev”."""
     found = []
     for key, was, now in _pairs(event):
+        if event.before is None and now is False:
+            continue
         told = [plain(value, names) for value in (was, now) if value not in EMPTY and not isinstance(value, dict)]
         if told:
             found.append(f"{key}: {' → '.join(told)}{' → –' if now in EMPTY else ''}")
@@ -49,6 +54,22 @@ def diff(event: Event, names: Names) -> list[tuple[str, str]]:
         lines += [("r", f"- {key}: {plain(was, names)}")] if was not in EMPTY else []
         lines += [("a", f"+ {key}: {plain(now, names)}")] if now not in EMPTY else []
     return lines
+
+
+def record(event: Event, names: Names) -> list[tuple[str, str]]:
+    """The whole event as lines: ("c", "machine web-1"), its diff, and what was asked or seen."""
+    lines = [("c", f"{event.target_kind} {event.target_name}".strip()), *diff(event, names)]
+    lines += [("c", f"  {key}: {plain(value, names)}") for key, value in _flat(event.detail)]
+    return lines if len(lines) > 1 else []
+
+
+def _flat(detail: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Its leaves, as `params.size`."""
+    for key, value in detail.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def facts(event: Event) -> str:
@@ -89,7 +110,9 @@ def _walk(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -
 
 
 def plain(value: Any, names: Names) -> str:
-    """A value in words: a person's name for their id, “2 Dec 2026 23:53 UTC” for a time."""
+    """A value in words: a person's name for their id, “2 Dec 2026 23:53 UTC” for a time, “user, password” for a list."""
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        return ", ".join(plain(one, names) for one in value)
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False, default=str)
     if _TIME.fullmatch(value):

@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 from clouds.models import Cloud, Image, Location, Size
 from core.actor import Actor
 from frontend.creating.steps import offered
+from frontend.templatetags.humanish import sign_of
 from machines.inventory import HOURS_A_MONTH
 from machines.models import Preset
 
@@ -71,8 +72,12 @@ class Sizes:
     families: list[str] = field(default_factory=list)
     cpus: tuple[int, ...] = CPUS
     memory_gb: tuple[int, ...] = MEMORY_GB
-    currency: str = "USD"
     has_prices: bool = False
+
+    @property
+    def sign(self) -> str:
+        """Of the currency that all prices shown are in; "" where they are in several, or in one without a sign."""
+        return sign_of({row.currency for row in self.rows if row.cost_hour is not None})
 
 
 def sizes(actor: Actor, cloud: Cloud, data: Mapping[str, Any], chosen: Mapping[str, Any]) -> Sizes:
@@ -104,7 +109,6 @@ def sizes(actor: Actor, cloud: Cloud, data: Mapping[str, Any], chosen: Mapping[s
         total=total,
         filters=asked,
         families=families if len(families) > 1 else [],
-        currency=next((row.currency for row in found if row.cost_hour is not None), "USD"),
         has_prices=bool(prices),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -76,6 +77,14 @@ class Plan:
         """The first names, or the first and the last of many."""
         names = self.asked.names
         return names if len(names) <= 4 else [*names[:2], "…", names[-1]]
+
+    @property
+    def counters(self) -> list[str]:
+        """What the one {n} of the name becomes in each of those; of another name nothing."""
+        before, *after = re.split(r"\{n[^}]*\}", self.asked.name)
+        if len(after) != 1 or any(name != "…" and not (name.startswith(before) and name.endswith(after[0])) for name in self.previews):
+            return []
+        return [name if name == "…" else name[len(before) : len(name) - len(after[0])] for name in self.previews]
 
     @property
     def can(self) -> bool:

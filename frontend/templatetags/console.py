@@ -127,6 +127,23 @@ def state_word(state: str) -> str:
     return str(STATE_WORDS.get(state, state))
 
 
+TYPE_WORDS = {
+    "vm": gettext_lazy("Virtual machine"),
+    "container": gettext_lazy("Container"),
+    "pod": gettext_lazy("Pod"),
+    "node": gettext_lazy("Node"),
+    "hypervisor": gettext_lazy("Hypervisor"),
+    "container-host": gettext_lazy("Container host"),
+    "machine": gettext_lazy("Server"),
+}
+
+
+@register.filter
+def type_word(name: str) -> str:
+    """What kind of machine that is."""
+    return str(TYPE_WORDS.get(name, name))
+
+
 @register.filter
 def state_tone(state: str) -> str:
     """The class of the pill of a machine's state."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -36,8 +36,12 @@ def round_money(value: Decimal | float, currency: str = "USD") -> str:
 @register.filter
 def sign_of_all(rows: Iterable[Any]) -> str:
     """The sign of the currency that all prices of these rows are in; "" where they are in several, or in one without a sign."""
-    currencies = {row.currency for row in rows if row.cost_month is not None}
-    return SIGNS.get(currencies.pop(), "") if len(currencies) == 1 else ""
+    return sign_of({row.currency for row in rows if row.cost_month is not None})
+
+
+def sign_of(currencies: Collection[str]) -> str:
+    """The sign of the only one of these; "" where there are several, or none, or it has no sign."""
+    return SIGNS.get(next(iter(currencies)), "") if len(currencies) == 1 else ""
 
 
 @register.filter

@@ -23,7 +23,7 @@ from core.actions import perform
 from core.errors import BadRequest, BadSearch, MistError
 from core.search import Term, Value
 from frontend import grouping, listing, toasts
-from frontend.columns import MACHINES, related
+from frontend.columns import MACHINES, currency_of, related, under_one_sign
 from frontend.rows import machine_queryset, on_top, with_inside, with_jobs, with_now
 from frontend.sparks import with_series
 from frontend.templatetags.humanish import money, thousands
@@ -113,6 +113,7 @@ class MachinesView(MachineListView):
             with_inside(self.actor, drawn)
         if page.at is not None:
             with_now(self.actor, drawn, related(shown))
+        currency = currency_of(page.rows)
         context = {
             "page": page,
             "views": self.tabs(page),
@@ -123,13 +124,16 @@ class MachinesView(MachineListView):
             "save_view_url": f"{self.frame.base}/machines/views",
             "teams": policy_of(self.actor).team_names[:20],
             "may_share": guard.permits(self.actor, View(org=self.org, owner=self.frame.user), "share"),
-            "columns": shown,
+            "columns": under_one_sign(shown, currency),
             "cols": cols,
+            "currency": currency,
             "groups": groups,
             "group_title": grouping.title(by),
             "groupings": self.groupings(page.rows, by),
             "then": page.at,
-            "how": json.dumps(self.how(page, cols, whole=bool(page.q) and drawn is page.rows) | ({"nested": "1"} if nested else {})),
+            "how": json.dumps(
+                self.how(page, cols, whole=bool(page.q) and drawn is page.rows) | {"nested": "1" if nested else "", "currency": currency}
+            ),
             "whole_q": self.whole_q(page),
             "offered": MACHINES.offered(cols, page.rows),
             "sums": [] if page.total > lists.EXACT_TO or page.error else sums(found),  # of more it is told afterwards
@@ -249,7 +253,15 @@ class MachineRowsView(MachineListView):
             row.under = row.parent_id if "under" in request.GET else None
         if page.at is not None:
             with_now(self.actor, page.rows, related(shown))
-        context = {"page": page, "columns": shown, "cols": cols, "then": page.at, "under": request.GET.get("under", "")[:40]}
+        currency = request.GET.get("currency", "")[:3]
+        context = {
+            "page": page,
+            "columns": under_one_sign(shown, currency),
+            "cols": cols,
+            "currency": currency,
+            "then": page.at,
+            "under": request.GET.get("under", "")[:40],
+        }
         response = self.page("machines/_rows.html", context)
         response["Cache-Control"] = "no-store"
         return response

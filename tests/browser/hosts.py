@@ -43,7 +43,10 @@ Post = Callable[[str, dict[str, Any]], dict[str, Any]]
 @contextmanager
 def behind_ssh(directory: Path) -> Iterator[tuple[Sshd, dict[str, int]]]:
     """The server, and {name: its port}."""
-    ports = {name: free_port() for name in NAMES}
+    found: dict[int, None] = {}
+    while len(found) < len(NAMES):  # one that is free may be named twice
+        found[free_port()] = None
+    ports = dict(zip(NAMES, found, strict=True))
     server = Sshd(directory, settings="".join(f"Port {port}\n" for port in ports.values()))
     server.start()
     try:

@@ -58,6 +58,23 @@ def test_columns_are_what_the_address_says_in_its_order(place: Place) -> None:
     assert headings(place, f"{place.base}/machines?cols=tag:{'x' * 200},,") == ["Name"]
 
 
+def test_prices_of_one_currency_stand_under_its_sign_also_where_rows_come_later(place: Place) -> None:
+    one = machine()
+    Machine.objects.update(cost_month=None)
+    Machine.objects.filter(pk=one.pk).update(cost_month="1070.08", currency="EUR")
+    address = f"{place.base}/machines?cols=cost"
+    assert headings(place, address) == ["Name", "€ / month"]
+    body = place.admin.get(address).content.decode()
+    assert ">1,070.08</td>" in body and "€1,070.08" not in body
+    assert "&quot;currency&quot;: &quot;EUR&quot;" in body, "what the socket is told, that its rows are drawn so too"
+    rows = f"{place.base}/machines/rows?cols=cost&q={one.name}&currency="
+    assert ">1,070.08</td>" in place.admin.get(f"{rows}EUR").content.decode()
+    assert all(">€1,070.08</td>" in place.admin.get(f"{rows}{head}").content.decode() for head in ("USD", "", "<b>"))
+    Machine.objects.exclude(pk=one.pk).filter(cloud=one.cloud).update(cost_month=5, currency="USD")
+    assert headings(place, address) == ["Name", "Cost a month"]
+    assert ">€1,070.08</td>" in place.admin.get(address).content.decode()
+
+
 def test_the_form_of_columns_leads_to_an_address_that_says_them(place: Place) -> None:
     asked = {"q": "state:running", "col": ["", "size", "tag:env"], "tag": "team"}
     answer = place.admin.get(f"{place.base}/machines", asked)
@@ -228,7 +245,7 @@ def test_the_machines_as_they_were_with_what_is_another_now(place: Place) -> Non
     assert rows[gone.pk].now is None
     body = page.content.decode()
     assert "now: Error" in body and "no more there" in body
-    assert 'data-differs title="Now: $9.00">$7.00' in body
+    assert 'data-differs title="Now: 9.00">7.00' in body
     assert 'data-live="machine.row' not in body and 'id="bulk"' not in body
     assert place.admin.get(f"{place.base}/machines?at=soon").status_code == 400
     assert not place.nobody.get(f"{place.base}/machines", {"at": then.isoformat()}).context["page"].rows

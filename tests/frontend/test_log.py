@@ -18,11 +18,12 @@ from playwright.sync_api import expect
 from accounts.models import Team, User
 from core import events, listing, search
 from core.actions import perform
+from core.actor import Actor
 from core.models import Event, Job
 from frontend import timeline
 from frontend.eventcolumns import EVENTS
 from frontend.facets import _toggled, facets
-from frontend.story import changes, diff, facts, people_in
+from frontend.story import changes, diff, facts, people_in, record
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import Place, actor_for, add_user, machine, run_jobs, signed_in
 from tests.streamed import content_of
@@ -126,6 +127,14 @@ def test_the_facets_name_people_and_where_it_came_from(place: Place) -> None:
     assert q in ("actor:maya@here.example", "actor:owner@here.example")
 
 
+def test_whom_nobody_knows_is_said_to_be_unknown(place: Place) -> None:
+    found = {name: events.record("auth.sign_in.failed", Actor(org_id=place.org.pk, via=name)) for name in ("console", "expiration")}
+    body = get(place)
+    lines = {name: body.split(f'id="e-{event.pk.hex}"')[1].split("</tr>")[0] for name, event in found.items()}
+    assert '<span class="clip dim">unknown</span>' in lines["console"] and "#i-user" in lines["console"]
+    assert '<span class="clip">Expiration</span>' in lines["expiration"] and "#i-clock" in lines["expiration"]
+
+
 @pytest.mark.parametrize(
     ("q", "key", "value", "becomes"),
     [
@@ -181,6 +190,7 @@ def test_a_row_says_what_changed_how_long_it_took_and_from_where(place: Place) -
         ({"size": "small"}, {"size": "large"}, "size: small → large", ["- size: small", "+ size: large"]),
         ({"tags": {"a": "1", "b": "2"}}, {"tags": {"a": "1", "c": "3"}}, "tags.b: 2 → – · tags.c: 3", ["- tags.b: 2", "+ tags.c: 3"]),
         (None, {"id": "f" * 32, "name": "x", "limits": [], "scope": "all"}, "scope: all", ["+ scope: all"]),
+        (None, {"keys": ["user", "password"], "adopted": False}, "keys: user, password", ["+ adopted: false", "+ keys: user, password"]),
         ({"owner": "maya"}, {"owner": None}, "owner: maya → –", ["- owner: maya"]),
         ({"owner_id": None}, {"owner_id": "ab" * 16}, "owner: Priya Raman", ["+ owner: Priya Raman"]),
         (
@@ -212,6 +222,14 @@ def test_what_changed_in_a_line_and_in_lines(before: Any, after: Any, line: str,
 )
 def test_what_was_asked_in_a_line_without_ids(detail: Any, line: str) -> None:
     assert facts(Event(target_name="web", detail=detail)) == line
+
+
+def test_the_whole_of_an_event_in_lines() -> None:
+    event = Event(target_kind="machine", target_name="web-1", before={"size": "s"}, after={"size": "m"})
+    event.detail = {"params": {"size": "m", "dry": False}, "exit": 0, "by": "ab" * 16}
+    told = [text for _css, text in record(event, {"ab" * 16: "Priya Raman"})]
+    assert told == ["machine web-1", "- size: s", "+ size: m", "  params.size: m", "  params.dry: false", "  exit: 0", "  by: Priya Raman"]
+    assert record(Event(target_kind="machine", target_name="web-1"), {}) == [], "its name alone stands in the row"
 
 
 def heads(body: str) -> list[str]:

@@ -137,7 +137,7 @@ def test_two_machines_are_created_with_what_it_comes_to_before_the_button(fleet:
     page = person(fleet).page
     filled(page, "walk-{n:02}")
     page.get_by_role("button", name="More", exact=True).click()
-    expect(page.locator("#names")).to_have_text("walk-01, walk-02")
+    expect(page.locator("#counters")).to_have_text("01, 02")
     expect(page.locator("#plan")).to_contain_text("2 ×")
     expect(page.locator("#plan .mark.crit")).to_have_count(0)
     expect(page.locator("#go")).to_contain_text("Create 2 machines")

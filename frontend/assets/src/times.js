@@ -3,7 +3,7 @@
 
 const { lang, dataset } = document.documentElement;
 const timeZone = dataset.zone || undefined; /* the person's choice; without one, the browser's */
-const format = (how) => new Intl.DateTimeFormat(lang.startsWith("en") ? undefined : lang, { timeZone, ...how });
+const format = (how) => new Intl.DateTimeFormat(lang.startsWith("en") ? "en-GB" : lang, { timeZone, ...how });
 const clock = format({ hour: "2-digit", minute: "2-digit", hour12: false });
 const day = format({ day: "numeric", month: "short" });
 const dated = format({ day: "numeric", month: "short", year: "numeric" });
