@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -121,6 +122,12 @@ def with_files(actor: Actor, jobs: list[Job]) -> list[Job]:
         job.file = kept.get(job.target_id)  # type: ignore[attr-defined]
         job.is_mine = job.user_id == actor.user_id  # type: ignore[attr-defined]
     return jobs
+
+
+def times_of(events: Sequence[Event]) -> dict[str, Any]:
+    """What a table of events says of their times: today is `now`'s day; `dated`: some are of another."""
+    now = timezone.now()
+    return {"now": now, "dated": any(event.at.astimezone(UTC).date() != now.astimezone(UTC).date() for event in events)}
 
 
 def session_rows(actor: Actor, ids: Iterable[UUID]) -> list[Session]:

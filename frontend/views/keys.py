@@ -190,6 +190,7 @@ class HostKeysView(ConsoleView):
         context = {
             "page": page,
             "tab": "hosts",
+            "trusting": error is not None or "trust" in self.request.GET or not (page.rows or page.q),
             "blocked": blocked,
             "fields": forms.bind(TRUST, typed, wrong),
             "problem": problem(_("Nothing was changed."), error, TRUST) if error else None,

@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils import timezone
 
 from frontend import listing, timeline
 from frontend.eventcolumns import EVENTS
 from frontend.facets import facets
-from frontend.rows import event_rows, with_story
+from frontend.rows import event_rows, times_of, with_story
 from frontend.views.base import ConsoleView
 
 
@@ -40,7 +39,7 @@ class LogView(ConsoleView):
             "bars": timeline.bars(self.actor, query, span),
             "facets": facets(self.actor, query, span),
             "tails": span.last is None and not page.previous_url and not page.error,
-            "now": timezone.now(),
+            **times_of(page.rows),
         }
         if context["tails"]:
             context |= timeline.tail(self.actor)

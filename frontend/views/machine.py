@@ -13,7 +13,7 @@ from core.errors import Invalid, MistError
 from core.models import Event, Job
 from frontend import acts, dialogs, forms, listing, tabs, words
 from frontend.eventcolumns import EVENTS
-from frontend.rows import event_rows, job_rows, machine_queryset, with_jobs, with_story
+from frontend.rows import event_rows, job_rows, machine_queryset, times_of, with_jobs, with_story
 from frontend.views.base import ConsoleView, problem
 from keys.models import Authority, GivenHostKey, HostKey
 from machines.models import Machine
@@ -85,7 +85,7 @@ class MachineEventsView(OneMachine):
         rows = Event.objects.filter(target_kind="machine", target_id=machine.pk)
         page = listing.page(rows, request.GET, self.actor, default="-id")
         page.rows = with_story(self.actor, event_rows(page.rows), self.frame.base)
-        return self.show(machine, "log", {"page": page, "columns": EVENTS.chosen("")})
+        return self.show(machine, "log", {"page": page, "columns": EVENTS.chosen(""), **times_of(page.rows)})
 
 
 class MachineVolumesView(OneMachine):
