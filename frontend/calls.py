@@ -90,7 +90,7 @@ class Asks(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One way to write it. `name`: in ids; `title`: on the tab."""
+    """One way to write it. `name`: cli, curl, python, or terraform of a create; `title`: on the tab."""
 
     name: str
     title: str

@@ -28,7 +28,8 @@ def in_words(fields: Iterable[Field]) -> tuple[Field, ...]:
 def texts() -> Iterator[tuple[str, str]]:
     """(a text, where it is) of all of them, to be translated."""
     for name, provider in all_providers().items():
-        for text in (provider.doc, *provider.purposes, *_of(provider.credential_fields), *_of(provider.create_fields)):
+        of_fields = (*_of(provider.credential_fields), *_of(provider.create_fields))
+        for text in (provider.doc, *provider.purposes, *provider.terraform_notes, *of_fields):
             if text:
                 yield text, f"clouds/providers/{name}"
 

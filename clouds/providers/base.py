@@ -21,6 +21,8 @@ from typing import Any, ClassVar, Literal
 
 from core.errors import Gone, HostKeyUnknown, NotSupported, Unavailable
 
+from . import _hcl
+
 FieldKind = Literal["text", "password", "textarea", "toggle", "integer", "number", "choice", "list", "key"]
 
 # --- what a provider lists ------------------------------------------------------------------------------------------
@@ -208,6 +210,34 @@ class MachineSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TerraformSpec:
+    """Machines to write as Terraform: `count` like `spec`, each with a name of its own.
+
+    `spec`: as far as it is known, without what is secret (`cloudinit`: that there is one). `name`: its texts, and a number, counted from
+    1, where an int stands (how many digits it has at least). `config`: the cloud's credentials that are no secrets. `image`: what
+    `list_images` said of the image in `extra`, and `min_disk_gib`.
+    """
+
+    spec: MachineSpec
+    name: tuple[str | int, ...]
+    count: int = 1
+    config: Mapping[str, Any] = field(default_factory=dict)
+    image: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terraform:
+    """Its text, and what of the spec it does not say or says otherwise: each a sentence of the class's `terraform_notes` and its values."""
+
+    text: str
+    notes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+    def below(self, lines: Iterable[str]) -> str:
+        """The text below comments of a line each."""
+        return "\n".join([*map(_hcl.comment, lines), *([f"\n{self.text}"] if self.text else [])])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
     """One field of a form: of the credentials, or of what a create takes beyond the common fields."""
 
@@ -314,6 +344,7 @@ class Provider:
     custom_size: ClassVar[bool] = False  # cores / ram_mib / disk_gib instead of a size
     # Overrides of which verbs a state allows (PROVIDERS.md §3): {"rename": {"running", "stopped"}}; default rules otherwise.
     verb_states: ClassVar[Mapping[str, frozenset[str]]] = {}
+    terraform_notes: ClassVar[tuple[str, ...]] = ()  # all that a text of `terraform` may be annotated with
     polls: ClassVar[Mapping[str, int]] = {}  # {kind: seconds between polls} where the default does not fit
 
     def __init__(self, credentials: Mapping[str, Any], context: Context | None = None) -> None:
@@ -399,6 +430,11 @@ class Provider:
     def create_machine(self, spec: MachineSpec) -> str:
         """Ask for one machine; its external id, before it has booted."""
         raise self._unsupported("create machines")
+
+    @staticmethod
+    def terraform(wanted: TerraformSpec) -> Terraform:
+        """What makes the same machines in the cloud itself, by its Terraform provider. Nobody is asked; nothing of it is secret."""
+        raise NotSupported("There is no Terraform provider for this cloud.")
 
     def start_machine(self, external_id: str) -> None:
         raise self._unsupported("start machines")

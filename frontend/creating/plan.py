@@ -105,7 +105,7 @@ def plan(actor: Actor, asked: Asked, steps: list[Step]) -> Plan:
         made.checks.append(Check(mark="queued", text=_("Name: give them one")))
     made.checks += [*_fields(made, steps), *_policy(actor, asked), *_cloud(asked.cloud)]
     made.checks += [*_fit(made), *_names(actor, asked), *_room(made)]
-    made.calls = calls(asked)
+    made.calls = calls(asked, made.rows)
     return made
 
 

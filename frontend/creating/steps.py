@@ -244,10 +244,12 @@ MODELS = {"location": Location, "image": Image, "size": Size, "network": Network
 
 
 def chosen_rows(actor: Actor, cloud: Cloud, typed: Mapping[str, Any]) -> dict[str, Any]:
-    """{field: the row its id names}, of those that are there and may be seen."""
+    """{field: the row its id names, or those they name}, of those that are there and may be seen."""
     rows: dict[str, Any] = {"cloud": cloud}
     for name, model in MODELS.items():
         rows[name] = _row(offered(actor, model, cloud), typed.get(name))
+    groups = [_row(offered(actor, SecurityGroup, cloud), text) for text in typed.get("security_groups") or ()]
+    rows["security_groups"] = [group for group in groups if group is not None]
     rows["key"] = _row(Key.objects.visible_to(actor), typed.get("key")) or Key.objects.visible_to(actor).filter(is_default=True).first()
     return rows
 

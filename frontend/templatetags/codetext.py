@@ -1,4 +1,4 @@
-"""Commands, calls and JSON in the colours of code: names of options and keys, texts, and what is called."""
+"""Commands, calls, JSON and HCL in the colours of code: names of options and keys, texts, and what is called."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 _TOKEN = re.compile(
-    r"""(?P<b>"(?:[^"\\\n]|\\.)*"(?=\s*:)|(?<!\S)--?[a-zA-Z][\w-]*)"""  # a key of JSON, an option
+    r"""(?P<said>^\#[^\n]*)"""  # a comment: nothing in it is anything
+    r"""|(?P<b>"(?:[^"\\\n]|\\.)*"(?=\s*:)|(?<!\S)--?[a-zA-Z][\w-]*|^\ +[\w-]+(?=\ +=\ ))"""  # a key of JSON, an option, an argument
     r"""|(?P<i>'(?:[^'\\]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""  # a text
-    r"""|(?P<u>\A(?:mist|curl)\b|^import\b|\bhttpx\.\w+)""",  # what is called
+    r"""|(?P<u>\A(?:mist|curl)\b|^import\b|\bhttpx\.\w+"""  # what is called
+    r"""|^(?:terraform|provider|resource|data|variable|locals)(?=\ ["{]))""",  # or what a block is
     re.MULTILINE,
 )
 
@@ -27,6 +29,7 @@ def coloured(text: str) -> SafeString:
 def _parts(text: str) -> Iterator[str]:
     at = 0
     for found in _TOKEN.finditer(text):
-        yield f"{escape(text[at : found.start()])}<{found.lastgroup}>{escape(found[0])}</{found.lastgroup}>"
+        kind, words = found.lastgroup, escape(found[0])
+        yield escape(text[at : found.start()]) + (words if kind == "said" else f"<{kind}>{words}</{kind}>")
         at = found.end()
     yield escape(text[at:])

@@ -56,6 +56,7 @@ def styleguide(request: HttpRequest) -> HttpResponse:
         "calls": [
             {"title": "curl", "text": "curl -X POST …/machines/web-1/actions/stop"},
             {"title": "Python", "text": "client.stop('web-1')"},
+            {"title": "Terraform", "text": '# A comment\nresource "aws_instance" "web" {\n  ami = "ami-1"\n}'},
         ],
         "menu": ["play", "pause", "power"],
         "bars": _bars(),

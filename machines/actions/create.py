@@ -254,13 +254,18 @@ def _volume(index: int, asked: dict[str, Any], actor: Actor, cloud: Cloud, error
 COUNTER = re.compile(r"\{n(?::0?([1-9]))?\}")  # {n}, {n:02}
 
 
+def pattern(name: str, quantity: int) -> tuple[str | int, ...]:
+    """The texts of the names of several, and for each counter how many digits it has at least."""
+    if quantity > 1 and not COUNTER.search(name):
+        name += "-{n}"
+    texts = COUNTER.split(name)  # text, digits or None, text …
+    return tuple(int(part or 1) if index % 2 else part for index, part in enumerate(texts) if index % 2 or part)
+
+
 def numbered(name: str, quantity: int) -> list[str]:
     """The names of several: web-{n:02} → web-01, web-02 …; without a counter web → web-1, web-2 …; one alone keeps its name."""
-    if not COUNTER.search(name):
-        if quantity == 1:
-            return [name]
-        name += "-{n}"
-    return [COUNTER.sub(lambda found, n=n: str(n).zfill(int(found[1] or 1)), name) for n in range(1, quantity + 1)]  # type: ignore[misc]
+    parts = pattern(name, quantity)
+    return ["".join(part if isinstance(part, str) else str(n).zfill(part) for part in parts) for n in range(1, quantity + 1)]
 
 
 def plan(params: dict[str, Any]) -> dict[str, Any]:

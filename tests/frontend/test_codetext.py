@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from django.utils.html import escape
 
+from clouds.providers._hcl import Block, document
 from frontend.calls import Call, calls
 from frontend.templatetags.codetext import coloured
 
 NASTY = "a'b\"<script>alert(1)</script>\\ --x"
 CALLS = calls("machines create", "machines", {"name": NASTY, "tags": {NASTY: "x"}})
+HCL = document([Block("resource", ("a", NASTY), {"name": NASTY, "tags": {NASTY: [NASTY]}})])
+CALLS.append(Call(name="terraform", title="Terraform", text=HCL))
 
 
 def test_options_texts_and_what_is_called_have_colours() -> None:
@@ -18,6 +21,15 @@ def test_options_texts_and_what_is_called_have_colours() -> None:
     )
     assert coloured('{"Effect": "Allow"}') == "{<b>&quot;Effect&quot;</b>: <i>&quot;Allow&quot;</i>}"
     assert "<u>httpx.post</u>" in coloured("answer = httpx.post(")
+
+
+def test_hcl_has_colours_and_its_comments_have_none() -> None:
+    text = '# It\'s "so"\n\nresource "a" "b" {\n  name = "x"\n  long_one = it\'s\n}'
+    assert coloured(text) == (
+        "# It&#x27;s &quot;so&quot;\n\n<u>resource</u> <i>&quot;a&quot;</i> <i>&quot;b&quot;</i> {\n"
+        "<b>  name</b> = <i>&quot;x&quot;</i>\n<b>  long_one</b> = it&#x27;s\n}"
+    )
+    assert "<b>" not in coloured("answer = it")
 
 
 def test_a_hyphen_within_a_word_is_no_option() -> None:

@@ -18,10 +18,13 @@ from core.actions import actions_of, perform
 from frontend import translations
 from frontend.reasons import in_words
 from machines.models import Machine
+from tests.clouds.providers.hcl import comments
 from tests.frontend.browsing import IN_A_BROWSER, Person
 from tests.frontend.conftest import PASSWORD, Place, actor_for, machine
 from tests.frontend.recorded import WIDEST
+from tests.frontend.test_calls import texts
 from tests.frontend.test_settings import PROFILE
+from tests.frontend.test_terraform import cloud_of
 
 # Texts of the .po that have no words yet: this number only falls. Who marks a text translates it, or takes another one from the heap.
 LEFT = 0
@@ -67,6 +70,14 @@ def test_a_text_without_words_stays_english(tmp_path: Path, monkeypatch: pytest.
         found = GNUTranslations(file)
     assert found.gettext("Team") == "Mannschaft"
     assert found.ngettext("%(n)d key", "%(n)d keys", 2) == "%(n)d keys"
+
+
+def test_the_comments_of_a_terraform_text_are_in_it(place: Place) -> None:
+    _cloud, typed = cloud_of(place.org, "kvm")
+    answer = place.admin.post(f"{place.base}/machines/new/plan", {**typed, "network": ""}, headers={"Accept-Language": "de"})
+    said = comments(texts(answer.content.decode())["Terraform"])
+    assert said[0] == "Es geht an KVM, nicht durch Mist."
+    assert any("Kein Netz wurde gewählt" in line for line in said)
 
 
 def test_the_sign_in_page_speaks_as_the_browser_asks(db: None) -> None:

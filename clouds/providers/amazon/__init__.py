@@ -29,13 +29,15 @@ from clouds.providers.base import (
     SizeInfo,
     SnapshotInfo,
     SubnetInfo,
+    Terraform,
+    TerraformSpec,
     VolumeInfo,
     register,
 )
 from core.errors import Gone, Rejected, Unavailable
 
 from .. import _console
-from . import create, images, permissions, rows, snapshots
+from . import create, images, permissions, rows, snapshots, terraform
 from .client import Clients, endpoint_of
 from .errors import translated
 from .regions import REGIONS
@@ -82,6 +84,7 @@ class Amazon(Provider):
     )
     create_fields = create.FIELDS
     create_requires = frozenset({"image", "size", "location", "key"})
+    terraform_notes = terraform.NOTES
     verb_states: ClassVar[Mapping[str, frozenset[str]]] = {
         "rename": _ALIVE,
         "resize": _ALIVE,  # EC2 wants it stopped, and says so: the console offers to stop it first
@@ -222,6 +225,10 @@ class Amazon(Provider):
         with self._asking():
             ec2 = self._ec2
         return create.machine(ec2, spec, self._clients.region, self.context.deadline, self._asking)
+
+    @staticmethod
+    def terraform(wanted: TerraformSpec) -> Terraform:
+        return terraform.written(wanted)
 
     def start_machine(self, external_id: str) -> None:
         with self._asking():

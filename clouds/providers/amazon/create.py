@@ -72,7 +72,7 @@ def _launch(ec2: EC2Client, spec: MachineSpec, region: str) -> tuple[str, list[t
     refuse_reserved(spec.tags)
     existing = [volume for volume in spec.volumes if volume.external_id]
     zone = _zone(ec2, existing, spec.location if spec.location != region else None)
-    devices = _devices(spec.volumes)
+    devices = placed(spec.volumes)
     query = _query(ec2, spec, zone, devices)
     return ec2.run_instances(**query)["Instances"][0]["InstanceId"], devices
 
@@ -165,7 +165,7 @@ def _disks(ec2: EC2Client, spec: MachineSpec, devices: list[tuple[VolumeSpec, st
         yield {"DeviceName": device, "Ebs": ebs}
 
 
-def _devices(volumes: Iterable[VolumeSpec]) -> list[tuple[VolumeSpec, str]]:
+def placed(volumes: Iterable[VolumeSpec]) -> list[tuple[VolumeSpec, str]]:
     """Each volume and the device it is attached as: the one asked for, or the next that is free."""
     listed = list(volumes)
     taken = [volume.device for volume in listed if volume.device]

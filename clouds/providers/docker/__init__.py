@@ -23,8 +23,8 @@ from typing import Any, NoReturn
 from core.errors import AuthFailed, Gone, NotSupported, RateLimited, Rejected, Unavailable
 
 from .._http import Answer, Http, basic, said, tls_context
-from ..base import Context, ImageInfo, MachineInfo, MachineSpec, NetworkInfo, Provider, VolumeInfo, register
-from . import form
+from ..base import Context, ImageInfo, MachineInfo, MachineSpec, NetworkInfo, Provider, Terraform, TerraformSpec, VolumeInfo, register
+from . import form, terraform
 from .rows import ENGINE, MADE_FOR, Row, at, labels, machine, when
 
 # Limits are not in the list of containers and cost a call each: beyond so many containers they stay unknown.
@@ -47,6 +47,7 @@ class Docker(Provider):
     credential_fields = form.CREDENTIALS
     create_fields = form.CREATE
     create_requires = frozenset({"image"})
+    terraform_notes = terraform.NOTES
     custom_size = True
     verb_states = MappingProxyType(
         {
@@ -160,6 +161,10 @@ class Docker(Provider):
             self._http.call("DELETE", f"/containers/{container}", {"force": "1", "v": "1"})
             raise
         return container
+
+    @staticmethod
+    def terraform(wanted: TerraformSpec) -> Terraform:
+        return terraform.written(wanted)
 
     def start_machine(self, external_id: str) -> None:
         self._act(external_id, "start")

@@ -33,10 +33,12 @@ from ..base import (
     PermissionCheck,
     Provider,
     SnapshotInfo,
+    Terraform,
+    TerraformSpec,
     register,
 )
 from . import domain as domains
-from . import files, snapshots, survey
+from . import files, snapshots, survey, terraform
 from .host import IMAGES, URI, HostEntry, Hypervisor, is_uuid, read_hosts, valid_name
 
 __all__ = ["Kvm"]
@@ -117,6 +119,7 @@ class Kvm(Provider):
         ),
     )
     create_requires = frozenset({"image", "location"})
+    terraform_notes = terraform.NOTES
     custom_size = True
     verb_states = {
         "start": _STOPPED,
@@ -349,6 +352,10 @@ class Kvm(Provider):
                     host.virsh("autostart", uuid)
                 host.virsh("start", uuid)
         return f"{where}/{uuid}"
+
+    @staticmethod
+    def terraform(wanted: TerraformSpec) -> Terraform:
+        return terraform.written(wanted)
 
     # -- snapshots
 

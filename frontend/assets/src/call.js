@@ -41,3 +41,12 @@ document.addEventListener("input", (event) => {
     fold.soon = setTimeout(() => fold.open && ask(fold), SOON);
   }
 });
+
+/* Where the texts come anew with a part of the page (creating machines), the way one reads stays open: as they are sent, the first is. */
+document.addEventListener("click", (event) => {
+  const summary = event.target.closest?.("mist-tabs > details > summary");
+  if (summary) summary.closest("mist-tabs").way = summary.textContent;
+});
+document.addEventListener("htmx:after:swap", () => {
+  for (const tabs of document.querySelectorAll("mist-tabs")) for (const one of tabs.children) if (tabs.way && one.firstElementChild?.textContent === tabs.way) one.open = true;
+});
