@@ -105,7 +105,7 @@ class TestInABrowser:
         expect(panel).to_contain_text("Credentials accepted")
         expect(panel).to_contain_text("See and change every demo machine")
         assert not Cloud.objects.exists()
-        page.get_by_role("button", name="Check now").click()
+        page.get_by_role("button", name="Check again").click()
         expect(panel).to_contain_text("Credentials accepted")
         page.get_by_role("button", name="Add cloud").click()
         page.wait_for_url("**/o/here/clouds/*")
