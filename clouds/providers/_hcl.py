@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 WIDTH = 56  # a value that would make a line longer is written over several
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -44,8 +45,8 @@ class Call:
 Value = str | bool | int | Template | Call | Sequence["Value"] | Mapping[str, "Value"]
 
 
-class Blocks(tuple[Mapping[str, "Value | Blocks | None"], ...]):
-    """Under a name in a body: a block of that name for each."""
+class Blocks(tuple[Mapping[str, Any], ...]):
+    """Under a name in a body: a block of that name for each. Each is a `Body`: said so, mypy reads the circle one way or another."""
 
     __slots__ = ()
 
