@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 WIDTH = 56  # a value that would make a line longer is written over several
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -45,10 +44,13 @@ class Call:
 Value = str | bool | int | Template | Call | Sequence["Value"] | Mapping[str, "Value"]
 
 
-class Blocks(tuple[Mapping[str, Any], ...]):
-    """Under a name in a body: a block of that name for each. Each is a `Body`: said so, mypy reads the circle one way or another."""
+class Blocks:
+    """Under a name in a body: a block of that name for each."""
 
-    __slots__ = ()
+    __slots__ = ("each",)
+
+    def __init__(self, each: Iterable[Body]) -> None:
+        self.each = tuple(each)
 
 
 Body = Mapping[str, "Value | Blocks | None"]  # what is None is left out
@@ -101,7 +103,7 @@ def _body(body: Body, indent: str) -> Iterator[str]:
     lines = list(_pairs(said, indent))
     yield from lines
     for name, value in body.items():
-        for inner in value if isinstance(value, Blocks) else ():
+        for inner in value.each if isinstance(value, Blocks) else ():
             if lines:
                 yield ""
             lines = list(_block(name, inner, indent))

@@ -1,6 +1,6 @@
 """The machines that `create` asks for, as Terraform's AWS provider asks for them.
 
-Source: https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/instance, …/resources/key_pair, …/data-sources/subnets
+Source: the documentation of terraform-provider-aws: resources aws_instance and aws_key_pair, data source aws_subnets
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The containers that `create_machine` asks for, as the Terraform provider of kreuzwerker asks for them.
 
-Source: https://registry.terraform.io/providers/kreuzwerker/docker/latest/docs/resources/container, …/resources/image
+Source: the documentation of terraform-provider-docker: resources docker_container and docker_image
 """
 
 from __future__ import annotations

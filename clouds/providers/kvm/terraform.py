@@ -1,7 +1,6 @@
 """The machines that `create_machine` makes, as the Terraform provider of dmacvicar for libvirt makes them: as `domain.build` has them.
 
-Source: https://registry.terraform.io/providers/dmacvicar/libvirt/latest/docs/resources/domain, …/resources/volume,
-…/resources/cloudinit_disk
+Source: the documentation of terraform-provider-libvirt: resources libvirt_domain, libvirt_volume and libvirt_cloudinit_disk
 """
 
 from __future__ import annotations
