@@ -48,13 +48,13 @@ class Door:
                         raise OSError("it is no host of this run")
                     self.failed[place] = f"{ssh.where(*place)} does not answer."
                     with await ssh.dial([address], place[1]) as made:
-                        del self.failed[place]
+                        self.failed.pop(place, None)  # another may have been let in before
                         made.setblocking(True)
                         socket.send_fds(asked, [b"."], [made.fileno()])
             except (OSError, ValueError) as error:  # of time, too
                 with contextlib.suppress(OSError):
                     asked.send((str(error) or "it does not answer").encode()[:400])
-                if place in self.failed and str(error):
+                if place in self._allowed and str(error):
                     self.failed[place] = ssh.translate(error, *place, "").detail
 
     def close(self) -> None:
