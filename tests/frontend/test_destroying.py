@@ -173,7 +173,7 @@ def test_what_was_not_wholly_done_says_so_everywhere_and_can_be_tried_again(plac
         assert f'action="{url}/retry"' in toast
         assert "data-stay" in toast
     assert "2 of 2 left something undone." in place.admin.get(f"{place.base}/jobs").content.decode()
-    assert "volume not deleted yet" in place.admin.get(f"{place.base}/jobs/{child.pk.hex}").content.decode()
+    assert "Volume not deleted yet" in place.admin.get(f"{place.base}/jobs/{child.pk.hex}").content.decode()
     log = place.admin.get(f"{place.base}/log?q=outcome:failed").content.decode()
     assert "data" in log
     assert place.admin.post(f"{place.base}/jobs/{child.pk.hex}/retry").status_code == 302
