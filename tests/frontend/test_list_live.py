@@ -95,6 +95,26 @@ def test_a_column_stays_when_its_row_changes_and_columns_are_moved(fleet: User, 
     expect(page.locator("[data-count=s0]")).to_have_text(str(Machine.objects.count()))
 
 
+def test_a_cell_is_tinted_as_often_as_it_changes_and_keeps_nothing_of_it(fleet: User, person: Callable[..., Person]) -> None:
+    one, reader = machine(), person(fleet)
+    Machine.objects.filter(pk=one.pk).update(tags={})
+    page = reader.page
+    page.add_init_script(
+        "window.kept = 0; const add = HTMLTableCellElement.prototype.addEventListener;"
+        "HTMLTableCellElement.prototype.addEventListener = function (...of) { window.kept++; return add.apply(this, of); }"
+    )
+    page.goto(f"/o/here/machines?q={one.name}")
+    reader.be_live()
+    row = page.locator(f"#machine-{one.pk.hex}")
+    for tier in ("tin", "silver", "gold"):  # each before the tint of the last has gone
+        perform(actor_for(fleet.orgs.get(), fleet), one, "tag", {"tags": {"tier": tier}})
+        run_jobs()
+        expect(row).to_contain_text(tier)
+        expect(row.locator("td.flash")).not_to_have_count(0)
+    expect(row.locator("td.flash")).to_have_count(0)
+    assert page.evaluate("window.kept") == 0
+
+
 def test_rows_that_come_wait_above_the_table_and_those_that_match_no_more_are_dimmed(fleet: User, person: Callable[..., Person]) -> None:
     one, other = Machine.objects.filter(type="vm").order_by("name")[:2]
     Machine.objects.update(tags={})

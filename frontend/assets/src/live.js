@@ -157,9 +157,10 @@ class MistLive extends HTMLElement {
       const cell = node?.closest("td, .flashable");
       if (!cell || cell.classList.contains("flash") || !cell.closest("[data-live]")) continue;
       cell.classList.add("flash");
-      cell.addEventListener("animationend", () => cell.classList.remove("flash"), { once: true });
     }
   }
 }
 
 customElements.define("mist-live", MistLive);
+/* Not of each cell: one that changes before its tint has gone is tinted anew, and its last one never ends. */
+document.addEventListener("animationend", (event) => event.target.classList.remove("flash"));
