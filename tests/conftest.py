@@ -23,7 +23,8 @@ from tests import migrated
 ROOT = Path(__file__).resolve().parent
 LOG_SHOWN = 3000  # characters
 BUSY_S = 60  # that a server may go on writing
-STUCK_S = 300  # the longest test takes two minutes
+STUCK_S = 600  # the longest test takes two minutes, and more beside other work
+TAKEN_DOWN_S = 120
 WAITED_FOR: list[Callable[[], None]] = []  # ends what a test that hangs may wait for: who offers such a thing adds it, and takes it away
 # The files that take longest, first: two processes that share the files are done together when none begins with these at the end.
 LONG = (
@@ -114,7 +115,7 @@ def _empty_cache() -> None:
 
 
 @contextmanager
-def in_time() -> Iterator[None]:
+def in_time(seconds: int = STUCK_S) -> Iterator[None]:
     """What hangs is a failure that says where each thread was, and not a run without an end.
 
     Of each phase anew: pytest-timeout gives one time to a test, and none to what is taken down after it or tried again.
@@ -124,10 +125,10 @@ def in_time() -> Iterator[None]:
         faulthandler.dump_traceback(all_threads=True)
         for end in WAITED_FOR:
             end()
-        pytest.fail(f"it hung: not done within {STUCK_S} s")
+        pytest.fail(f"it hung: not done within {seconds} s")
 
     signal.signal(signal.SIGALRM, fail)
-    signal.alarm(STUCK_S)
+    signal.alarm(seconds)
     try:
         yield
     finally:
@@ -148,7 +149,7 @@ def pytest_runtest_call() -> Generator[None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown() -> Generator[None]:
-    with in_time():
+    with in_time(TAKEN_DOWN_S):
         return (yield)
 
 
