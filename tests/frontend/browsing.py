@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -69,8 +69,9 @@ class Chromium:
         pids = [os.getpid()]
         for pid in pids:
             pids += children(pid)
-            if Path(f"/proc/{pid}/comm").read_text().startswith("chrom"):
-                os.kill(pid, signal.SIGKILL)
+            with suppress(OSError):  # it ended meanwhile
+                if Path(f"/proc/{pid}/comm").read_text().startswith("chrom"):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +81,11 @@ def chromium() -> Iterator[Chromium]:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         made = Chromium(playwright)
         WAITED_FOR.append(made.kill)
-        yield made
-        made.close()
-        WAITED_FOR.remove(made.kill)
+        try:
+            yield made
+            made.close()
+        finally:
+            WAITED_FOR.remove(made.kill)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from scripts.models import Script
 from tests.clouds.providers.hcl import Reference, comments
 from tests.clouds.providers.hcl import read as parsed
 from tests.frontend.browsing import IN_A_BROWSER, Person
-from tests.frontend.conftest import Place, actor_for
+from tests.frontend.conftest import Place
 from tests.frontend.test_calls import texts
 
 SECRET = "s3cr3t-that-nobody-shows"
@@ -176,7 +176,6 @@ class TestInABrowser:
 
     def test_the_tab_follows_what_is_typed(self, owner: User, person: Callable[..., Person]) -> None:
         cloud, _typed = cloud_of(owner.orgs.get(), "amazon")
-        assert actor_for(owner.orgs.get(), owner)
         page = person(owner, permissions=["clipboard-read", "clipboard-write"]).page
         page.goto(f"/o/here/machines/new?cloud={cloud.pk.hex}")
         tab = page.locator("mist-tabs summary", has_text="Terraform")
@@ -200,4 +199,3 @@ class TestInABrowser:
         page.locator("mist-tabs details[open] mist-copy button").click()
         copied = page.evaluate("navigator.clipboard.readText()")
         assert copied == pre.text_content() and parsed(copied, 1)["resource", "aws_instance", "db"]["tags"] == {"Name": "db-02"}
-        page.on("dialog", lambda dialog: dialog.accept())
