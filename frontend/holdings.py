@@ -121,6 +121,10 @@ def _star(row: Any) -> SafeString | str:
     return format_html('<span class="pill flat acc">{}</span>', _("starred")) if row.starred else ""
 
 
+def _state(row: Volume) -> SafeString | str:
+    return _text(row.state.replace("-", " "))
+
+
 def _size(row: Volume) -> str:
     return humanish.disk(row.size_gib) if row.size_gib else ""
 
@@ -169,7 +173,7 @@ VOLUMES = Holding(
         Column(title=gettext_lazy("Location"), css="w-140 p2", cell=_place),
         Column(title=gettext_lazy("Size"), css="w-100 p1", cell=_size, number=True),
         Column(title=gettext_lazy("Type"), css="w-80 p3", cell=lambda row: _text(row.volume_type)),
-        Column(title=gettext_lazy("State"), css="w-100 p1", cell=lambda row: _text(row.state.replace("-", " "))),
+        Column(title=gettext_lazy("State"), css="w-100 p1", cell=_state),
         Column(title=gettext_lazy("Attached to"), css="w-180 p1", cell=_attached),
         Column(title=gettext_lazy("Tags"), css="w-180 p3", cell=_tags),
         Column(title=gettext_lazy("Age"), css="w-80 p2", cell=lambda row: times.age(row.volume_created_at), number=True),
@@ -179,7 +183,7 @@ VOLUMES = Holding(
         (gettext_lazy("Location"), _place),
         (gettext_lazy("Size"), _size),
         (gettext_lazy("Type"), lambda row: _text(row.volume_type)),
-        (gettext_lazy("State"), lambda row: _text(row.state.replace("-", " "))),
+        (gettext_lazy("State"), _state),
         (gettext_lazy("Attached to"), _attached),
         (gettext_lazy("Made"), lambda row: times.when(row.volume_created_at)),
     ),
