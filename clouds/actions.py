@@ -12,7 +12,7 @@ from clouds import credentials, inventory, polling
 from clouds.connection import account_of, open_provider
 from clouds.models import Cloud, Image
 from clouds.providers import provider
-from clouds.providers.base import PermissionCheck
+from clouds.providers.facts import PermissionCheck
 from core import guard, listing, vault
 from core.actions import Action, Call, register
 from core.actor import Actor

@@ -14,7 +14,8 @@ from clouds import times
 from clouds.actions import STRICT_HELP
 from clouds.models import Cloud, Image, Location, Poll, Size
 from clouds.providers import all_providers, provider
-from clouds.providers.base import Field, Provider
+from clouds.providers.base import Provider
+from clouds.providers.facts import Field
 from core.actions import allowed, perform
 from core.api import HexField, ReadViewSet, RefField, ResourceViewSet
 from core.api.fields import ACTIONS, OBJECT, JsonField

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clouds.providers.base import Field, Provider
+from clouds.providers.base import Provider
+from clouds.providers.facts import Field
 from core.errors import Invalid
 
 LONGEST = 100_000  # characters of one value: certificates are long, books are not

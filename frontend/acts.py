@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from clouds.models import Size
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core.actions import Action, actions_of, allowed, get
 from core.actor import Actor
 from frontend import destroying, forms, words

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core import actions
 from core.actor import Actor
 from core.models import Job

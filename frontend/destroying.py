@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core import guard
 from core.actions import get
 from core.actor import Actor

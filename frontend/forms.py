@@ -13,7 +13,7 @@ from django.http import QueryDict
 from django.utils.translation import gettext as _
 
 from clouds import credentials
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core.actor import Actor
 from keys.models import Key
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from accounts import policies, where
 from accounts.statements import kinds
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core.actor import Actor
 from core.errors import BadSearch, Invalid
 from core.search import Completion, complete, context_of, lookup_in

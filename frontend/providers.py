@@ -8,7 +8,7 @@ from dataclasses import replace
 from django.utils.translation import gettext
 
 from clouds.providers import all_providers
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 
 
 def in_words(fields: Iterable[Field]) -> tuple[Field, ...]:

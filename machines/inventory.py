@@ -10,7 +10,7 @@ from django.db import transaction
 
 from clouds.inventory import InventoryKind, ids_of, link_parents, register
 from clouds.models import Cloud, Image, Location, Size
-from clouds.providers.base import LoginInfo
+from clouds.providers.facts import LoginInfo
 from core import events, live
 from core.actor import Actor
 from keys.models import Key, KeyAssociation

@@ -12,7 +12,8 @@ from rest_framework import serializers
 from clouds import polling
 from clouds.connection import connect
 from clouds.providers import provider
-from clouds.providers.base import MachineInfo, Provider
+from clouds.providers.base import Provider
+from clouds.providers.facts import MachineInfo
 from core.actions import Action, Call, register
 from core.errors import Already, Conflict, Gone, NotSupported, Rejected
 from core.models import Job

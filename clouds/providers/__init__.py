@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 @cache
 def _load() -> None:
     for module in pkgutil.iter_modules(__path__):
-        if module.name != "base" and not module.name.startswith("_"):
+        if module.name not in ("base", "facts") and not module.name.startswith("_"):
             importlib.import_module(f"{__name__}.{module.name}")
     for entry in entry_points(group="mist.providers"):
         try:

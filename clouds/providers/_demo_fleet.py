@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
 
-from .base import ImageInfo, LocationInfo, MachineInfo, NetworkInfo, SecurityGroupInfo, SizeInfo, SubnetInfo, VolumeInfo
+from .facts import ImageInfo, LocationInfo, MachineInfo, NetworkInfo, SecurityGroupInfo, SizeInfo, SubnetInfo, VolumeInfo
 
 MAX_MACHINES = 200_000
 _BORN_S = int(datetime(2023, 1, 9, 8, 0, tzinfo=UTC).timestamp())

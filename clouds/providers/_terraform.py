@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ._hcl import Block, Blocks, Body, Expression, Template, Value
-from .base import TerraformSpec
+from .facts import TerraformSpec
 
 CLOUDINIT = Expression('file("${path.module}/cloudinit.txt")')
 CLOUDINIT_NOTE = "cloudinit.txt, beside this file, is to hold the cloud-init of the form: it is not shown, as there may be secrets in it."

@@ -23,8 +23,8 @@ from core.errors import Gone, ProviderError, RateLimited, Rejected, Unavailable
 
 from . import _demo_fleet as fleet
 from ._demo_state import Document, State
-from .base import (
-    Context,
+from .base import Context, Provider, register
+from .facts import (
     Field,
     ImageInfo,
     LocationInfo,
@@ -32,13 +32,11 @@ from .base import (
     MachineSpec,
     NetworkInfo,
     PermissionCheck,
-    Provider,
     SecurityGroupInfo,
     SizeInfo,
     SnapshotInfo,
     SubnetInfo,
     VolumeInfo,
-    register,
 )
 
 # How long a change of state takes, in calls: start with a latency of 100 ms takes 2 s, with 0 it is there at once.

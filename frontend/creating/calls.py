@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from clouds.models import Image
-from clouds.providers.base import MachineSpec, Terraform, TerraformSpec, VolumeSpec
+from clouds.providers.facts import MachineSpec, Terraform, TerraformSpec, VolumeSpec
 from core.errors import Rejected
 from frontend import calls as writing
 from frontend.calls import HIDDEN, Call

@@ -11,7 +11,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from clouds.models import Cloud, Image, Location, Size
-from clouds.providers.base import Field, Provider
+from clouds.providers.base import Provider
+from clouds.providers.facts import Field
 from core.actor import Actor
 from frontend import forms
 from frontend.forms import Bound

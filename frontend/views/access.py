@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core.actions import perform
 from core.errors import Invalid, MistError
 from frontend import forms

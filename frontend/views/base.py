@@ -24,7 +24,7 @@ from django.views import View
 from accounts import rules
 from accounts.auth import console_actor
 from accounts.models import Organization, User
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core import guard
 from core.actions import Action, allowed, get, perform, validated
 from core.actor import Actor

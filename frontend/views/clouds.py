@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy
 from clouds.actions import try_credentials
 from clouds.models import Cloud
 from clouds.providers import all_providers
-from clouds.providers.base import Field, Provider
+from clouds.providers.base import Provider
+from clouds.providers.facts import Field
 from core.actions import allowed, get
 from core.errors import Denied, Invalid, MistError
 from core.models import Event

@@ -9,7 +9,8 @@ from django.utils.translation import gettext as _
 
 from clouds.models import Cloud
 from clouds.providers import all_providers
-from clouds.providers.base import Field, Provider
+from clouds.providers.base import Provider
+from clouds.providers.facts import Field
 from core.actions import perform
 from core.errors import Invalid, MistError
 from core.jobs import bulk_create

@@ -21,7 +21,7 @@ from accounts import people
 from accounts.auth import console_actor
 from accounts.models import Team, User
 from accounts.statements import load_policy
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core.actions import perform
 from core.api.errors import database_fault, is_database_fault
 from core.errors import Invalid, MistError

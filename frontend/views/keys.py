@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core import guard, vault
 from core.actions import allowed, perform
 from core.errors import Invalid, MistError

@@ -16,7 +16,7 @@ from accounts.actions.fields import owners_only
 from accounts.guards import explain
 from accounts.models import Team, User
 from accounts.statements import kinds, load_policy
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core.actions import all_actions
 from core.actor import Actor
 from core.errors import Denied, Invalid, MistError, NotFound

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from clouds.models import Cloud
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core import guard
 from core.actions import allowed, perform
 from core.errors import Failed, Invalid, MistError

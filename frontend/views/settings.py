@@ -14,7 +14,7 @@ from accounts import people
 from accounts.actions.fields import zones
 from accounts.credentials import new_secret
 from accounts.models import Token, User
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core.errors import Invalid, MistError
 from frontend import browsers, calls, forms, fromacts, keyboard, policy, toasts, viewer
 from frontend.context import DENSITIES, THEMES

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from clouds.providers.base import PermissionCheck
+from clouds.providers.facts import PermissionCheck
 from core.models import Job
 from frontend import overview, policy, sparks, toasts
 from frontend.creating.plan import Check, Line

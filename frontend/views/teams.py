@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from accounts import mail
 from accounts.credentials import new_secret
 from accounts.models import Invitation, Membership, Team, User
-from clouds.providers.base import Field
+from clouds.providers.facts import Field
 from core.actions import allowed, perform
 from core.errors import Invalid, MistError
 from frontend import forms, policy, toasts

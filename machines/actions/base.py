@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from clouds import polling
 from clouds.connection import connect
 from clouds.providers import provider
-from clouds.providers.base import MachineInfo, Provider
+from clouds.providers.base import Provider
+from clouds.providers.facts import MachineInfo
 from core.actions import Action, Call
 from core.errors import Already, Conflict, Gone, NotSupported, Unavailable
 from machines.models import Machine

@@ -17,7 +17,8 @@ from clouds import credentials, polling
 from clouds.connection import connect
 from clouds.models import Cloud, Image, Location, Size
 from clouds.providers import provider
-from clouds.providers.base import MachineSpec, Provider, VolumeSpec
+from clouds.providers.base import Provider
+from clouds.providers.facts import MachineSpec, VolumeSpec
 from core import live
 from core.actions import Action, Call, register
 from core.actor import Actor

@@ -12,7 +12,7 @@ from accounts.models import User
 from clouds import actions as cloud_actions
 from clouds.models import Cloud
 from clouds.providers import all_providers
-from clouds.providers.base import PermissionCheck
+from clouds.providers.facts import PermissionCheck
 from core.errors import AuthFailed
 from core.models import Event, Job
 from frontend.views.clouds import merged

@@ -12,8 +12,8 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Team, User
-from clouds.providers.base import MachineInfo
 from clouds.providers.demo import Demo
+from clouds.providers.facts import MachineInfo
 from core import actions, jobs
 from core.actions import perform
 from core.actor import Actor

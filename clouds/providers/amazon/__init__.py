@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from urllib.parse import urlsplit
 
-from clouds.providers.base import (
-    Context,
+from clouds.providers.base import Context, Provider, register
+from clouds.providers.facts import (
     Field,
     ImageInfo,
     LocationInfo,
@@ -24,7 +24,6 @@ from clouds.providers.base import (
     MachineSpec,
     NetworkInfo,
     PermissionCheck,
-    Provider,
     SecurityGroupInfo,
     SizeInfo,
     SnapshotInfo,
@@ -32,7 +31,6 @@ from clouds.providers.base import (
     Terraform,
     TerraformSpec,
     VolumeInfo,
-    register,
 )
 from core.errors import Gone, Rejected, Unavailable
 

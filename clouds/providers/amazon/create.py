@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from clouds.providers.base import Deadline, Field, MachineSpec, VolumeSpec
+from clouds.providers.base import Deadline
+from clouds.providers.facts import Field, MachineSpec, VolumeSpec
 from core.errors import Gone, MistError, Rejected, Unavailable
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any
 
-from clouds.providers.base import ImageInfo
+from clouds.providers.facts import ImageInfo
 
 from . import rows
 

@@ -16,7 +16,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
-from clouds.providers.base import PermissionCheck
+from clouds.providers.facts import PermissionCheck
 from core.errors import AuthFailed, Unavailable
 
 from .errors import DENIED, from_answer, statement

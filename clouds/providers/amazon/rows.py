@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from clouds.providers.base import ImageInfo, LocationInfo, MachineInfo, NetworkInfo, SecurityGroupInfo, SizeInfo, SubnetInfo, VolumeInfo
+from clouds.providers.facts import ImageInfo, LocationInfo, MachineInfo, NetworkInfo, SecurityGroupInfo, SizeInfo, SubnetInfo, VolumeInfo
 
 from .client import parse_time
 

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from clouds.providers.base import SnapshotInfo
+from clouds.providers.facts import SnapshotInfo
 from core.errors import Rejected
 
 from .rows import name_of

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import _terraform as common
 from .._hcl import Block, Blocks, Body, Expression, Value, document
-from ..base import Terraform, TerraformSpec, VolumeSpec
+from ..facts import Terraform, TerraformSpec, VolumeSpec
 from .create import VOLUME_TYPE, placed
 
 FIRST_SUBNET = "The subnet is the first of the network %(network)s; Mist takes the one with most free addresses."

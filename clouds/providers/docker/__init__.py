@@ -23,7 +23,8 @@ from typing import Any, NoReturn
 from core.errors import AuthFailed, Gone, NotSupported, RateLimited, Rejected, Unavailable
 
 from .._http import Answer, Http, basic, said, tls_context
-from ..base import Context, ImageInfo, MachineInfo, MachineSpec, NetworkInfo, Provider, Terraform, TerraformSpec, VolumeInfo, register
+from ..base import Context, Provider, register
+from ..facts import ImageInfo, MachineInfo, MachineSpec, NetworkInfo, Terraform, TerraformSpec, VolumeInfo
 from . import form, terraform
 from .rows import ENGINE, MADE_FOR, Row, at, labels, machine, when
 

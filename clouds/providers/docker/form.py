@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from core.errors import Rejected
 
-from ..base import Field
+from ..facts import Field
 
 VOLUME_OR_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _PORT = re.compile(r"(?:(?:(?P<ip>[0-9.]+|\[[0-9a-fA-F:]+\]):)?(?P<public>\d{1,5}):)?(?P<private>\d{1,5})(?:/(?P<protocol>tcp|udp|sctp))?")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from ..base import MachineInfo
+from ..facts import MachineInfo
 
 ENGINE = "engine"  # external id of the host's row: the engine's own id changes with its data folder, and each time on Podman
 MADE_FOR = "io.mist.request"  # label: one request makes one container, however often it is asked

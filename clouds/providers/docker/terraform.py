@@ -13,7 +13,7 @@ from core.errors import Rejected
 
 from .. import _terraform as common
 from .._hcl import Block, Blocks, Body, Expression, Template, Value, document, quoted
-from ..base import MachineSpec, Terraform, TerraformSpec
+from ..facts import MachineSpec, Terraform, TerraformSpec
 from . import form
 
 TLS = "Where the engine wants TLS, DOCKER_CERT_PATH names the folder of ca.pem, cert.pem and key.pem, and the port is 2376."

@@ -22,8 +22,8 @@ from typing import TypeVar
 from core.errors import Gone, MistError, NotSupported, Rejected, Unavailable
 
 from .._pool import each
-from ..base import (
-    Context,
+from ..base import Context, Provider, register
+from ..facts import (
     Field,
     ImageInfo,
     LocationInfo,
@@ -31,11 +31,9 @@ from ..base import (
     MachineSpec,
     NetworkInfo,
     PermissionCheck,
-    Provider,
     SnapshotInfo,
     Terraform,
     TerraformSpec,
-    register,
 )
 from . import domain as domains
 from . import files, snapshots, survey, terraform

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from core.errors import Rejected
 from keys import pairs
 
-from ..base import MachineSpec
+from ..facts import MachineSpec
 from . import domain as domains
 from .host import Hypervisor, is_uuid
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from core.errors import Gone, Rejected
 
-from ..base import SnapshotInfo
+from ..facts import SnapshotInfo
 from . import domain as domains
 from .host import Hypervisor, valid_name
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import Rejected, Unavailable
 
-from ..base import ImageInfo, MachineInfo, NetworkInfo
+from ..facts import ImageInfo, MachineInfo, NetworkInfo
 from . import domain as domains
 from .host import Hypervisor, is_uuid
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import _terraform as common
 from .._hcl import Block, Body, Call, Expression, Template, Value, document
-from ..base import MachineSpec, Terraform, TerraformSpec
+from ..facts import MachineSpec, Terraform, TerraformSpec
 from .host import IMAGES, HostEntry, read_hosts
 
 POOL_NOTE = "Its disks are made in libvirt's storage pool default; Mist makes them in %(folder)s."

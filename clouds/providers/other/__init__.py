@@ -13,7 +13,8 @@ from core.errors import Gone, MistError, NotSupported, Rejected, Unavailable
 from keys.ssh import Host, load_key
 
 from .._pool import each
-from ..base import Context, Field, LoginInfo, MachineInfo, Provider, register
+from ..base import Context, Provider, register
+from ..facts import Field, LoginInfo, MachineInfo
 from . import facts
 from .hosts import Entry, parse_hosts, read_entries
 from .knock import Knock, knock

@@ -25,9 +25,8 @@ from typing import Any, ClassVar, get_args
 import pytest
 
 from clouds.providers import all_providers, provider
-from clouds.providers.base import (
-    Context,
-    Deadline,
+from clouds.providers.base import Context, Deadline, Provider
+from clouds.providers.facts import (
     Field,
     FieldKind,
     ImageInfo,
@@ -35,7 +34,6 @@ from clouds.providers.base import (
     MachineInfo,
     MachineSpec,
     NetworkInfo,
-    Provider,
     SecurityGroupInfo,
     SizeInfo,
     SnapshotInfo,

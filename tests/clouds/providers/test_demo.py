@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from clouds.providers._demo_state import state_folder
-from clouds.providers.base import Context, Deadline, MachineInfo, MachineSpec, VolumeSpec
+from clouds.providers.base import Context, Deadline
 from clouds.providers.demo import Demo
+from clouds.providers.facts import MachineInfo, MachineSpec, VolumeSpec
 from core.errors import Gone, ProviderError, RateLimited, Rejected, Unavailable
 
 from .contract import ProviderContract
@@ -24,8 +25,9 @@ OTHER_PROCESS = """
 import sys
 from django.conf import settings
 settings.configure(MIST_HOME=sys.argv[1])
-from clouds.providers.base import Context, MachineSpec
+from clouds.providers.base import Context
 from clouds.providers.demo import Demo
+from clouds.providers.facts import MachineSpec
 cloud = Demo({"machines": 60, "latency_ms": 0}, Context(cloud_id="c1"))
 """
 

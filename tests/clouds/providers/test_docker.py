@@ -14,9 +14,10 @@ from typing import Any
 import docker
 import pytest
 
-from clouds.providers.base import Context, Deadline, MachineSpec, VolumeSpec
+from clouds.providers.base import Context, Deadline
 from clouds.providers.docker import Docker
 from clouds.providers.docker.rows import ENGINE
+from clouds.providers.facts import MachineSpec, VolumeSpec
 from core.errors import AuthFailed, Gone, NotSupported, Rejected, Unavailable
 from tests.lab.certificates import Authority
 from tests.lab.dockerd import IMAGE, Engine

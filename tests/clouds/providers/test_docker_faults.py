@@ -15,9 +15,10 @@ import pytest
 
 from clouds.providers import _http
 from clouds.providers._http import tls_context
-from clouds.providers.base import Context, Deadline, MachineSpec
+from clouds.providers.base import Context, Deadline
 from clouds.providers.docker import Docker
 from clouds.providers.docker.rows import ENGINE
+from clouds.providers.facts import MachineSpec
 from core.errors import AuthFailed, Gone, ProviderError, RateLimited, Rejected, Unavailable
 from tests.lab.certificates import Authority
 

@@ -15,7 +15,8 @@ from typing import Any
 import asyncssh
 import pytest
 
-from clouds.providers.base import Context, Deadline, MachineSpec, VolumeSpec
+from clouds.providers.base import Context, Deadline
+from clouds.providers.facts import MachineSpec, VolumeSpec
 from clouds.providers.kvm import Kvm, domain, files
 from clouds.providers.kvm.host import read_hosts
 from core.errors import AuthFailed, Gone, HostKeyChanged, NotSupported, ProviderError, Rejected, Unavailable

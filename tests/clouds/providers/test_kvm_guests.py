@@ -13,7 +13,7 @@ import pytest
 
 from clouds.models import Cloud, Image, Location, Poll
 from clouds.polling import poll_once
-from clouds.providers.base import MachineInfo, MachineSpec
+from clouds.providers.facts import MachineInfo, MachineSpec
 from clouds.providers.kvm import Kvm
 from core.actions import perform
 from core.errors import Gone, ProviderError, Rejected, Unavailable

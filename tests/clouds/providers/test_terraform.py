@@ -15,8 +15,9 @@ import pytest
 from clouds.providers import _hcl as hcl
 from clouds.providers import all_providers
 from clouds.providers.amazon import create
-from clouds.providers.base import MachineSpec, Provider, TerraformSpec, VolumeSpec
+from clouds.providers.base import Provider
 from clouds.providers.docker import Docker
+from clouds.providers.facts import MachineSpec, TerraformSpec, VolumeSpec
 from clouds.providers.kvm import domain, files
 from core.errors import Rejected
 from machines.actions.create import numbered, pattern

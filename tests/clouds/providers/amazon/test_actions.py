@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clouds.providers.amazon import Amazon, create
-from clouds.providers.base import MachineSpec, VolumeSpec
+from clouds.providers.facts import MachineSpec, VolumeSpec
 from core.errors import Gone, Rejected
 from tests.lab.ec2_front import Front, body, error
 
