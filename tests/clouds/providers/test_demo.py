@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from clouds.providers._demo_state import state_folder
 from clouds.providers.base import Context, Deadline
 from clouds.providers.demo import Demo
+from clouds.providers.demo.state import state_folder
 from clouds.providers.facts import MachineInfo, MachineSpec, VolumeSpec
 from core.errors import Gone, ProviderError, RateLimited, Rejected, Unavailable
 

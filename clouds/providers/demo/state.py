@@ -19,7 +19,7 @@ from django.conf import settings
 
 from core.errors import Unavailable
 
-from .base import Deadline
+from ..base import Deadline
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS change (machine TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;

@@ -1,8 +1,8 @@
 """A simulated cloud: any number of machines, as slow and as faulty as asked for, for tests, benchmarks and a look around.
 
-The fleet is computed (`_demo_fleet.py`); what has been done to it is kept, a JSON document a machine, in an SQLite file
-under `MIST_HOME/demo/<cloud id>/`: every process sees the same cloud, and a killed one breaks nothing. A state that
-takes time (stopping, starting, creating) is a pair of states and a point in time, looked at when somebody lists.
+The fleet is computed (`fleet.py`); what has been done to it is kept (`state.py`), a JSON document a machine, in an SQLite
+file under `MIST_HOME/demo/<cloud id>/`: every process sees the same cloud, and a killed one breaks nothing. A state that
+takes time (stopping, starting, creating) is a pair of states and a point in time, looked at when somebody lists (`rows.py`).
 
 Faults on demand: `failure_rate` 1 fails every call, `slow_listing_s` above the caller's deadline is a cloud that hangs.
 """
@@ -15,16 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 from core.errors import Gone, ProviderError, RateLimited, Rejected, Unavailable
 
-from . import _demo_fleet as fleet
-from ._demo_state import Document, State
-from .base import Context, Provider, register
-from .facts import (
+from ..base import Context, Provider, register
+from ..facts import (
     Field,
     ImageInfo,
     LocationInfo,
@@ -38,6 +35,8 @@ from .facts import (
     SubnetInfo,
     VolumeInfo,
 )
+from . import fleet, rows
+from .state import Document, State
 
 # How long a change of state takes, in calls: start with a latency of 100 ms takes 2 s, with 0 it is there at once.
 _CALLS = {"start": 20, "stop": 10, "reboot": 30, "power_cycle": 25, "suspend": 10, "resume": 10, "create": 40, "destroy": 10, "resize": 10}
@@ -112,14 +111,14 @@ class Demo(Provider):
         for info in self._everything(changes):
             change = changes.get(info.external_id)
             if change is not None:
-                if _is_gone(change, now):
+                if rows.is_gone(change, now):
                     hosts_down.add(info.external_id)
                     continue
-                info = _changed(info, change, now)
+                info = rows.changed(info, change, now)
             if info.type == "container-host" and info.state != "running":
                 hosts_down.add(info.external_id)
             elif info.parent in hosts_down:
-                if _is_gone(changes.get(info.parent), now):
+                if rows.is_gone(changes.get(info.parent), now):
                     continue
                 info = replace(info, state="stopped")
             yield info
@@ -157,25 +156,11 @@ class Demo(Provider):
         for volume in self._fleet.volumes():
             if volume.external_id in changes:
                 continue  # deleted
-            if any(_is_gone(changes.get(machine), now) for machine in volume.attached_to):
+            if any(rows.is_gone(changes.get(machine), now) for machine in volume.attached_to):
                 volume = replace(volume, state="available", attached_to=())  # outlives its machine, as real ones do
             yield volume
         for machine, change in changes.items():
-            gone = _is_gone(change, now)
-            for row in change.get("volumes", ()):
-                if not (gone and row["delete_with_machine"]) and row["id"] not in changes:
-                    yield VolumeInfo(
-                        external_id=row["id"],
-                        name=row["name"],
-                        size_gib=row["size_gib"],
-                        volume_type=row["volume_type"] or "ssd",
-                        state="available" if gone else "in-use",
-                        attached_to=() if gone else (machine,),
-                        location=change["born"]["location"],
-                        created_at=_at(change["born_at"]),
-                        tags={},
-                        extra={"is_deleted_with_machine": row["delete_with_machine"]},
-                    )
+            yield from (info for info in rows.volumes(machine, change, now) if info.external_id not in changes)
 
     # -- one machine
 
@@ -302,32 +287,32 @@ class Demo(Provider):
         self._call("list")
         change = self._state.changes(external_id)
         self._see(external_id, change)
-        return [_snapshot(row) for row in change.get(external_id, {}).get("snapshots", ())]
+        return [rows.snapshot(row) for row in change.get(external_id, {}).get("snapshots", ())]
 
     def create_snapshot(self, external_id: str, name: str, description: str = "") -> str:
         self._call("snapshot")
         with self._changing(external_id) as (info, change):
             _must_allow(info, "create_snapshot")
-            rows = change.setdefault("snapshots", [])
-            if any(row["name"] == name for row in rows):
+            kept = change.setdefault("snapshots", [])
+            if any(row["name"] == name for row in kept):
                 _refuse(f"{info.name} has a snapshot “{name}” already.", "DuplicateSnapshotName")
             change["snapshots_made"] = made = change.get("snapshots_made", 0) + 1
-            for row in rows:
+            for row in kept:
                 row["active"] = False
             row = {"id": f"snap-{external_id[2:]}-{made}", "name": name, "description": description, "at": self.clock(), "active": True}
-            rows.append(row | {"size": info.size, "tags": dict(info.tags or {})})
+            kept.append(row | {"size": info.size, "tags": dict(info.tags or {})})
             return str(row["id"])
 
     def remove_snapshot(self, external_id: str, snapshot: str) -> None:
         self._call("snapshot")
         with self._changing(external_id) as (_, change):
-            change["snapshots"].remove(_find_snapshot(change, snapshot))
+            change["snapshots"].remove(rows.find_snapshot(change, snapshot))
 
     def revert_to_snapshot(self, external_id: str, snapshot: str) -> None:
         self._call("snapshot")
         with self._changing(external_id) as (info, change):
             _must_be(info, {"running", "stopped", "suspended", "error"}, "reverted")
-            chosen = _find_snapshot(change, snapshot)
+            chosen = rows.find_snapshot(change, snapshot)
             for row in change["snapshots"]:
                 row["active"] = row is chosen
             state = "stopped" if info.state == "stopped" else "running"
@@ -339,17 +324,17 @@ class Demo(Provider):
         yield from self._fleet
         for external_id, change in changes.items():
             if "born" in change:
-                yield _newborn(external_id, change)
+                yield rows.newborn(external_id, change)
 
     def _see(self, external_id: str, changes: Mapping[str, Document]) -> MachineInfo:
         """One machine as it is now.  Raises: Gone."""
         change, now = changes.get(external_id), self.clock()
         index = self._fleet.index_of(external_id)
-        if _is_gone(change, now) or (index is None and "born" not in (change or {})):
+        if rows.is_gone(change, now) or (index is None and "born" not in (change or {})):
             raise Gone("The machine is not in the demo cloud any more.", words="InvalidMachineID.NotFound")
-        info = _newborn(external_id, change) if index is None and change else self._fleet.machine(index or 0)
+        info = rows.newborn(external_id, change) if index is None and change else self._fleet.machine(index or 0)
         if change is not None:
-            info = _changed(info, change, now)
+            info = rows.changed(info, change, now)
         if info.parent is not None:
             host = self._see(info.parent, self._state.changes(info.parent))  # Gone with its host
             info = info if host.state == "running" else replace(info, state="stopped")
@@ -452,55 +437,3 @@ def _must_be(info: MachineInfo, states: set[str], done: str) -> None:
 def _must_allow(info: MachineInfo, verb: str) -> None:
     if verb in info.refusals:
         _refuse(info.refusals[verb], "OperationNotPermitted")
-
-
-def _is_gone(change: Document | None, now: float) -> bool:
-    return change is not None and bool(change.get("gone")) and now >= change["until"]
-
-
-def _at(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, tz=UTC)
-
-
-def _newborn(external_id: str, change: Document) -> MachineInfo:
-    """A machine that was created or cloned, as it was asked for."""
-    born = change["born"]
-    lists = {"private_ips": tuple(born["private_ips"]), "public_ips": tuple(born["public_ips"])}
-    return _sized(MachineInfo(external_id=external_id, created_at=_at(change["born_at"]), **(born | lists)), born["size"])
-
-
-def _sized(info: MachineInfo, size: str) -> MachineInfo:
-    kind = fleet.SIZES[size]
-    return replace(
-        info,
-        size=size,
-        cores=kind.cores,
-        ram_mib=kind.ram_mib,
-        disk_gib=kind.disk_gib,
-        architecture=kind.architecture,
-        cost_hour=kind.cost_hour,
-    )
-
-
-def _changed(info: MachineInfo, change: Document, now: float) -> MachineInfo:
-    """The machine after what was done to it."""
-    if "size" in change and change["size"] != info.size:
-        info = _sized(info, change["size"])
-    values: Document = {key: change[key] for key in ("name", "tags") if key in change}
-    if "state" in change:
-        values["state"] = change["via"] if now < change["until"] else change["state"]
-    return replace(info, **values) if values else info
-
-
-def _find_snapshot(change: Document, snapshot: str) -> Document:
-    rows: list[Document] = change.get("snapshots", [])
-    for row in rows:
-        if row["id"] == snapshot:
-            return row
-    raise Gone("The snapshot is not there any more.", words="InvalidSnapshotID.NotFound")
-
-
-def _snapshot(row: Document) -> SnapshotInfo:
-    return SnapshotInfo(
-        external_id=row["id"], name=row["name"], created_at=_at(row["at"]), description=row["description"], active=row["active"]
-    )

@@ -2,7 +2,7 @@
 
 The same seed gives the same fleet in every process. A row costs one short hash, so that 100,000 of them are quick, and
 any one can be computed alone: a machine's external id is its index. What has happened to a machine since is not known
-here (see `demo.py`).
+here (see `rows.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
 
-from .facts import ImageInfo, LocationInfo, MachineInfo, NetworkInfo, SecurityGroupInfo, SizeInfo, SubnetInfo, VolumeInfo
+from ..facts import ImageInfo, LocationInfo, MachineInfo, NetworkInfo, SecurityGroupInfo, SizeInfo, SubnetInfo, VolumeInfo
 
 MAX_MACHINES = 200_000
 _BORN_S = int(datetime(2023, 1, 9, 8, 0, tzinfo=UTC).timestamp())
