@@ -7,4 +7,4 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import actions, adapter, auth, drafts, exports, throttle  # noqa: F401, PLC0415 - they register themselves
+        from accounts import actions, adapter, approvals, auth, drafts, exports, throttle  # noqa: F401, PLC0415 - they register themselves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -16,7 +17,7 @@ from accounts.statements import NOTHING, Decision, Statement, policy_of
 from core import guard
 from core.actions import Call, actions_of
 from core.actor import Actor
-from core.errors import Denied
+from core.errors import ApprovalNeeded, Denied
 from core.guard import Guard
 
 
@@ -61,7 +62,7 @@ class StatementGuard(Guard):
         """An edit may not move a row into one's reach: rights on it that one did not have before are not to be had by editing it."""
         policy, slot = policy_of(call.actor), f"reach:{call.target.pk}"
         has = {right for right in rights_of(type(call.target)) if policy.decide(call.target, right).allowed}
-        if call.job is None:
+        if not call.is_done:
             call.actor.cache[slot] = has
             return
         gained = sorted(has - call.actor.cache.pop(slot, has))
@@ -106,6 +107,26 @@ class TokenGuard(Guard):
             )
 
 
+class ApprovalGuard(Guard):
+    """What is locked, and what a team's policy asks about, is not done without somebody else's yes. A lock binds everybody, the system
+    and Owners too; a policy does not bind Owners, nor the system.
+    """
+
+    def check(self, call: Call) -> None:
+        if not call.approved and (why := self.needs(call)):
+            raise ApprovalNeeded(f"{why} Ask for approval: send `ask` with what for.", reason=why)
+
+    def needs(self, call: Call) -> str:
+        actor, target, found = call.actor, call.target, []
+        if call.action.tier and getattr(target, "locked_at", None) is not None:
+            note = target.lock_note.rstrip(".")
+            found.append(f"{target} is locked: {note}." if note else f"{target} is locked.")
+        statement = None if actor.is_system else policy_of(actor).asks(target, call.action.right)
+        if statement is not None:
+            found.append(f"{statement.where.capitalize()} asks for approval.")
+        return " ".join(found)
+
+
 def limits_of(actor: Actor) -> tuple[Statement, ...] | None:
     """What the actor's token was made for; None: it has no limits, or there is no token. One query a request, where there is one."""
     if actor.token_id is None or actor.is_system:
@@ -142,4 +163,5 @@ def explain(actor: Actor, target: Any, verb: str) -> Decision:
             decided = Decision(allowed=False, guard=name, why=f"{name} forbids it")
         if not decided.allowed:
             return decided
-    return decided
+    action = next((one for one in actions_of(type(target)) if verb in (one.name, one.right)), None)
+    return decided if action is None else replace(decided, needs=guard.needs(Call(actor=actor, action=action, target=target)))

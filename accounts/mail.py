@@ -1,4 +1,4 @@
-"""Letters: to who is invited, to owners whom somebody asks for access, and to who asked."""
+"""Letters: to who is invited, to who can give access or approval that somebody asks for, and to who asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.template.loader import render_to_string
 
-from accounts.models import Invitation, Membership, Team, User
+from accounts.models import Invitation, Membership, Organization, Team, User
+from core.models import Job
 
 log = logging.getLogger(__name__)
 
@@ -54,4 +55,37 @@ def send_answer(member: Membership, reason: str, team: Team | None = None) -> bo
         return bool(send_mail(f"You {said} {' '.join(member.org.name.split())}", body, None, [member.user.email]))
     except (OSError, SMTPException):
         log.exception("the answer to the member %s could not be mailed", member.pk)
+        return False
+
+
+def send_asked(org: Organization, job: Job, approvers: list[User], names: list[str]) -> int:
+    """Tell these that somebody asks for their approval, each in a letter of their own.  Returns: how many could be sent."""
+    body = render_to_string("account/email/approval.txt", _of_approval(org, job, names))
+    subject = f"{' '.join(job.user.full_name.split()) if job.user else 'Somebody'} asks for approval: {_order(job)}"
+    return sum(_sent(subject, body, user, job) for user in approvers)
+
+
+def send_answered(org: Organization, job: Job, names: list[str]) -> bool:
+    """Tell who asked for approval what came of that.  Returns: was it sent?"""
+    body = render_to_string("account/email/approved.txt", _of_approval(org, job, names))
+    said = "Approved" if job.approved_at else "Not approved"
+    return job.user is not None and _sent(f"{said}: {_order(job)}", body, job.user, job)
+
+
+def _of_approval(org: Organization, job: Job, names: list[str]) -> dict[str, object]:
+    link = f"{settings.MIST_PUBLIC_URL}/o/{org.slug}/jobs/{job.pk.hex}"
+    more = (job.total or 0) - len(names)
+    return {"org": org, "job": job, "names": names, "more": max(0, more), "order": _order(job), "link": link}
+
+
+def _order(job: Job) -> str:
+    """“destroy kafka-3”."""
+    return f"{job.action.partition('.')[2].replace('_', ' ')} {' '.join(job.target_name.split())}"
+
+
+def _sent(subject: str, body: str, to: User, job: Job) -> bool:
+    try:
+        return bool(send_mail(subject[:200], body, None, [to.email]))
+    except (OSError, SMTPException):
+        log.exception("the letter about the job %s could not be sent to %s", job.pk, to.pk)
         return False

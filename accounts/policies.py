@@ -12,25 +12,27 @@ from guardian.models import UserObjectPermission
 
 from accounts.guards import rights_of
 from accounts.models import Team, User
-from accounts.statements import Decision, Policy, faces, kinds, load_policy, shares_of, statements_of
+from accounts.statements import NOTHING, Decision, Policy, faces, kinds, load_policy, shares_of, statements_of
 from core import guard
 from core.actions import all_actions
+from core.actions.approval import cannot_wait
 from core.actor import Actor
 from core.errors import Invalid, NotFound
 
 MAX_STATEMENTS, MAX_VERBS, MAX_IDS, MAX_TAGS = 100, 100, 1000, 50
+MAY = {"allow": "May", "deny": "May never", "ask": "Must ask to"}
 EXAMPLES = 10  # names shown of what somebody gains or loses
 
 
 def verbs_known() -> dict[str, set[str]]:
-    """{kind: rights}: everything a statement can speak of. Rights that are no action: read, skip_undo, a job's cancel and undo."""
+    """{kind: rights}: everything a statement can speak of. Rights that are no action: read, skip_undo, a job's cancel, undo and approve."""
     found: dict[str, set[str]] = {kind: rights_of(model) for kind, model in kinds().items()}
     for action in all_actions().values():
         kind = action.model.kind()
         found.setdefault(kind, {"read"}).add(action.right)
         if action.undo_s:
             found[kind].add("skip_undo")
-    found["job"] |= {"cancel", "undo"}
+    found["job"] |= {"cancel", "undo", "approve"}
     return found
 
 
@@ -83,13 +85,15 @@ def _validate_one(sent: Any, actor: Actor, known_ids: set[str]) -> dict[str, Any
     extra = sorted(set(sent) - {"effect", "verbs", "what", "sentence"})
     if extra:
         raise _Wrong(f"it knows no {extra[0][:60]}. It has effect, verbs and what.")
-    if sent.get("effect") not in ("allow", "deny"):
-        raise _Wrong("its effect is allow or deny.", "effect")
+    if sent.get("effect") not in ("allow", "deny", "ask"):
+        raise _Wrong("its effect is allow, deny or ask.", "effect")
     verbs = _strings(sent.get("verbs"), "verbs", MAX_VERBS)
     if not verbs:
         raise _Wrong("it names no verb. Use * for all.", "verbs")
     for verb in verbs:
         _check_verb(verb)
+        if sent["effect"] == "ask":
+            _check_can_wait(verb)
     what = sent.get("what") or {}
     if not isinstance(what, dict):
         raise _Wrong("its what is an object with kinds, ids, tags, clouds and own.")
@@ -113,6 +117,18 @@ def _validate_one(sent: Any, actor: Actor, known_ids: set[str]) -> dict[str, Any
     if what.get("own"):
         found["own"] = True
     return {"effect": sent["effect"], "verbs": verbs, "what": found}
+
+
+def _check_can_wait(verb: str) -> None:
+    """Asking is for acts that can wait. A wildcard may cover others: those are refused until somebody else does them."""
+    kind, _, right = verb.partition(".")
+    if right in ("", "*"):
+        return
+    named = [action for action in all_actions().values() if action.right == right and kind in ("*", action.model.kind())]
+    if not named:
+        raise _Wrong(f"{verb} is no act that could wait for approval.", "verbs")
+    if why := cannot_wait(named[0]) if len(named) == 1 else "":
+        raise _Wrong(why[0].lower() + why[1:], "verbs")
 
 
 def _strings(value: Any, name: str, most: int) -> list[str]:
@@ -222,7 +238,7 @@ def sentence(stored: Mapping[str, Any], names: Mapping[str, str] | None = None) 
         text += ", tagged " + " and ".join(key if value is None else f"{key}={value}" for key, value in what["tags"].items())
     if what.get("clouds"):
         text += ", in cloud " + _listed([known.get(i, i[:8]) for i in what["clouds"]])
-    return f"{'May' if stored['effect'] == 'allow' else 'May never'} {text}."
+    return f"{MAY[stored['effect']]} {text}."
 
 
 def _listed(words: list[str]) -> str:
@@ -284,7 +300,8 @@ def _policy_from(user: User, teams: Iterable[Team], *, shares: bool) -> Policy:
 def preview(actor: Actor, team: Team, statements: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Who would gain and lose what, were these (validated) the team's statements. Rows the actor may read are named, others counted.
 
-    Returns: [{"user", "email", "gains": [{"verbs", "count", "examples"}], "loses": [...]}], one a member whose rights change.
+    Returns: [{"user", "email", "gains": [{"verbs", "count", "examples"}], "loses": [...], "asks": [...], "asks_no_more": [...]}], one a
+    member for whom something changes. `asks`: for what they would have to ask for approval.
     """
     answer = []
     for user in team.members.filter(is_active=True).order_by("email")[:100]:
@@ -295,12 +312,16 @@ def preview(actor: Actor, team: Team, statements: Sequence[Mapping[str, Any]]) -
         fresh = statements_of([{"name": team.name, "statements": statements}], user.pk)
         after = Policy(user_id=user.pk, team_ids=before.team_ids, statements=(*others, *fresh))
         gains, loses = _changes(actor, team.org_id, before, after)
-        if gains or loses:
-            answer.append({"user": user.pk.hex, "email": user.email, "gains": gains, "loses": loses})
+        asks, asks_no_more = _changes(actor, team.org_id, before, after, of_asking=True)
+        if gains or loses or asks or asks_no_more:
+            changes = {"gains": gains, "loses": loses, "asks": asks, "asks_no_more": asks_no_more}
+            answer.append({"user": user.pk.hex, "email": user.email, **changes})
     return answer
 
 
-def _changes(actor: Actor, org_id: UUID, before: Policy, after: Policy) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _changes(
+    actor: Actor, org_id: UUID, before: Policy, after: Policy, *, of_asking: bool = False
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     gains: list[dict[str, Any]] = []
     loses: list[dict[str, Any]] = []
     for kind, rights in verbs_known().items():
@@ -311,8 +332,13 @@ def _changes(actor: Actor, org_id: UUID, before: Policy, after: Policy) -> tuple
         asked: dict[tuple[Any, Any], list[str]] = {}
         for right in sorted(rights):
             of_kinds = {face.kind for face in faces(model, right) if face.kind}
-            then, now = before.speaking(of_kinds, right), after.speaking(of_kinds, right)
+            then, now = ([s for s in p.speaking(of_kinds, right) if s.ask == of_asking] for p in (before, after))
             if set(then) == set(now):
+                continue
+            if right in creating and of_asking:
+                asked_then, asked_now = before.asks_q(model, right) != NOTHING, after.asks_q(model, right) != NOTHING
+                if asked_then != asked_now:
+                    (gains if asked_now else loses).append({"verbs": [f"{kind}.{right}"], "count": None, "examples": []})
                 continue
             if right in creating:
                 could, can = before.somewhere(model, right), after.somewhere(model, right)
@@ -322,7 +348,8 @@ def _changes(actor: Actor, org_id: UUID, before: Policy, after: Policy) -> tuple
             asked.setdefault((frozenset(then), frozenset(now)), []).append(right)  # verbs with the same statements: one query
         for names in asked.values():
             rows = model._default_manager.filter(**{getattr(model, "org_path", "org_id"): org_id})
-            old, new = rows.filter(before.q(model, names[0])), rows.filter(after.q(model, names[0]))
+            found = (p.asks_q(model, names[0]) if of_asking else p.q(model, names[0]) for p in (before, after))
+            old, new = (rows.filter(q) for q in found)
             for into, more, less in ((gains, new, old), (loses, old, new)):
                 moved = more.exclude(pk__in=less.values("pk"))
                 count = moved.count()

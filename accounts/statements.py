@@ -1,9 +1,10 @@
 """A team's policy: statements, compiled to one SQL predicate and evaluated in Python. Allowed = some allow matches and no deny does.
 
-A statement as stored: {"effect": "allow" | "deny", "verbs": ["machine.*", "*.read", "machine.stop"],
+A statement as stored: {"effect": "allow" | "deny" | "ask", "verbs": ["machine.*", "*.read", "machine.stop"],
 "what": {"kinds": ["machine"], "ids": [hex], "tags": {"env": "prod", "team": null}, "clouds": [hex], "own": true}}.
 What is given in `what` must all hold (one of the ids, one of the clouds, every tag; null: the key with any value; own: the person
 the statement binds owns the row, or asked for it, where it is a job or an event); `what` empty is everything. Order never matters.
+`ask`: if it is allowed, then not without somebody else's approval.
 
 A row may be read through more than itself: a size, image or location through its cloud, a snapshot through its machine, a job or
 event through its target (by the tags and cloud the target had then, so that this holds when it is gone). A statement that reads
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, lru_cache, reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
@@ -93,6 +95,7 @@ class Statement:
     """
 
     allow: bool
+    ask: bool = False  # neither allows nor denies
     verbs: frozenset[str]
     kinds: frozenset[str] = frozenset()
     ids: frozenset[UUID] = frozenset()
@@ -111,6 +114,7 @@ class Statement:
         own = what.get("own") is True
         return cls(
             allow=stored["effect"] == "allow",
+            ask=stored["effect"] == "ask",
             verbs=frozenset(stored["verbs"]),
             kinds=frozenset(what.get("kinds") or ()),
             ids=frozenset(UUID(i) for i in what.get("ids") or ()),
@@ -258,7 +262,7 @@ class Policy:
             allows.append(shared(self.team_ids))
         denies: list[Q] = []
         for statement in self.statements:
-            q = statement.q(model, right)
+            q = None if statement.ask else statement.q(model, right)
             if q is not None:
                 (allows if statement.allow else denies).append(q)
         if not allows or any(not q for q in denies):
@@ -279,7 +283,7 @@ class Policy:
             return Decision(allowed=True, guard="statements", why="Owners may do everything", team="Owners")
         allow: Statement | None = None
         for statement in self.statements:
-            if statement.allow and allow is not None:
+            if statement.ask or (statement.allow and allow is not None):
                 continue
             if statement.matches(row, right):
                 if not statement.allow:
@@ -299,7 +303,7 @@ class Policy:
         """Those of the rights that `decide` allows on one row: which statements hold for it is asked once."""
         if self.is_owner:
             return rights
-        kind, holding = row.kind(), [s for s in self.statements if s.holds(row)]
+        kind, holding = row.kind(), [s for s in self.statements if not s.ask and s.holds(row)]
         found = []
         for right in rights:
             speaking = {s.allow for s in holding if s.speaks_of(kind, right)}
@@ -307,6 +311,17 @@ class Policy:
             if False not in speaking and ((True in speaking and len(faces(type(row), right)) == 1) or self.decide(row, right).allowed):
                 found.append(right)
         return found
+
+    def asks(self, row: Any, right: str) -> Statement | None:
+        """The statement for which doing this to a row needs somebody else's approval."""
+        if self.is_owner:
+            return None
+        return next((s for s in self.statements if s.ask and s.matches(row, right)), None)
+
+    def asks_q(self, model: type[Any], right: str) -> Q:
+        """The rows on which the right needs that."""
+        found = [q for s in self.statements if s.ask and not self.is_owner and (q := s.q(model, right)) is not None]
+        return NOTHING if not found else Q() if any(not q for q in found) else reduce(or_, found)
 
     def only_own(self, kind: str, right: str) -> bool:
         """Is the right held on one's own rows of a kind, and on no others'? Single things shared with one do not count."""
@@ -328,6 +343,7 @@ class Decision:
     why: str
     team: str = ""
     statement: Statement | None = field(default=None)
+    needs: str = ""  # why it needs somebody else's approval; "": it does not
 
 
 def statements_of(teams: Iterable[Mapping[str, Any]], user_id: UUID) -> Iterator[Statement]:

@@ -20,7 +20,8 @@ class Actor:
 
     `via`: console, api, cli, schedule:<id>, rule:<id>, poll:<cloud id>, system. `org_id` None: no organization, so nothing of any.
     `read_only`: the token's scope. `is_admin`: administers the installation (not: may see other organizations' things).
-    `su_by`: the admin who acts as this user. `cache`: what guards looked up for this actor; lives as long as the actor: one request or job.
+    `su_by`: the admin who acts as this user. `ask`: it asks for approval in place of acting, and says what for.
+    `cache`: what guards looked up for this actor; lives as long as the actor: one request or job.
     """
 
     org_id: UUID | None
@@ -34,6 +35,7 @@ class Actor:
     is_admin: bool = False
     is_system: bool = False
     su_by: UUID | None = None
+    ask: str | None = None
     cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod

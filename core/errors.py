@@ -1,11 +1,13 @@
 """Every error that crosses a border of this project.
 
 MistError
+├── Asked                   202  nothing happened yet: it waits for approval, as `job`
 ├── Refused                 nothing happened; a 4xx with {"code", "detail"}
 │   ├── BadRequest          400  it could not be read
 │   │   └── BadSearch       400  a search, with the column where it went wrong
 │   ├── Unauthenticated     401  nobody, or a credential that does not hold
 │   ├── Denied              403  seen, but not allowed
+│   │   └── ApprovalNeeded  403  not without somebody else's yes: ask for it
 │   ├── NotFound            404  not there, or not to be seen
 │   ├── Conflict            409  its state, or somebody else's job, forbids it now
 │   │   └── Already         409  what was asked for is so: a bulk skips this one
@@ -79,6 +81,12 @@ class Denied(Refused):
         self.reason = reason
 
 
+class ApprovalNeeded(Denied):
+    """Allowed, but not without somebody else's yes. Asked for with `ask`, it waits for that."""
+
+    code = "approval_required"
+
+
 class NotFound(Refused):
     status = 404
     code = "not_found"
@@ -118,6 +126,17 @@ class TooMany(Refused):
     def __init__(self, detail: str, *, retry_after_s: float, code: str | None = None, **extra: Any) -> None:
         super().__init__(detail, code=code, **extra)
         self.retry_after_s = retry_after_s
+
+
+class Asked(MistError):
+    """It was asked for and is done once somebody approves it. `job` is what waits."""
+
+    status = 202
+    code = "asked"
+
+    def __init__(self, job: Any) -> None:
+        super().__init__(f"{job} waits for approval.")
+        self.job = job
 
 
 class Failed(MistError):

@@ -38,6 +38,10 @@ class Guard:
     def check(self, call: Call) -> None:
         """Raises: Refused, when this guard forbids the call."""
 
+    def needs(self, call: Call) -> str:
+        """Why the call needs somebody else's approval, in a sentence; "": it does not."""
+        return ""
+
 
 class TenantGuard(Guard):
     """Nobody sees or touches another organization's things; the system does, nobody's do not."""
@@ -103,4 +107,9 @@ def check(call: Call) -> None:
         raise
 
 
-__all__ = ["Guard", "Refused", "TenantGuard", "check", "guards", "narrow", "permits", "permitted"]
+def needs(call: Call) -> str:
+    """Why the call needs somebody else's approval; "": it does not. It may need that and be refused for other reasons."""
+    return " ".join(filter(None, (guard.needs(call) for guard in guards())))
+
+
+__all__ = ["Guard", "Refused", "TenantGuard", "check", "guards", "narrow", "needs", "permits", "permitted"]

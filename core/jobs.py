@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 BULK_CAP = 10_000  # targets of one bulk
 CREATE_CAP = 100  # new rows of one
 REASONS = 50  # that a preview tells apart
+REASONS_KEPT = 5  # for which many need approval
 BULK_WIDTH = 20  # of its children at work at once
 LOST_AFTER_S = 20  # a worker that said nothing for so long is gone
 UNDELIVERED_AFTER_S = 15  # a queued job nobody claimed for so long is announced again
@@ -84,6 +85,8 @@ def _undo_children(held: Job, actor: Actor) -> None:
 
 def can_cancel(job: Job) -> bool:
     """Can it still be stopped, as far as its state and its action go?"""
+    if job.state == Job.State.ASKED:
+        return True
     if not job.is_active or job.cancel_requested:
         return False
     if job.target_id is None or job.state in (Job.State.WAITING, Job.State.QUEUED):
@@ -109,9 +112,13 @@ def cancel(actor: Actor, job: Job) -> Job:
     _may(actor, job, "cancel")
     with transaction.atomic(durable=True):
         held: Job = Job.objects.select_for_update().get(pk=job.pk)
-        if not held.is_active:
+        if not held.is_active and held.state != Job.State.ASKED:
             raise Conflict(f"This job has already {held.state}.", code="job_over")
-        if held.target_id is None:  # a bulk: what has not begun does not begin
+        if held.state == Job.State.ASKED:  # nobody need answer any more
+            held.to_tell = False
+            held.save(update_fields=["to_tell"])
+            actions.end(held, Job.State.CANCELLED, actor=actor)
+        elif held.target_id is None:  # a bulk: what has not begun does not begin
             held.cancel_requested = True
             held.save(update_fields=["cancel_requested"])
             for child in held.children.select_for_update().filter(state__in=[Job.State.WAITING, Job.State.QUEUED]):
@@ -189,6 +196,8 @@ def preview(
             why = "Its provider cannot do that."
         elif not guard.permits(actor, row, action.right):
             why = "You may not do that to it."
+        elif needs := guard.needs(actions.Call(actor=actor, action=action, target=row)):
+            why = f"It needs approval. {needs}" if count == 1 else "It needs approval."
         why = why or action.reason(row) or (_refused(actor, action, row, asked) if params else None)
         if why is not None and why not in reasons and len(reasons) >= REASONS:
             why = "For other reasons."
@@ -238,7 +247,7 @@ def bulk(
     if len(chosen) > BULK_CAP:
         raise Invalid(f"More than {BULK_CAP:,} match. Narrow the search.", fields={"search": [f"At most {BULK_CAP:,}."]})
     selector = {"ids": [pk.hex for pk in chosen], "search": search, "undo_s": undo_s}
-    return _parent(actor, action, len(chosen), params, selector)
+    return _parent(actor, action, len(chosen), params, selector, model.objects.filter(pk__in=chosen))
 
 
 def bulk_each(actor: Actor, model: type[Any], name: str, each: Mapping[UUID, Mapping[str, Any]]) -> Job:
@@ -282,13 +291,21 @@ def bulk_create(actor: Actor, model: type[Any], name: str, each: Sequence[Mappin
     return _parent(actor, action, len(each), {}, {"each": [actions.public_params(action, params) for params in each]})
 
 
-def _parent(actor: Actor, action: actions.Action, count: int, params: Mapping[str, Any] | None, selector: dict[str, Any]) -> Job:
-    """The job of many, recorded and queued."""
-    assert actor.org_id is not None
+def _parent(
+    actor: Actor,
+    action: actions.Action,
+    count: int,
+    params: Mapping[str, Any] | None,
+    selector: dict[str, Any],
+    targets: Iterable[Any] = (),
+) -> Job:
+    """The job of many, recorded and queued, or waiting for approval.  Raises: Invalid, where that cannot be waited for."""
+    if actor.ask is not None and (why := actions.cannot_wait(action)):
+        raise Invalid(why, code="cannot_wait")
     model = action.model
-    assert actor.org_id is not None  # both who call have asked
+    assert actor.org_id is not None  # who calls has asked
     with transaction.atomic(durable=True):
-        job = Job.objects.create(
+        job = Job(
             org_id=actor.org_id,
             action=action.verb,
             state=Job.State.QUEUED,
@@ -302,12 +319,27 @@ def _parent(actor: Actor, action: actions.Action, count: int, params: Mapping[st
             queue="bulk",
             queued_at=timezone.now(),
         )
+        if actor.ask is not None:
+            actions.hold(job, actor.ask, _needs(actor, action, targets))
+        job.save(force_insert=True)
         detail = {"action": action.verb, "search": selector.get("search"), "targets": count, "params": job.params}
         about = {"org_id": job.org_id, "job_id": job.pk, "target_kind": model.kind(), "target_name": job.target_name}
-        events.record(f"{action.verb}.bulk.requested", actor, **about, detail=detail)
+        asked = "asked" if actor.ask is not None else "requested"
+        events.record(f"{action.verb}.bulk.{asked}", actor, **about, detail=detail)
         live.changed(job.org_id, "job", [job.pk])
-        transaction.on_commit(lambda: actions.enqueue(job))
+        if actor.ask is None:
+            transaction.on_commit(lambda: actions.enqueue(job))
     return job
+
+
+def _needs(actor: Actor, action: actions.Action, targets: Iterable[Any]) -> str:
+    """Why these need approval: the first reasons, and how many more there are."""
+    found: dict[str, None] = {}
+    for row in itertools.islice(targets, 1000):
+        if why := guard.needs(actions.Call(actor=actor, action=action, target=row)):
+            found.setdefault(why)
+    more = f" And {len(found) - REASONS_KEPT} more." if len(found) > REASONS_KEPT else ""
+    return " ".join(itertools.islice(found, REASONS_KEPT)) + more
 
 
 def expand(job: Job) -> None:

@@ -86,6 +86,7 @@ class Resource(Searched, models.Model):
         return getattr(self, self.cloud_path) if self.cloud_path else None
 
 
+ANSWERS = ("asked", "approved", "declined")  # outcomes of events about approval
 _ASKED_BY = ("user_id", "via", "request_id", "token_id", "su_by", "address", "is_system")  # of an actor, kept in columns of these names
 
 
@@ -93,6 +94,7 @@ class Job(Searched, models.Model):
     """One action on one resource, from asked to done; or a bulk, whose children are those."""
 
     class State(models.TextChoices):
+        ASKED = "asked"  # for somebody else to approve it: core/approvals.py
         WAITING = "waiting"  # for `not_before`: the undo window
         QUEUED = "queued"
         RUNNING = "running"
@@ -154,6 +156,13 @@ class Job(Searched, models.Model):
     worker = models.CharField(max_length=80, blank=True)  # who claimed it
     cancel_requested = models.BooleanField(default=False)
     watchers = ArrayField(models.UUIDField(), default=list)  # users who look after it beside who asked
+    # who approved it, where it had to be asked for
+    ask = models.TextField(blank=True, default="", db_default="")  # what for, in the words of who asked
+    needs = models.TextField(blank=True, default="", db_default="")  # why it had to be asked for
+    approved_at = models.DateTimeField(null=True)
+    answered_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    answer = models.TextField(blank=True, default="", db_default="")  # what was said with the yes or no
+    to_tell = models.BooleanField(default=False, db_default=False)  # letters are to be sent about it: asked, or answered
     # what came of it
     steps = models.JSONField(default=list)  # [{"name", "at", "state", "detail"}]
     result = models.JSONField(null=True)
@@ -180,6 +189,7 @@ class Job(Searched, models.Model):
             "started": Date("started_at"),
             "finished": Date("finished_at"),
             "error": Either((Text("error_detail"), Text("error_code"))),
+            "approved": Date("approved_at"),
         },
         aliases={"owner": "user", "created_by": "user", "started_at": "started", "finished_at": "finished", "tags": "tag"},
         bare=("action", "target", "id", "request"),
@@ -201,6 +211,8 @@ class Job(Searched, models.Model):
             models.Index(fields=["parent", "state"], name="job_children"),
             models.Index(fields=["not_before"], name="job_due", condition=Q(state="waiting")),
             models.Index(fields=["state", "queued_at"], name="job_active", condition=Q(state__in=["queued", "running"])),
+            models.Index(fields=["org", "created_at"], name="job_asked", condition=Q(state="asked")),
+            models.Index(fields=["created_at"], name="job_to_tell", condition=Q(to_tell=True)),
         ]
 
     def __str__(self) -> str:
@@ -284,7 +296,7 @@ class Event(Searched, models.Model):
             "action": Text(Func(F("type"), Value(r"\.[^.]*$"), Value(""), function="regexp_replace", output_field=models.TextField())),
             "outcome": Choice(
                 Func(F("type"), Value("."), Value(-1), function="split_part", output_field=models.TextField()),
-                ("requested", "succeeded", "failed", "refused", "skipped", "cancelled", "undone", "observed"),
+                ("requested", *ANSWERS, "succeeded", "failed", "refused", "skipped", "cancelled", "undone", "observed"),
             ),
             "actor": person("actor_id"),
             "via": Text("via"),

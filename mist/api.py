@@ -18,7 +18,7 @@ from core import actions
 from core.api import routes
 from core.api.document import document
 from core.api.events import EventViewSet
-from core.api.jobs import BulkViewSet, JobViewSet, TagViewSet
+from core.api.jobs import ApprovalViewSet, BulkViewSet, JobViewSet, TagViewSet
 from core.api.viewset import BaseViewSet
 from keys.api import api_routes as keys_routes
 from keys.secret_api import OrgWithVaultViewSet
@@ -91,6 +91,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("jobs/<str:job_id>/undo", JobViewSet.as_view({"post": "undo"})),
     path("jobs/<str:job_id>/cancel", JobViewSet.as_view({"post": "cancel"})),
     path("jobs/<str:job_id>/retry", JobViewSet.as_view({"post": "retry"})),
+    path("approvals", ApprovalViewSet.as_view({"get": "list"})),
+    path("approvals/<str:approval>", ApprovalViewSet.as_view({"get": "retrieve"})),
+    *(path(f"approvals/<str:approval>/{name}", ApprovalViewSet.as_view({"post": name})) for name in ("approve", "decline")),
     path("events", EventViewSet.as_view({"get": "list"})),
     *(path(f"events/{name}", EventViewSet.as_view({"get": name})) for name in ("facets", "histogram", "export", "verify")),
     path("events/<str:event>", EventViewSet.as_view({"get": "retrieve"})),

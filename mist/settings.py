@@ -138,7 +138,12 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 # --- the three doors -------------------------------------------------------------------------------------------------
 
 # Reasons to refuse, or to show less, in the order they are asked.
-ACTION_GUARDS = ["core.guard.TenantGuard", "accounts.guards.StatementGuard", "accounts.guards.TokenGuard"]
+ACTION_GUARDS = [
+    "core.guard.TenantGuard",
+    "accounts.guards.StatementGuard",
+    "accounts.guards.TokenGuard",
+    "accounts.guards.ApprovalGuard",
+]
 MIST_OWN_PORTS = {MIST_PORT}  # never dialled on our own addresses, whatever a cloud's host says
 MIST_OWN_ADDRESSES: set[str] = {MIST_BIND}
 

@@ -1,5 +1,6 @@
 """What can be done, and the door through which it is done: `perform`. See STYLE: Action, Actor, Guard, Job, Event."""
 
+from core.actions.approval import cannot_wait, hold
 from core.actions.base import Action, Call, NoParams, actions_of, all_actions, get, register, row_facts, slug, stream_of, validated
 from core.actions.door import action_offered, allowed, perform, perform_batch, perform_each
 from core.actions.record import public_params, refused_child
@@ -14,11 +15,13 @@ __all__ = [
     "all_actions",
     "allowed",
     "call_off",
+    "cannot_wait",
     "claim",
     "end",
     "enqueue",
     "enqueue_all",
     "get",
+    "hold",
     "on_enqueue",
     "perform",
     "perform_batch",

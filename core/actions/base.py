@@ -31,6 +31,8 @@ class Call:
     params: dict[str, Any] = field(default_factory=dict)
     job: Job | None = None
     is_new: bool = False
+    is_done: bool = False  # an inline one is, and guards look at what it made
+    approved: bool = False  # somebody else has said yes to it, or will be asked before anything is done
     before: dict[str, Any] | None = None
 
     def step(self, name: str, detail: str = "", *, state: str = "") -> None:
@@ -72,6 +74,7 @@ class Action:
     creates: ClassVar[bool] = False  # acts on the kind; `build` gives the new row
     deletes: ClassVar[bool] = False  # the row is gone afterwards
     tier: ClassVar[int] = 0  # CONSOLE.md §6: 0 harmless, 1 disruptive, 2 destructive
+    hands_out: ClassVar[bool] = False  # it gives something to the one who asks, now: so it cannot wait for approval
     undo_s: ClassVar[int] = 0  # the window before it starts
     queue: ClassVar[str] = "interactive"
     deadline_s: ClassVar[int] = 120  # of one run, in seconds

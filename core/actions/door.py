@@ -7,15 +7,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError, transaction
 
 from core import events, guard, live
+from core.actions import approval
 from core.actions.base import Action, Call, actions_of, get, validated
-from core.actions.record import as_conflict, finish, new_job, refuse, refused_child, shadow, tell
+from core.actions.inline import hold, locked
+from core.actions.inline import run as run_inline
+from core.actions.record import as_conflict, new_job, refuse, refused_child, tell
 from core.actions.work import enqueue
 from core.actor import Actor
-from core.errors import Already, Conflict, Denied, Failed, Invalid, MistError, NotFound, Refused
+from core.errors import Already, Asked, Conflict, Denied, Failed, Invalid, MistError, NotFound, Refused
 from core.models import Job
 
 
@@ -36,41 +38,42 @@ def perform(
     `undo_s`: seconds to wait in which it can be undone, in place of the action's own; less than its own asks for the right
     `skip_undo`. `not_before`: when it falls due.  Returns: the job, finished where the action is inline.
     Raises: Refused: then nothing was done, and an event says who was stopped and why. Failed: a provider's fault while preparing.
+    Asked: the actor asks for approval in place of acting; the job waits for that.
     """
     model: Any = target if isinstance(target, type) else type(target)
     action = get(f"{model.kind()}.{name}")
-    call = Call(actor=actor, action=action, target=target, is_new=isinstance(target, type))
+    is_approved = actor.ask is not None or (parent is not None and parent.approved_at is not None)
+    call = Call(actor=actor, action=action, target=target, is_new=isinstance(target, type), approved=is_approved)
     if call.is_new != action.creates:
         raise NotFound(f"There is no verb {action.verb} here.", code="verb_not_found")
     try:
         call.params = validated(action, actor, params, target)
+        if actor.ask is not None:
+            approval.can_wait(call, params)
         if action.prepare.__func__ is not Action.prepare:  # type: ignore[attr-defined]
             if call.is_new:
                 call.target = action.draft(actor, call.params)
             guard.check(call)
             action.prepare(call)
         with transaction.atomic(durable=True):
-            _hold(call)
+            hold(call)
             guard.check(call)
             action.check(call)
             if call.is_new:
                 call.target.save(force_insert=True)
             wait_s = _wait(call, undo_s)
             job = new_job(call, params, wait_s, not_before, parent, retry_of, queue)
-            if action.background or action.exclusive:  # what is neither is written once, when it is done
+            if actor.ask is not None:
+                approval.ask(call)
+            if action.background or action.exclusive or job.ask:  # what is neither is written once, when it is done
                 job.save(force_insert=True)
-            tell(call, "requested")
+            tell(call, "asked" if actor.ask is not None else "requested")
             if action.background:
                 action.asked(call)
                 if job.state == Job.State.QUEUED:
                     transaction.on_commit(lambda: enqueue(job))
-            else:
-                job.result = action.run(call)
-                if action.deletes:
-                    call.target = shadow(job, call.target)
-                else:
-                    guard.check(call)  # as it is now: nobody edits a row out of their reach
-                finish(call, Job.State.SUCCEEDED)
+            elif actor.ask is None:
+                run_inline(call)
             if not (action.background and action.deletes):
                 live.changed(job.org_id, model.kind(), [call.target.pk])
     except IntegrityError as error:  # UNIQUE (target_id) WHERE active AND exclusive; any other goes on up
@@ -80,27 +83,9 @@ def perform(
     except (Refused, Failed) as refusal:  # Failed: a provider's fault while preparing; nothing was done here either
         refuse(call, refusal)
         raise
+    if actor.ask is not None:
+        raise Asked(job)
     return job
-
-
-def _hold(call: Call) -> None:
-    """Build the new row, or lock the old one and read it again."""
-    if call.is_new:
-        call.target = call.action.build(call.actor, call.params)
-        return
-    try:
-        call.target = _locked(type(call.target)).get(pk=call.target.pk)
-    except ObjectDoesNotExist:
-        raise NotFound from None
-    if not call.action.background:
-        call.before = call.action.snapshot(call.target)
-
-
-def _locked(model: type[Any]) -> Any:
-    """The model's rows, locked and with their clouds: actions ask the cloud what it can."""
-    cloud = model.cloud_path.removesuffix("_id")
-    rows = model.objects.select_for_update(of=("self",))
-    return rows.select_related(cloud) if cloud not in ("", "id") and hasattr(model, cloud) else rows
 
 
 def _wait(call: Call, undo_s: float | None) -> float:
@@ -158,10 +143,10 @@ def perform_batch(
     children: list[Job] = []
     facts: list[Any] = []
     with transaction.atomic(durable=True):
-        rows = {row.pk: row for row in _locked(model).filter(pk__in=ids).order_by("pk")}  # one order: no two bulks lock each other out
+        rows = {row.pk: row for row in locked(model).filter(pk__in=ids).order_by("pk")}  # one order: no two bulks lock each other out
         busy = set(Job.objects.filter(target_id__in=ids, exclusive=True, state__in=Job.ACTIVE).values_list("target_id", flat=True))
         for pk in ids:
-            call = Call(actor=actor, action=action, target=rows.get(pk), params=dict(valid))
+            call = Call(actor=actor, action=action, target=rows.get(pk), params=dict(valid), approved=parent.approved_at is not None)
             try:
                 if call.target is None:
                     raise NotFound("It is not there any more.", code="target_gone")

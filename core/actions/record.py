@@ -50,6 +50,8 @@ def new_job(
         queue=queue or call.action.queue,
         queued_at=None if waiting else now,
         started_at=None if call.action.background else now,
+        approved_at=parent.approved_at if parent else None,
+        answered_by_id=parent.answered_by_id if parent else None,
     )
     call.job = job
     return job
@@ -70,7 +72,7 @@ def tell(call: Call, outcome: str, **facts: Any) -> None:
     if outcome == "requested" and not call.action.background:
         return  # an inline action is one fact, not two
     detail = {**facts.pop("detail", {})}
-    if job.params and outcome in {"requested", "succeeded"} and not (outcome == "succeeded" and call.action.background):
+    if job.params and outcome in {"requested", "asked", "succeeded"} and not (outcome == "succeeded" and call.action.background):
         detail["params"] = job.params
     events.record(f"{job.action}.{outcome}", call.actor, target=call.target, job_id=job.pk, detail=detail, **facts)
     live.changed(job.org_id, "job", [job.pk])

@@ -13,7 +13,8 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from core import guard, live, watch
-from core.actions.base import Call, get, is_known, validated
+from core.actions import inline
+from core.actions.base import Action, Call, get, is_known, validated
 from core.actions.record import finish, shadow
 from core.actor import Actor
 from core.errors import Already, Failed, MistError, NotFound
@@ -65,7 +66,7 @@ def claim(job_id: UUID, worker: str) -> Job | None:
 def run(job: Job) -> None:
     """Run a claimed job to its end and write what came of it. Rights are asked again: they may have gone since."""
     action = get(job.action)
-    call = Call(actor=job.actor(), action=action, target=None, job=job)
+    call = Call(actor=job.actor(), action=action, target=None, job=job, approved=job.approved_at is not None)
     error: MistError | None = None
     try:
         call.actor = with_rights(call.actor)
@@ -78,6 +79,8 @@ def run(job: Job) -> None:
         guard.check(call)
         if not action.creates:
             action.check(call)
+        if not action.background:  # it waited for approval
+            return _run_inline(call)
         job.result = action.run(call)
         if action.deletes:
             call.target = shadow(job, call.target)
@@ -96,6 +99,19 @@ def run(job: Job) -> None:
                 raise
             log.warning("the end of job %s could not be written (%s): again in %s s", job.pk, type(away).__name__, AGAIN_S)
             time.sleep(AGAIN_S)
+
+
+def _run_inline(call: Call) -> None:
+    action, job = call.action, call.job
+    assert job is not None
+    if action.prepare.__func__ is not Action.prepare:  # type: ignore[attr-defined]
+        action.prepare(call)
+    with transaction.atomic(durable=True):
+        inline.hold(call)
+        guard.check(call)
+        action.check(call)
+        inline.run(call)
+        live.changed(job.org_id, job.target_kind, [job.target_id] if job.target_id else [])
 
 
 def _write_end(job: Job, call: Call, error: MistError | None) -> None:

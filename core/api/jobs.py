@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core import actions, jobs, listing
+from core import actions, approvals, jobs, listing
 from core.actions import perform
+from core.actor import Actor
 from core.api.fields import HexField, JsonField
 from core.api.lists import keep_only, query_of, refuse_unknown, refuse_unknown_fields
 from core.api.lists import wanted as wanted_fields
@@ -20,7 +22,7 @@ from core.api.schema import READ_PARAMETERS
 from core.api.viewset import BaseViewSet, JobAnswer, ReadViewSet, job_answer
 from core.errors import BadRequest, Invalid, MistError, NotFound
 from core.models import Job, Resource
-from core.params import KindField
+from core.params import KindField, clean_text
 
 
 class StepSerializer(serializers.Serializer[Any]):
@@ -57,6 +59,12 @@ class JobSerializer(serializers.Serializer[Any]):
     params = JsonField()
     logs = StepSerializer(source="steps", many=True, read_only=True)
     result = JsonField(allow_null=True)
+    ask = serializers.CharField(read_only=True, help_text="What it was asked for, where it had to be; else empty.")
+    needs = serializers.CharField(read_only=True, help_text="Why it had to be asked for.")
+    open_until = serializers.SerializerMethodField()
+    approved_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    answered_by = serializers.SerializerMethodField()
+    answer = serializers.CharField(read_only=True, help_text="What was said with the yes or no.")
     created_at = serializers.DateTimeField(read_only=True)
     not_before = serializers.DateTimeField(read_only=True, allow_null=True)
     started_at = serializers.SerializerMethodField()
@@ -70,6 +78,12 @@ class JobSerializer(serializers.Serializer[Any]):
 
     def get_user(self, job: Job) -> str | None:
         return str(job.user) if job.user else None
+
+    def get_open_until(self, job: Job) -> str | None:
+        return approvals.open_until(job).isoformat() if job.state == Job.State.ASKED else None
+
+    def get_answered_by(self, job: Job) -> str | None:
+        return str(job.answered_by) if job.answered_by else None
 
     def get_started_at(self, job: Job) -> float | None:
         return job.started_at.timestamp() if job.started_at else None
@@ -88,7 +102,7 @@ class OneJobSerializer(JobSerializer):
 class JobViewSet(ReadViewSet):
     """What was asked for, and what came of it. Children of a bulk: `search=parent:<id>`."""
 
-    queryset = Job.objects.select_related("user")
+    queryset = Job.objects.select_related("user", "answered_by")
     serializer_class = JobSerializer
     lookup_url_kwarg = "job_id"
     answers = {"retrieve": OneJobSerializer}
@@ -125,6 +139,51 @@ class JobViewSet(ReadViewSet):
         """The same again; of a bulk, what failed."""
         refuse_unknown(request, ())
         return Response(job_answer(jobs.retry(self.actor, self.find())))
+
+
+class AnswerRequest(serializers.Serializer[Any]):
+    """`note`: what to say with it, to who asked."""
+
+    note = serializers.CharField(max_length=approvals.LONGEST, required=False, allow_blank=True, default="")
+
+
+class ApprovalViewSet(JobViewSet):
+    """What was asked for and waits for somebody else's yes, or had it. `search=state:asked`: what is open."""
+
+    operation_ids = {"list": "list_approvals", "retrieve": "get_approval", "approve": "approve", "decline": "decline"}
+    path_kinds = {"approval": "job"}
+    lookup_url_kwarg = "approval"
+
+    def rows(self) -> Any:
+        return super().rows().exclude(ask="")
+
+    @extend_schema(responses=JobSerializer)
+    def list(self, request: Request, **kwargs: Any) -> Any:
+        """What was asked for, newest first."""
+        return super().list(request, **kwargs)
+
+    @extend_schema(responses=OneJobSerializer)
+    def retrieve(self, request: Request, **kwargs: Any) -> Response:
+        """One of them."""
+        return super().retrieve(request, **kwargs)
+
+    @extend_schema(request=AnswerRequest, responses=JobAnswer)
+    def approve(self, request: Request, **kwargs: Any) -> Response:
+        """Say yes: it is done now, after its undo window. Not to what one asked for oneself."""
+        return self._answer(approvals.approve)
+
+    @extend_schema(request=AnswerRequest, responses=JobAnswer)
+    def decline(self, request: Request, **kwargs: Any) -> Response:
+        """Say no: it is not done."""
+        return self._answer(approvals.decline)
+
+    def _answer(self, how: Callable[[Actor, Job, str], Job]) -> Response:
+        refuse_unknown(self.request, ())
+        job, form = self.find(), AnswerRequest(data=self.body())
+        refuse_unknown_fields(form.initial_data, form.fields)
+        if not form.is_valid():
+            raise Invalid(fields=form.errors)
+        return Response(job_answer(how(self.actor, job, clean_text(form.validated_data["note"]))))
 
 
 def kind_of(name: Any) -> type[Resource]:
@@ -179,6 +238,7 @@ class BulkViewSet(BaseViewSet):
     """Many at once: one parent job, one result a target."""
 
     operation_ids = {"create": "bulk"}
+    asks = frozenset({"create"})
     serializer_class = BulkAnswer
 
     @extend_schema(request=BulkRequest, responses=BulkAnswer)

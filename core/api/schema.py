@@ -32,6 +32,10 @@ LIST_PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "columns": ("Columns of the CSV, separated by commas (`tag:<key>` too).", TEXT),
     "format": ("`csv` or `json`, in place of the Accept header.", {"type": "string", "enum": ["csv", "json"]}),
 }
+ASK = (
+    "What for, where it needs approval: then it waits, as a job in state `asked`, for somebody else to approve it. Answered with 202.",
+    {"type": "string", "maxLength": 500},
+)
 OF_EVERY_ACT = ("run_async", "undo_s")
 READ_PARAMETERS = ("only", "deref", "sort", "format")
 ERRORS = {
@@ -123,12 +127,17 @@ class Schema(AutoSchema):
         return operation
 
     def _action(self) -> actions.Action | None:
-        """The action that the operation asks for, where it is one."""
-        name, model = self._name(), self._model()
-        if self.method == "GET" or model is None or not hasattr(model, "kind"):
+        return self.action_of(self.view, self.method)
+
+    @staticmethod
+    def action_of(view: Any, method: str) -> actions.Action | None:
+        """The action that the operation of a view asks for, where it is one."""
+        name, queryset = str(getattr(view, "action", "") or ""), getattr(view, "queryset", None)
+        model = None if queryset is None else queryset.model
+        if method == "GET" or model is None or not hasattr(model, "kind"):
             return None
-        names = {"update": "edit", "partial_update": "edit", "destroy": getattr(self.view, "delete_action", "delete")}
-        if name in names and not hasattr(self.view, "delete_action"):
+        names = {"update": "edit", "partial_update": "edit", "destroy": getattr(view, "delete_action", "delete")}
+        if name in names and not hasattr(view, "delete_action"):
             return None  # it edits in its own way
         return actions.all_actions().get(f"{model.kind()}.{names.get(name, name.removeprefix('act_'))}")
 
@@ -164,6 +173,9 @@ class Schema(AutoSchema):
         own: dict[str, Any] = dict.fromkeys(getattr(view, "query_parameters", ()), TEXT)
         own |= getattr(self._handler(), "query_parameters", {})
         found += [_query(key, "", schema) for key, schema in own.items() if key not in names]
+        action = self._action()
+        if name in getattr(view, "asks", ()) or (action is not None and not actions.cannot_wait(action)):
+            found.append(_query("ask", *ASK))
         if self.method in ("POST", "PUT", "PATCH", "DELETE") and self.get_auth() == SECURITY:
             text = "The same key and body within 24 h give the first answer again."
             found.append(

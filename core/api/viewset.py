@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from rest_framework import serializers, viewsets
@@ -13,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core import actions, events, listing
-from core.actions import perform
+from core.actions import approval, perform
 from core.actor import Actor
 from core.api import idempotency, lists, rate
 from core.api.browsable import Browsable
@@ -21,8 +22,9 @@ from core.api.fields import JsonField
 from core.api.metadata import Metadata
 from core.api.parser import Parser
 from core.api.schema import OF_EVERY_ACT, READ_PARAMETERS, Schema
-from core.errors import BadRequest, Denied, Invalid, Unauthenticated
+from core.errors import Asked, BadRequest, Denied, Invalid, Unauthenticated
 from core.models import Job
+from core.params import clean_text
 
 
 class BaseViewSet(viewsets.GenericViewSet[Any]):
@@ -43,7 +45,10 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
     anonymous: ClassVar[frozenset[str]] = frozenset()  # methods nobody need sign in for
     with_cookies: ClassVar[frozenset[str]] = frozenset()  # methods whose answer is not all: no Idempotency-Key gives it again
     reads: ClassVar[frozenset[str]] = frozenset()  # unsafe methods that change nothing: a read-only token may
+    asks: ClassVar[frozenset[str]] = frozenset()  # methods that take `ask`, beside those that are an action
     open_to_one_time: ClassVar[bool] = False  # also for a person who has yet to change a one-time password
+
+    ask: str | None = None  # of this request: to be approved first, and what for
 
     @property
     def actor(self) -> Actor:
@@ -51,7 +56,7 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
         actor = self.request.auth
         if not isinstance(actor, Actor) or actor.is_nobody:
             raise Unauthenticated("Sign in, or send a token: Authorization: Bearer <token>.")
-        return actor
+        return replace(actor, ask=self.ask) if self.ask is not None else actor
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -59,8 +64,20 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
             return
         actor = self.actor
         rate.check(actor)
+        self._read_ask(request)
         if actor.read_only and request.method not in SAFE_METHODS and self.action not in self.reads:
             self._refuse_read_only(actor)
+
+    def _read_ask(self, request: Request) -> None:
+        """`?ask=`: to be approved first. Read here, once, so that no operation need know of it.  Raises: BadRequest."""
+        if "ask" not in request.query_params or not (self.action in self.asks or Schema.action_of(self, str(request.method)) is not None):
+            return
+        query = request.query_params.copy()
+        said = clean_text(str(query.pop("ask")[-1]))
+        if not 0 < len(said) <= approval.MOST:
+            raise BadRequest(f"Say in `ask` what for, in at most {approval.MOST} characters.", code="bad_parameter")
+        request._request.GET = query  # type: ignore[assignment]
+        self.ask = said
 
     def _refuse_read_only(self, actor: Actor) -> None:
         """Before the body is looked at: a read-only token is told so whatever it sends."""
@@ -77,10 +94,16 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
         if handler is not None and request.method not in SAFE_METHODS:
 
             def guarded(inner: Request, *a: Any, **k: Any) -> Response:
-                if name in self.with_cookies or not isinstance(inner.auth, Actor):
-                    answer: Response = handler(inner, *a, **k)
+                def act() -> Response:
+                    try:
+                        answer: Response = handler(inner, *a, **k)
+                    except Asked as asked:
+                        return Response(job_answer(asked.job), status=asked.status)
                     return answer
-                return idempotency.once(inner, inner.auth, lambda: handler(inner, *a, **k), job_answer)
+
+                if name in self.with_cookies or not isinstance(inner.auth, Actor):
+                    return act()
+                return idempotency.once(inner, inner.auth, act, job_answer)
 
             setattr(self, request.method.lower(), guarded)
         return super().dispatch(request, *args, **kwargs)

@@ -361,6 +361,7 @@ class ReadValue(_Told):
 
     name = "read_value"
     tier = 1
+    hands_out = True
 
 
 @register
@@ -368,6 +369,7 @@ class Use(_Told):
     """Hand its values to a script or a cloud, which is what a reference to it does. Recorded, and a right of its own."""
 
     name = "use"
+    hands_out = True
 
 
 @register

@@ -148,6 +148,7 @@ class Export(Action):
     model = Key
     name = "export"
     tier = 1
+    hands_out = True
     exclusive = False
     bulk = False
 

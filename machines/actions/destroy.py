@@ -17,7 +17,7 @@ from clouds import polling
 from clouds.providers.base import Provider
 from core import guard
 from core.actions import Call, call_off, get, perform, register, run_within
-from core.errors import Conflict, Denied, Gone, MistError, NotFound, Refused
+from core.errors import ApprovalNeeded, Conflict, Denied, Gone, MistError, NotFound, Refused
 from core.models import Job, Resource
 from machines.actions.base import ALIVE, STABLE, MachineAction, S
 from machines.models import Machine
@@ -81,7 +81,9 @@ class Destroy(MachineAction):
             things = kept(machine) if call.params["destroy_volumes"] else []
         for thing in things:
             try:
-                guard.check(Call(actor=call.actor, action=get(f"{thing.kind()}.delete"), target=thing))
+                guard.check(Call(actor=call.actor, action=get(f"{thing.kind()}.delete"), target=thing, approved=call.approved))
+            except ApprovalNeeded:
+                raise
             except NotFound as hidden:
                 raise Denied(f"One of the volumes of {machine} is not yours to delete. Destroy the machine alone.") from hidden
             except Denied as denied:

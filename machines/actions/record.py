@@ -15,7 +15,6 @@ from rest_framework import serializers
 
 from clouds.providers.base import Provider
 from core.actions import Action, Call, perform, register
-from core.actor import Actor
 from core.errors import Conflict, Invalid, Refused
 from core.params import FutureField, KindField, clean_text
 from core.tags import TagParams, retag
@@ -39,16 +38,16 @@ class Tag(MachineAction):
         machine = call.target
         retag(machine, call.params)
         if PushTags().offered(machine) and machine.external_id and machine.missing_since is None:
-            transaction.on_commit(partial(_push, call.actor, machine), robust=True)
+            transaction.on_commit(partial(_push, call, machine), robust=True)
 
     def reason(self, machine: Machine) -> str | None:
         return None
 
 
-def _push(actor: Actor, machine: Machine) -> None:
+def _push(call: Call, machine: Machine) -> None:
     """The cloud's own tags follow ours, with the same person's rights; where the cloud cannot now, its next tag brings all along."""
     try:
-        perform(actor, machine, "push_tags")
+        perform(call.actor, machine, "push_tags", parent=call.job if call.approved else None)
     except Refused as refusal:
         log.info("the tags of machine %s were not pushed: %s", machine.pk, refusal.code)
 

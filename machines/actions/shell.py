@@ -43,6 +43,7 @@ class Shell(Action):
     name = "shell"
     params = ShellParams
     exclusive = False
+    hands_out = True
     bulk = False
 
     def offered(self, machine: Machine) -> bool:
@@ -115,6 +116,7 @@ class Watch(SessionAction):
     """Look at a shell while it runs, without typing. Whoever is at it is told."""
 
     name = "watch"
+    hands_out = True
 
 
 @register
@@ -122,6 +124,7 @@ class Join(SessionAction):
     """Type in a shell that runs; one's own is re-attached so. It takes the right to a shell on the machine too."""
 
     name = "join"
+    hands_out = True
 
     def check(self, call: Call) -> None:
         super().check(call)

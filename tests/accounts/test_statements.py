@@ -223,7 +223,7 @@ def test_a_preview_says_who_gains_and_loses_what(rows: Rows, actor: Actor, membe
         (allow("machine.untag"), "there is no verb"),
         (allow("stop"), "kind.verb"),
         (allow(), "names no verb"),
-        ({"effect": "maybe", "verbs": ["*"]}, "allow or deny"),
+        ({"effect": "maybe", "verbs": ["*"]}, "allow, deny or ask"),
         (allow("*", kinds=["unicorn"]), "unicorn"),
         (allow("*", clouds=["nowhere"]), "nowhere"),
         (allow("machine.read", ids=["not-an-id"]), "not-an-id"),
