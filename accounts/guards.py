@@ -123,7 +123,7 @@ class ApprovalGuard(Guard):
             found.append(f"{target} is locked: {note}." if note else f"{target} is locked.")
         statement = None if actor.is_system else policy_of(actor).asks(target, call.action.right)
         if statement is not None:
-            found.append(f"{statement.where.capitalize()} asks for approval.")
+            found.append(f"{statement.where[:1].upper()}{statement.where[1:]} asks for approval.")
         return " ".join(found)
 
 

@@ -151,7 +151,6 @@ class ApprovalViewSet(JobViewSet):
     """What was asked for and waits for somebody else's yes, or had it. `search=state:asked`: what is open."""
 
     operation_ids = {"list": "list_approvals", "retrieve": "get_approval", "approve": "approve", "decline": "decline"}
-    path_kinds = {"approval": "job"}
     lookup_url_kwarg = "approval"
 
     def rows(self) -> Any:

@@ -68,6 +68,7 @@ SECURITY_SCHEMES = {
         "description": "The console's session; then `X-CSRFToken` on what is unsafe, and `X-Org: <id>` picks the organization.",
     },
 }
+NULL: dict[str, Any] = {"type": "object", "nullable": True}
 META = build_object_type(
     properties={
         "total": {"type": "integer", "description": "Exact up to 10,000."},
@@ -80,6 +81,22 @@ META = build_object_type(
     },
     required=["total", "returned", "sort", "start", "next", "kind"],
 )
+WAITS = {
+    "description": "With `ask`: it waits for approval, as this job.",
+    "content": {
+        "application/json": {
+            "schema": build_object_type(
+                properties={
+                    "data": build_object_type(
+                        properties={"jobId": TEXT, "action": TEXT, "state": TEXT, "not_before": NULL, "result": NULL},
+                        required=["jobId", "action", "state"],
+                    )
+                },
+                required=["data"],
+            )
+        }
+    },
+}
 OF_ANOTHER_METHOD = {"post": {"associate_key", "disassociate_key"}}  # where the contract's own method is not POST
 
 
@@ -129,6 +146,10 @@ class Schema(AutoSchema):
     def _action(self) -> actions.Action | None:
         return self.action_of(self.view, self.method)
 
+    def _takes_ask(self) -> bool:
+        action = self._action()
+        return self._name() in getattr(self.view, "asks", ()) or (action is not None and not actions.cannot_wait(action))
+
     @staticmethod
     def action_of(view: Any, method: str) -> actions.Action | None:
         """The action that the operation of a view asks for, where it is one."""
@@ -173,8 +194,7 @@ class Schema(AutoSchema):
         own: dict[str, Any] = dict.fromkeys(getattr(view, "query_parameters", ()), TEXT)
         own |= getattr(self._handler(), "query_parameters", {})
         found += [_query(key, "", schema) for key, schema in own.items() if key not in names]
-        action = self._action()
-        if name in getattr(view, "asks", ()) or (action is not None and not actions.cannot_wait(action)):
+        if self._takes_ask():
             found.append(_query("ask", *ASK))
         if self.method in ("POST", "PUT", "PATCH", "DELETE") and self.get_auth() == SECURITY:
             text = "The same key and body within 24 h give the first answer again."
@@ -264,6 +284,8 @@ class Schema(AutoSchema):
                 content["schema"] = self._envelope(content["schema"])
         if self._name() == "list" and "csv" in getattr(self.view, "formats", ()) and "content" in ok:
             ok["content"]["text/csv"] = {"schema": {"type": "string"}}
+        if self._takes_ask():
+            answers["202"] = WAITS
         for status, text in ERRORS.items():
             error = self._get_response_for_code(OpenApiResponse(EnvelopeError, description=text), status, None, direction)  # type: ignore[no-untyped-call]
             answers.setdefault(status, error)

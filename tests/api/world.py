@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 from django.apps import apps
 from django.core import signing
 from django.test import Client
@@ -17,6 +18,8 @@ from clouds.polling import poll_once
 from core import actions, vault
 from core.actions import perform
 from core.actor import Actor
+from core.errors import Asked
+from core.models import Job
 from keys.models import Authority, AuthorityTrust, HostKey, Key, KeyAssociation, Secret, SecretStore
 from machines.models import Machine, Preset, Session, Snapshot
 from machines.shell.recorder import Recorder, path_of
@@ -101,11 +104,14 @@ def make_world(name: str, *, machines: int = 12) -> World:
     said = f"{name}-output".encode()
     Chunk.objects.create(run_id=job.pk, host=host, start=0, size=len(said), data=zlib.compress(said), marks=[len(said), 1, 0])
     Run.objects.filter(pk=job.pk).update(state="failed")
+    with pytest.raises(Asked) as asked:
+        perform(replace(actor, ask=f"{name}-why"), running[4], "stop")
+    Job.objects.filter(pk=asked.value.job.pk).update(user=None)  # somebody else's: one's own is not one's own to approve
     for model in apps.get_models():
         if hasattr(model, "kind") and hasattr(model.objects, "visible_to"):
             row = model.objects.visible_to(actor).order_by("pk").first()
             if row is not None:
                 world.rows[model.kind()] = row
     world.rows |= {"team": Team.objects.get(org=org, is_owners=False), "machine": running[0], "snapshot": Snapshot.objects.get(org=org)}
-    world.rows["run_host"] = host
+    world.rows |= {"run_host": host, "approval": Job.objects.get(pk=asked.value.job.pk)}
     return world

@@ -63,7 +63,7 @@ def ask(actor: Actor, target: Any, name: str, params: dict[str, Any] | None = No
 
 
 def test_what_a_policy_asks_about_is_refused_until_somebody_approves(owner: Actor, asker: Actor, machine: Machine) -> None:
-    with pytest.raises(ApprovalNeeded, match="Statement 2 of team of asker@example.org asks for approval"):
+    with pytest.raises(ApprovalNeeded, match=r"Statement 2 of team of asker@example\.org asks for approval"):
         perform(asker, machine, "stop")
     job = ask(asker, machine, "stop")
     run_waiting()
