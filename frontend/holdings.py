@@ -31,13 +31,14 @@ MOST = 200  # machines, subnets or groups on a page of one
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """As frontend.columns.Column. `sort`: what the list is sorted by where the heading is followed."""
+    """As frontend.columns.Column. `sort`: what the list is sorted by where the heading is followed. `unit`: of a row's number."""
 
     title: Promise
     css: str
     cell: Cell
     sort: str = ""
     number: bool = False
+    unit: Callable[[Any], str] | None = None
 
     @property
     def classes(self) -> str:
@@ -117,10 +118,6 @@ def _machines(row: Any) -> SafeString | str:
     return format_html('<a class="link num" href="{}/machines?{}">{}</a>', row.base, query, humanish.thousands(row.uses))
 
 
-def _star(row: Any) -> SafeString | str:
-    return format_html('<span class="pill flat acc">{}</span>', _("starred")) if row.starred else ""
-
-
 def _state(row: Volume) -> SafeString | str:
     return _text(row.state.replace("-", " "))
 
@@ -158,6 +155,9 @@ def _images(actor: Actor, rows: list[Any]) -> None:
         row.may_star = guard.permits(actor, row, "star")
 
 
+MACHINES = Column(
+    title=gettext_lazy("Machines"), css="w-100 p1", cell=_machines, number=True, unit=lambda row: humanish.machines_unit(row.uses)
+)
 VOLUMES = Holding(
     model=Volume,
     path="volumes",
@@ -202,8 +202,14 @@ NETWORKS = Holding(
     columns=(
         Column(title=gettext_lazy("Location"), css="w-180 p2", cell=_place),
         Column(title=gettext_lazy("Addresses"), css="w-160 p1", cell=lambda row: _mono(row.cidr)),
-        Column(title=gettext_lazy("Subnets"), css="w-100 p2", cell=lambda row: humanish.thousands(row.subnets_there), number=True),
-        Column(title=gettext_lazy("Machines"), css="w-100 p1", cell=_machines, number=True),
+        Column(
+            title=gettext_lazy("Subnets"),
+            css="w-100 p2",
+            cell=lambda row: humanish.thousands(row.subnets_there),
+            number=True,
+            unit=lambda row: humanish.subnets_unit(row.subnets_there),
+        ),
+        MACHINES,
         Column(title=gettext_lazy("Tags"), css="w-200 p3", cell=_tags),
     ),
     facts=(
@@ -228,9 +234,8 @@ IMAGES = Holding(
         Column(title=gettext_lazy("Cloud"), css="w-180 p1", cell=_cloud),
         Column(title=gettext_lazy("System"), css="w-140 p2", cell=lambda row: _text(row.os_distro or row.os_type)),
         Column(title=gettext_lazy("Architecture"), css="w-100 p3", cell=lambda row: _text(row.architecture)),
-        Column(title=gettext_lazy("Machines"), css="w-100 p1", cell=_machines, number=True),
+        MACHINES,
         Column(title=gettext_lazy("Age"), css="w-80 p2", cell=lambda row: times.age(row.image_created_at), number=True),
-        Column(title=gettext_lazy("Offered first"), css="w-100 p2", cell=_star),
     ),
     facts=(
         (gettext_lazy("Cloud"), _cloud),

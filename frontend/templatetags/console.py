@@ -236,6 +236,12 @@ def cell(row: Any, column: Any) -> SafeString | str:
 
 
 @register.simple_tag
+def unit(row: Any, column: Any) -> SafeString | str:
+    """The attribute that says what a column (frontend.holdings) counts of a row: a telephone shows no headings."""
+    return format_html(' data-unit="{}"', column.unit(row)) if column.unit else ""
+
+
+@register.simple_tag
 def differs(row: Any, column: Any) -> SafeString | str:
     """Attributes that say that a column of a row of the past is another now (`row.now`), and what it is."""
     now = column.cell(row.now)

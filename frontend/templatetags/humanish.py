@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import template
+from django.utils.translation import ngettext
 
 register = template.Library()
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
@@ -16,6 +17,21 @@ SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
 def thousands(value: int | float | None) -> str:
     """12418 → 12,418"""
     return "" if value is None else f"{value:,}"
+
+
+@register.filter
+def machines_unit(n: int) -> str:
+    """What stands behind their number: 1 → machine, 3 → machines"""
+    return _without_number(ngettext("%(n)s machine", "%(n)s machines", n))
+
+
+def subnets_unit(n: int) -> str:
+    """What stands behind their number: 1 → subnet, 3 → subnets"""
+    return _without_number(ngettext("%(n)s subnet", "%(n)s subnets", n))
+
+
+def _without_number(said: str) -> str:
+    return (said % {"n": ""}).strip()
 
 
 @register.filter

@@ -107,6 +107,27 @@ def test_a_network_shows_its_subnets_and_rules_and_how_many_machines_are_in_it(p
     assert len(found) == 1
 
 
+def test_without_headings_a_count_says_of_what_it_is(place: Place) -> None:
+    row = make(place, "networks")
+    Subnet.objects.create(name="front", external_id="s-1", cidr="10.9.1.0/24", org=place.org, cloud=place.cloud, network=row)
+    body = place.admin.get(f"{place.base}/networks?q=the").content.decode()
+    assert 'data-unit="subnet"' in body and 'data-unit="machines"' in body
+    make(place, "images")
+    assert 'data-unit="machines"' in place.admin.get(f"{place.base}/images?q=the").content.decode()
+
+
+def test_a_star_says_what_it_is_to_who_cannot_change_it_or_see_it(place: Place) -> None:
+    make(place, "images", name="the offered", starred=True)
+    make(place, "images", name="another", external_id="x-2")
+    Team.objects.create(org=place.org, name="Readers", statements=[{"effect": "allow", "verbs": ["*.read"], "what": {}}]).members.add(
+        User.objects.get(email="new@here.example")
+    )
+    rows = place.nobody.get(f"{place.base}/images?q=the+offered").content.decode().partition("<tbody>")[2]
+    assert 'title="Offered first"' in rows and '<span class="vh">Offered first</span>' in rows
+    rows = place.nobody.get(f"{place.base}/images?q=another").content.decode().partition("<tbody>")[2]
+    assert "another" in rows and "Offered first" not in rows
+
+
 def test_an_image_is_starred_by_who_may_and_no_other(place: Place) -> None:
     image = Image.objects.filter(cloud=place.cloud, starred=False).order_by("name").first()
     assert image is not None
@@ -141,5 +162,6 @@ class TestInABrowser:
         one.page.goto("/o/here/images")
         one.page.get_by_role("button", name=f"Offer {image.name} first", exact=True).first.click()
         expect(one.page.locator(".toast").first).to_contain_text("offered first")
-        expect(watcher.page.locator(f"#images-{image.pk.hex}")).to_contain_text("starred")
+        star = watcher.page.locator(f"#images-{image.pk.hex}").get_by_role("button", name=f"Offer {image.name} first", exact=True)
+        expect(star).to_have_attribute("aria-pressed", "true")
         assert Cloud.objects.count() == 1

@@ -19,9 +19,8 @@ async function ask(fold) {
     box.replaceChildren(); // an old text is worse than none
     return unanswered(answer);
   }
-  const way = box.querySelector("details[open] > summary")?.textContent;
   box.innerHTML = await answer.text();
-  for (const one of box.querySelectorAll("details")) if (one.firstElementChild.textContent === way) one.open = true;
+  stay();
 }
 
 document.addEventListener(
@@ -42,11 +41,12 @@ document.addEventListener("input", (event) => {
   }
 });
 
-/* Where the texts come anew with a part of the page (creating machines), the way one reads stays open: as they are sent, the first is. */
+/* <… data-calls>, in which the texts come anew (with the whole plan, when machines are created): the way one chose to read stays open there. */
 document.addEventListener("click", (event) => {
-  const summary = event.target.closest?.("mist-tabs > details > summary");
-  if (summary) summary.closest("mist-tabs").way = summary.textContent;
+  const summary = event.target.closest?.("[data-calls] mist-tabs summary");
+  if (summary) summary.closest("[data-calls]").way = summary.textContent;
 });
-document.addEventListener("htmx:after:swap", () => {
-  for (const tabs of document.querySelectorAll("mist-tabs")) for (const one of tabs.children) if (tabs.way && one.firstElementChild?.textContent === tabs.way) one.open = true;
-});
+function stay() {
+  for (const one of document.querySelectorAll("[data-calls] mist-tabs > details")) if (one.firstElementChild.textContent === one.closest("[data-calls]").way) one.open = true;
+}
+document.addEventListener("htmx:after:swap", stay);
