@@ -333,6 +333,7 @@ class TokenViewSet(ReadViewSet):
     queryset = Token.objects.filter(revoked_at__isnull=True).select_related("owner")
     serializer_class = TokenSerializer
     anonymous = frozenset({"create"})
+    asks = frozenset({"destroy"})
     lookup_url_kwarg = "token"
 
     @extend_schema(responses=TokenSerializer)

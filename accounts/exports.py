@@ -93,7 +93,7 @@ def file_for(actor: Actor, export: Export) -> Path:
 def sweep() -> int:
     """Remove files that were kept long enough, and what jobs that ended badly left behind.  Returns: how many files."""
     _expire()
-    at_work = Job.objects.filter(target_kind="export", state__in=Job.ACTIVE, target_id__isnull=False).values("target_id")
+    at_work = Job.objects.filter(target_kind="export", state__in=Job.OPEN, target_id__isnull=False).values("target_id")
     Export.objects.filter(expires_at=None).exclude(pk__in=at_work).delete()
     folder, gone = Path(settings.MIST_EXPORTS), 0
     found = {path: path.stem for path in folder.iterdir()} if folder.is_dir() else {}

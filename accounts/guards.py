@@ -15,7 +15,7 @@ from django.db.models import Q
 from accounts.models import Token
 from accounts.statements import NOTHING, Decision, Statement, policy_of
 from core import guard
-from core.actions import Call, actions_of
+from core.actions import Call, actions_of, cannot_wait
 from core.actor import Actor
 from core.errors import ApprovalNeeded, Denied
 from core.guard import Guard
@@ -59,9 +59,12 @@ class StatementGuard(Guard):
             row.tags = asked
 
     def _keep_reach(self, call: Call) -> None:
-        """An edit may not move a row into one's reach: rights on it that one did not have before are not to be had by editing it."""
+        """An edit may not move a row into one's reach: rights on it that one did not have before are not to be had by editing it,
+        nor is what one had to ask approval for to be had without.
+        """
         policy, slot = policy_of(call.actor), f"reach:{call.target.pk}"
-        has = {right for right in rights_of(type(call.target)) if policy.decide(call.target, right).allowed}
+        allowed = set(policy.allowed(call.target, rights_of(type(call.target))))
+        has = {right for right in allowed if policy.asks(call.target, right) is None}
         if not call.is_done:
             call.actor.cache[slot] = has
             return
@@ -73,7 +76,7 @@ class StatementGuard(Guard):
                 code="into_reach",
                 reason="an edit may not move a row into one's reach",
             )
-        if "read" not in has:
+        if "read" not in allowed:
             raise Denied(
                 f"You could not see {call.target} any more.", code="out_of_reach", reason="an edit may not move a row out of one's reach"
             )
@@ -114,7 +117,8 @@ class ApprovalGuard(Guard):
 
     def check(self, call: Call) -> None:
         if not call.approved and (why := self.needs(call)):
-            raise ApprovalNeeded(f"{why} Ask for approval: send `ask` with what for.", reason=why)
+            how = cannot_wait(call.action) or "Ask for approval: send `ask` with what for."
+            raise ApprovalNeeded(f"{why} {how}", reason=why)
 
     def needs(self, call: Call) -> str:
         actor, target, found = call.actor, call.target, []
@@ -163,5 +167,10 @@ def explain(actor: Actor, target: Any, verb: str) -> Decision:
             decided = Decision(allowed=False, guard=name, why=f"{name} forbids it")
         if not decided.allowed:
             return decided
+    return replace(decided, needs=needs_of(actor, target, verb))
+
+
+def needs_of(actor: Actor, target: Any, verb: str) -> str:
+    """Why `actor` could not `verb` this without somebody else's approval; "": they could."""
     action = next((one for one in actions_of(type(target)) if verb in (one.name, one.right)), None)
-    return decided if action is None else replace(decided, needs=guard.needs(Call(actor=actor, action=action, target=target)))
+    return "" if action is None else guard.needs(Call(actor=actor, action=action, target=target))

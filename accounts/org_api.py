@@ -47,6 +47,7 @@ class OrgViewSet(ReadViewSet):
     queryset = Organization.objects.annotate(last_active=Max("memberships__user__last_login"))
     serializer_class = OrgSerializer
     lookup_url_kwarg = "org"
+    asks = frozenset({"partial_update"})
     operation_ids = {"list": "list_orgs", "retrieve": "get_org", "create": "create_org", "partial_update": "update_org"}
 
     @extend_schema(responses=OrgSerializer, parameters=[OpenApiParameter("allorgs", OpenApiTypes.BOOL)])
@@ -107,7 +108,7 @@ class _Within(ReadViewSet):
         held: Actor | None = getattr(self, "_there", None)
         if held is None:
             held = self._there = within(asked, org_named(asked, self.kwargs["org"])) if "org" in self.kwargs else asked
-        return held
+        return replace(held, ask=asked.ask)
 
 
 class MemberSerializer(UserSerializer):
@@ -125,6 +126,7 @@ class MemberViewSet(_Within):
     queryset = User.objects.all()
     serializer_class = MemberSerializer
     lookup_url_kwarg = "member"
+    asks = frozenset({"destroy"})
     path_kinds = {"member": "user"}
     operation_ids = {"list": "list_org_members", "retrieve": "get_member", "destroy": "remove_member"}
 
@@ -228,6 +230,7 @@ class ExplainAnswer(serializers.Serializer[Any]):
     verb = serializers.CharField()
     user = serializers.CharField()
     allowed = serializers.BooleanField()
+    needs = serializers.CharField(help_text="Allowed, but not without somebody else's approval, and why; else empty.")
     guard = serializers.CharField()
     why = serializers.CharField()
     team = serializers.CharField(allow_null=True)
@@ -248,6 +251,7 @@ class PolicyViewSet(ReadViewSet):
     serializer_class = PolicySerializer
     lookup_url_kwarg = "team"
     reads = frozenset({"preview"})
+    asks = frozenset({"update"})
     operation_ids = {
         "list": "list_policies",
         "retrieve": "get_policy",
@@ -349,6 +353,7 @@ def _decided(verb: str, email: str, decision: Decision) -> dict[str, Any]:
         "verb": verb,
         "user": email,
         "allowed": decision.allowed,
+        "needs": decision.needs,
         "guard": decision.guard,
         "why": decision.why,
         "team": (statement.team if statement is not None else decision.team) or None,

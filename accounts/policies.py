@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from guardian.models import UserObjectPermission
 
-from accounts.guards import rights_of
+from accounts.guards import needs_of, rights_of
 from accounts.models import Team, User
 from accounts.statements import NOTHING, Decision, Policy, faces, kinds, load_policy, shares_of, statements_of
 from core import guard
@@ -279,11 +279,11 @@ def who_can(org_id: UUID, target: Any, verb: str) -> Iterator[Able]:
     for user in User.objects.filter(memberships__org_id=org_id, is_active=True).order_by("email"):
         policy = _policy_from(user, teams, shares=user.pk in shared)
         others = (one for one in guard.guards() if type(one).__name__ != "StatementGuard")
-        actor = Actor(org_id=org_id, user_id=user.pk)
+        actor = Actor(org_id=org_id, user_id=user.pk, cache={"policy": policy})
         if all(one.permits(actor, target, verb) for one in others):
             decision = policy.decide(target, verb)
             if decision.allowed:
-                yield Able(user=user, decision=decision)
+                yield Able(user=user, decision=replace(decision, needs=needs_of(actor, target, verb)))
 
 
 def _policy_from(user: User, teams: Iterable[Team], *, shares: bool) -> Policy:

@@ -30,11 +30,18 @@ def why_not(actor: Actor, job: Job) -> str:
     """Why this person may not answer it; "": they may."""
     if job.state != Job.State.ASKED:
         return "It waits for no approval."
-    if actor.user_id is None or actor.user_id == job.user_id:
+    if actor.user_id is None or is_own(actor, job):
         return "Somebody else has to approve it."
+    if actor.su_by is not None:
+        return "You act as somebody else here, whose yes or no is not yours to give. Answer as yourself."
     if actor.read_only or not guard.permits(actor, job, "approve"):
         return "You may not approve this. Ask an owner of the organization."
     return ""
+
+
+def is_own(actor: Actor, job: Job) -> bool:
+    """Did this person ask for it, be it as themselves or as somebody else they acted as?"""
+    return not {actor.user_id, actor.su_by}.isdisjoint({job.user_id, job.su_by} - {None})
 
 
 def approve(actor: Actor, job: Job, note: str = "") -> Job:
@@ -80,14 +87,15 @@ def _hold(actor: Actor, job: Job, note: str) -> Job:
     if held.state != Job.State.ASKED:
         raise Conflict(f"This job is {held.state}: it waits for no approval.", code="not_asked")
     if why := why_not(actor, held):
-        raise Denied(why, code="own_request" if actor.user_id == held.user_id else None, reason="approval is somebody else's to give")
+        raise Denied(why, code="own_request" if is_own(actor, held) else None, reason="approval is somebody else's to give")
     held.answered_by_id, held.answer, held.to_tell = actor.user_id, note, True
     return held
 
 
 def _tell(actor: Actor, held: Job, outcome: str) -> None:
     detail = {"note": held.answer, "asked_by": held.user_id.hex if held.user_id else None}
-    events.record(f"{held.action}.{outcome}", actor, target=shadow(held), job_id=held.pk, detail=detail)
+    verb = held.action if held.target_id is not None else f"{held.action}.bulk"
+    events.record(f"{verb}.{outcome}", actor, target=shadow(held), job_id=held.pk, detail=detail)
     live.changed(held.org_id, "job", [held.pk])
 
 

@@ -268,8 +268,10 @@ def bulk_each(actor: Actor, model: type[Any], name: str, each: Mapping[UUID, Map
     chosen = list(select(actor, model, ids=list(each)).values_list("pk", flat=True))
     if not chosen:
         raise Invalid("Nothing matches.", fields={"ids": ["Not found."]})
+    for sent in each.values() if actor.ask is not None else ():
+        actions.can_wait(action, sent)
     params = {pk.hex: actions.public_params(action, each[pk]) for pk in chosen}
-    return _parent(actor, action, len(chosen), {}, {"ids": list(params), "params": params})
+    return _parent(actor, action, len(chosen), {}, {"ids": list(params), "params": params}, model.objects.filter(pk__in=chosen))
 
 
 def bulk_create(actor: Actor, model: type[Any], name: str, each: Sequence[Mapping[str, Any]]) -> Job:
@@ -286,9 +288,8 @@ def bulk_create(actor: Actor, model: type[Any], name: str, each: Sequence[Mappin
         raise NotFound
     if not 0 < len(each) <= CREATE_CAP:
         raise Invalid(fields={"quantity": [f"Between 1 and {CREATE_CAP}."]})
-    for params in (each[0], each[-1]):
-        actions.validated(action, actor, params, None)
-    return _parent(actor, action, len(each), {}, {"each": [actions.public_params(action, params) for params in each]})
+    drafts = [action.draft(actor, actions.validated(action, actor, params, None)) for params in (each[0], each[-1])]
+    return _parent(actor, action, len(each), {}, {"each": [actions.public_params(action, params) for params in each]}, drafts)
 
 
 def _parent(
@@ -300,8 +301,8 @@ def _parent(
     targets: Iterable[Any] = (),
 ) -> Job:
     """The job of many, recorded and queued, or waiting for approval.  Raises: Invalid, where that cannot be waited for."""
-    if actor.ask is not None and (why := actions.cannot_wait(action)):
-        raise Invalid(why, code="cannot_wait")
+    if actor.ask is not None:
+        actions.can_wait(action, params)
     model = action.model
     assert actor.org_id is not None  # who calls has asked
     with transaction.atomic(durable=True):

@@ -115,6 +115,7 @@ class Job(Searched, models.Model):
     }
     default_sort: ClassVar[str] = "-created"
     ACTIVE: ClassVar[tuple[str, ...]] = (State.WAITING, State.QUEUED, State.RUNNING)
+    OPEN: ClassVar[tuple[str, ...]] = (State.ASKED, *ACTIVE)  # not over
     NOT_WHOLLY: ClassVar[Q] = Q(state__in=[State.FAILED, State.LOST]) | Q(state=State.SUCCEEDED) & ~Q(error_code="")
     has_history: ClassVar[bool] = False
     cloud_path: ClassVar[str] = "cloud_id"

@@ -19,9 +19,9 @@ from core.api import RefField, ResourceViewSet
 from core.api.fields import ACTIONS, OBJECT, HexField, JsonField
 from core.api.lists import refuse_unknown
 from core.api.schema import TEXT, takes
-from core.api.viewset import JobAnswer, job_answer
+from core.api.viewset import JobAnswer, job_answer, job_response
 from core.errors import Conflict, Denied, Invalid, NotFound
-from core.jobs import CREATE_CAP
+from core.jobs import CREATE_CAP, bulk_create
 from core.models import Job
 from keys.models import AuthorityTrust, KeyAssociation
 from machines.actions.create import CreateParams, InCloudField, numbered, plan
@@ -222,6 +222,8 @@ class MachineViewSet(ResourceViewSet):
                 raise Denied("You may not create machines here. Ask an owner of the organization.", reason="no statement allows it")
             return Response({"data": {"plan": what}})
         names = numbered(body["name"], quantity)
+        if quantity > 1 and self.actor.ask is not None:  # one yes for all of them
+            return job_response(bulk_create(self.actor, Machine, "create", [{**body, "name": name} for name in names]), plan=what)
         made = [perform(self.actor, Machine, "create", {**body, "name": name}) for name in names]
         jobs = [{"jobId": job.pk.hex, "machine": job.target_id.hex} for job in made if job.target_id]
         return Response(job_answer(made[0], plan=what, machine=made[0].target_id.hex if made[0].target_id else None, jobs=jobs))
@@ -332,6 +334,7 @@ class MachineSnapshotViewSet(ResourceViewSet):
     queryset = Snapshot.objects.select_related("cloud", "machine")
     serializer_class = SnapshotSerializer
     lookup_url_kwarg = "snapshot"
+    asks = frozenset({"create", "destroy", "revert"})
     answers = {"create": JobAnswer, "destroy": JobAnswer}
     operation_ids = {
         "list": "list_snapshots",

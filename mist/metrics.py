@@ -24,14 +24,14 @@ Rows = Iterable[tuple[tuple[str, ...], float]]
 
 
 def jobs() -> Rows:
-    rows = Job.objects.filter(state__in=Job.ACTIVE).values_list("state").annotate(n=Count("pk"))
-    found = dict.fromkeys(Job.ACTIVE, 0) | dict(rows.values_list("state", "n"))
+    rows = Job.objects.filter(state__in=Job.OPEN).values_list("state").annotate(n=Count("pk"))
+    found = dict.fromkeys(Job.OPEN, 0) | dict(rows.values_list("state", "n"))
     return [((str(state),), n) for state, n in found.items()]
 
 
 def ended_jobs() -> Rows:
     since = UUID(int=int((timezone.now() - RECENT).timestamp() * 1000) << 80)  # ids are time-ordered, and the only index on time alone
-    rows = Job.objects.filter(pk__gte=since).exclude(state__in=Job.ACTIVE).values("state").annotate(n=Count("pk"))
+    rows = Job.objects.filter(pk__gte=since).exclude(state__in=Job.OPEN).values("state").annotate(n=Count("pk"))
     return [((row["state"],), row["n"]) for row in rows]
 
 

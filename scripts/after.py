@@ -142,8 +142,9 @@ def _begin(row: AfterCreation) -> bool:
     waiting = AfterCreation.objects.filter(pk=row.pk, state=AfterCreation.State.WAITING)
     if not waiting.update(state=AfterCreation.State.TAKEN, begun_at=timezone.now()):
         return False  # another scheduler was first
-    try:
-        job = perform(with_rights(row.job.actor()), machine, "run", {"script": row.script.pk.hex, **row.params, "wait": WAIT_S})
+    params = {"script": row.script.pk.hex, **row.params, "wait": WAIT_S}
+    try:  # who approved the machine approved it with its scripts
+        job = perform(with_rights(row.job.actor()), machine, "run", params, parent=row.job if row.job.approved_at else None)
     except MistError as error:
         return _failed(row, error.detail)
     AfterCreation.objects.filter(pk=row.pk).update(state=AfterCreation.State.BEGUN, run_id=job.pk)

@@ -14,7 +14,7 @@ from scripts.models import Run, RunHost
 def settle() -> int:
     """End the runs whose job has ended without them.  Returns: how many."""
     settled = 0
-    over = Run.objects.filter(state__in=Run.ACTIVE).exclude(job__state__in=Job.ACTIVE).values_list("pk", flat=True)
+    over = Run.objects.filter(state__in=Run.ACTIVE).exclude(job__state__in=Job.OPEN).values_list("pk", flat=True)
     for pk in list(over[:50]):
         with transaction.atomic():
             run = Run.objects.select_for_update(skip_locked=True, of=("self",)).select_related("job").filter(pk=pk).first()

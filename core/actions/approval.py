@@ -13,11 +13,11 @@ from core.models import Job
 MOST = 500  # characters of what for
 
 
-def can_wait(call: Call, sent: Mapping[str, Any] | None) -> None:
+def can_wait(action: Action, sent: Mapping[str, Any] | None) -> None:
     """Raises: Invalid, where it cannot be kept until somebody says yes."""
-    if whole := cannot_wait(call.action):
+    if whole := cannot_wait(action):
         raise Invalid(whole, code="cannot_wait")
-    fields = getattr(call.action.params(data={}), "fields", {})
+    fields = getattr(action.params(data={}), "fields", {})
     if secret := next((name for name in sent or {} if name in fields and fields[name].write_only), ""):
         said = f"It cannot wait for approval with `{secret}`, which is not kept. Ask somebody who may do it without."
         raise Invalid(said, code="cannot_wait", fields={secret: ["It is not kept."]})

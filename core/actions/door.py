@@ -49,7 +49,7 @@ def perform(
     try:
         call.params = validated(action, actor, params, target)
         if actor.ask is not None:
-            approval.can_wait(call, params)
+            approval.can_wait(action, params)
         if action.prepare.__func__ is not Action.prepare:  # type: ignore[attr-defined]
             if call.is_new:
                 call.target = action.draft(actor, call.params)

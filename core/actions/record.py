@@ -91,7 +91,7 @@ def finish(call: Call, state: str, error: MistError | None = None) -> None:
     else:
         job.save(update_fields=["state", "finished_at", "error_code", "error_detail", "result", "steps"])
     facts: dict[str, Any] = {}
-    if not call.action.background:
+    if not call.action.background and state == Job.State.SUCCEEDED:
         after = None if call.action.deletes else call.action.snapshot(call.target)
         facts["before"], facts["after"] = difference(call.before, after)
     if error is not None:

@@ -9,13 +9,13 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from core import guard, live, watch
+from core import events, guard, live, watch
 from core.actions import inline
 from core.actions.base import Action, Call, get, is_known, validated
-from core.actions.record import finish, shadow
+from core.actions.record import as_conflict, finish, shadow
 from core.actor import Actor
 from core.errors import Already, Failed, MistError, NotFound
 from core.models import Job
@@ -106,12 +106,18 @@ def _run_inline(call: Call) -> None:
     assert job is not None
     if action.prepare.__func__ is not Action.prepare:  # type: ignore[attr-defined]
         action.prepare(call)
-    with transaction.atomic(durable=True):
-        inline.hold(call)
-        guard.check(call)
-        action.check(call)
-        inline.run(call)
-        live.changed(job.org_id, job.target_kind, [job.target_id] if job.target_id else [])
+    try:
+        with transaction.atomic(durable=True):
+            inline.hold(call)
+            guard.check(call)
+            action.check(call)
+            inline.run(call)
+            live.changed(job.org_id, job.target_kind, [job.target_id] if job.target_id else [])
+    except BaseException as error:
+        job.result = None  # it was rolled back, with all else that was done
+        if isinstance(error, IntegrityError):  # a name that somebody else took meanwhile
+            raise as_conflict(call, error) from error
+        raise
 
 
 def _write_end(job: Job, call: Call, error: MistError | None) -> None:
@@ -185,6 +191,10 @@ def end(job: Job, state: str, error: MistError | None = None, actor: Actor | Non
         if error:
             job.error_code, job.error_detail = error.code, error.detail
         job.save(update_fields=["state", "finished_at", "error_code", "error_detail"])
+        about = {"job_id": job.pk, "target_kind": job.target_kind, "target_id": job.target_id, "target_name": job.target_name}
+        detail = {"code": error.code, "error": error.detail} if error else {}
+        verb, outcome = (f"{job.action}.bulk" if job.target_id is None else job.action), "failed" if state == Job.State.LOST else state
+        events.record(f"{verb}.{outcome}", actor or job.actor(), org_id=job.org_id, detail=detail, **about)
         live.changed(job.org_id, "job", [job.pk])
         return
     target = action.model.objects.filter(pk=job.target_id).first() or shadow(job)

@@ -25,7 +25,7 @@ from rest_framework.response import Response
 
 from core import vault
 from core.actor import Actor
-from core.errors import BadRequest, Conflict, Invalid, MistError
+from core.errors import Asked, BadRequest, Conflict, Invalid, MistError
 from core.models import IdempotencyKey, Job
 
 KEPT = timedelta(hours=24)
@@ -103,7 +103,7 @@ def _after_death(jobs: list[Job], answer_of: Callable[[Job], dict[str, Any]]) ->
     answer = answer_of(jobs[0])
     if len(jobs) > 1:
         answer["data"]["jobs"] = [{"jobId": job.pk.hex} for job in jobs]
-    return Response(answer)
+    return Response(answer, status=Asked.status if jobs[0].state == Job.State.ASKED else 200)
 
 
 def _keep(row: IdempotencyKey, response: Response) -> Response:

@@ -19,7 +19,7 @@ from core.api.fields import HexField, JsonField
 from core.api.lists import keep_only, query_of, refuse_unknown, refuse_unknown_fields
 from core.api.lists import wanted as wanted_fields
 from core.api.schema import READ_PARAMETERS
-from core.api.viewset import BaseViewSet, JobAnswer, ReadViewSet, job_answer
+from core.api.viewset import BaseViewSet, JobAnswer, ReadViewSet, job_answer, job_response
 from core.errors import BadRequest, Invalid, MistError, NotFound
 from core.models import Job, Resource
 from core.params import KindField, clean_text
@@ -106,6 +106,7 @@ class JobViewSet(ReadViewSet):
     serializer_class = JobSerializer
     lookup_url_kwarg = "job_id"
     answers = {"retrieve": OneJobSerializer}
+    asks = frozenset({"retry"})
 
     @extend_schema(responses=JobSerializer)
     def list(self, request: Request, **kwargs: Any) -> Any:
@@ -138,7 +139,7 @@ class JobViewSet(ReadViewSet):
     def retry(self, request: Request, **kwargs: Any) -> Response:
         """The same again; of a bulk, what failed."""
         refuse_unknown(request, ())
-        return Response(job_answer(jobs.retry(self.actor, self.find())))
+        return job_response(jobs.retry(self.actor, self.find()))
 
 
 class AnswerRequest(serializers.Serializer[Any]):
@@ -261,7 +262,7 @@ class BulkViewSet(BaseViewSet):
         if asked["dry"]:
             return Response({"data": jobs.preview(self.actor, model, name, asked["params"], **what)})
         job = jobs.bulk(self.actor, model, name, asked["params"], undo_s=asked.get("undo_s"), **what)
-        return Response(job_answer(job, total=job.total))
+        return job_response(job, total=job.total)
 
 
 class TagSerializer(serializers.Serializer[Any]):

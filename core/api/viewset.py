@@ -73,7 +73,10 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
         if "ask" not in request.query_params or not (self.action in self.asks or Schema.action_of(self, str(request.method)) is not None):
             return
         query = request.query_params.copy()
-        said = clean_text(str(query.pop("ask")[-1]))
+        try:
+            said = clean_text(str(query.pop("ask")[-1]))
+        except serializers.ValidationError as error:
+            raise BadRequest("`ask` holds control characters. Send text.", code="bad_parameter") from error
         if not 0 < len(said) <= approval.MOST:
             raise BadRequest(f"Say in `ask` what for, in at most {approval.MOST} characters.", code="bad_parameter")
         request._request.GET = query  # type: ignore[assignment]
@@ -98,7 +101,7 @@ class BaseViewSet(viewsets.GenericViewSet[Any]):
                     try:
                         answer: Response = handler(inner, *a, **k)
                     except Asked as asked:
-                        return Response(job_answer(asked.job), status=asked.status)
+                        return job_response(asked.job)
                     return answer
 
                 if name in self.with_cookies or not isinstance(inner.auth, Actor):
@@ -265,6 +268,11 @@ class ResourceViewSet(ReadViewSet):
         known = {*actions.get(f"{self.kind}.{verb}").params().fields, *self.unread}  # type: ignore[attr-defined]
         lists.refuse_unknown_fields(params, known)
         return Response(job_answer(perform(self.actor, target, verb, params, undo_s=undo_s)))
+
+
+def job_response(job: Job, **extra: Any) -> Response:
+    """The answer that is a job: 202 where nothing is done before somebody approves it."""
+    return Response(job_answer(job, **extra), status=Asked.status if job.state == Job.State.ASKED else 200)
 
 
 UNDO_S = serializers.FloatField(min_value=0, max_value=3600)

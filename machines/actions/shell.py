@@ -157,6 +157,7 @@ class Replay(SessionAction):
 
     name = "replay"
     needs_live = False
+    hands_out = True
 
     def reason(self, session: Session) -> str | None:
         if session.recording == Session.Recording.EXPIRED:

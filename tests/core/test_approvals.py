@@ -8,19 +8,24 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.approvals import tell
-from accounts.models import Membership, Team, User
+from accounts.exports import sweep
+from accounts.models import Export, Membership, Team, User
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
-from core import approvals, jobs
+from core import actions, approvals, jobs
 from core.actions import perform
 from core.actor import Actor
 from core.errors import ApprovalNeeded, Asked, Conflict, Denied, Invalid, NotFound
 from core.models import Event, Job
 from keys.models import Key
 from machines.models import Machine
+from mist import metrics
+from scripts.models import Run, Script
+from scripts.recovery import settle
 from tests.core.test_doors import make_org, run_waiting
 
 pytestmark = pytest.mark.django_db
@@ -177,3 +182,53 @@ def test_an_approved_destroy_has_its_undo_window(owner: Actor, asker: Actor, mac
     job = approvals.approve(owner, ask(asker, machine, "destroy"))
     assert job.state == "waiting"
     assert jobs.undo(asker, job).state == "undone"
+
+
+def test_a_run_and_an_export_that_wait_are_left_to_wait(owner: Actor, machine: Machine) -> None:
+    asker = member(owner, "asker@example.org", EVERYTHING, {"effect": "ask", "verbs": ["script.run", "export.create"], "what": {}})
+    made = perform(owner, Script, "create", {"name": "up", "script": "#!/bin/sh\nuptime\n"})
+    run = ask(asker, Script.objects.get(pk=made.target_id), "run", {"machines": [machine.pk.hex]})
+    export = ask(asker, Export, "create", {"kind": "machine"})
+    settle(), sweep()
+    assert Run.objects.get(pk=run.pk).state == "queued"
+    assert Export.objects.filter(pk=export.target_id).exists()
+    approvals.decline(owner, run)
+    approvals.decline(owner, export)
+    settle(), sweep()
+    assert Run.objects.get(pk=run.pk).state == "cancelled"
+    assert not Export.objects.filter(pk=export.target_id).exists()
+
+
+def test_what_waits_is_counted_among_what_is_open(asker: Actor, machine: Machine) -> None:
+    ask(asker, machine, "stop")
+    assert dict(metrics.jobs())[("asked",)] == 1
+    assert ("asked",) not in dict(metrics.ended_jobs())
+
+
+def test_an_approved_act_whose_worker_died_is_lost_and_has_to_be_asked_for_again(owner: Actor, asker: Actor, machine: Machine) -> None:
+    job = approvals.approve(owner, ask(asker, machine, "stop"))
+    assert actions.claim(job.pk, "a worker that is killed")
+    Job.objects.filter(pk=job.pk).update(started_at=timezone.now() - timedelta(minutes=1))
+    jobs.give_up_lost()
+    job.refresh_from_db()
+    assert job.state == "lost"
+    with pytest.raises(ApprovalNeeded):
+        jobs.retry(asker, job)
+
+
+def test_an_inline_act_is_not_done_where_the_database_goes_away_meanwhile(
+    owner: Actor, asker: Actor, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = approvals.approve(owner, ask(asker, machine, "tag", {"tags": {"kept": "prod"}}))
+
+    def gone(*_: Any) -> None:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr("core.actions.inline.finish", gone)
+    run_waiting()
+    job.refresh_from_db()
+    machine.refresh_from_db()
+    assert (job.state, job.error_code, job.result) == ("failed", "internal_error", None)
+    assert "kept" not in machine.tags
+    told = Event.objects.get(job_id=job.pk, type="machine.tag.failed")
+    assert told.before is None and told.after is None
