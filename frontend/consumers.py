@@ -1,6 +1,7 @@
 """`/ws/console`: the page says what it shows, and gets the markup of what of it changed.
 
 → {"show": {"machine.row": ["0198…", …], "job.toast": […], "jobs.button": ["<organization>"]}, "how": {"cols": "location,size"}}
+→ {"again": {"machine.row": ["0198…"]}}           of that, what the page left out when it came
 ← <tr id=… hx-swap-oob="outerMorph">…</tr>…      what is on screen, as it is now: on every connect, then on every change
 ← {"gone": {"machine.row": ["0198…"]}}            deleted, or out of sight
 ← {"new": 3}                                      rows have come to the list that are not on the page (frontend/news.py)
@@ -46,6 +47,9 @@ class ConsoleConsumer(ActorConsumer):
         await super().connect()
 
     async def on_message(self, message: dict[str, Any]) -> None:
+        if "again" in message:
+            asked = {name: ids & getattr(self, "shown", {}).get(name, set()) for name, ids in fragments.parse(message["again"]).items()}
+            await self._send({name: ids for name, ids in asked.items() if ids})
         if "show" not in message:
             return
         before = getattr(self, "shown", {})

@@ -95,6 +95,25 @@ def test_a_column_stays_when_its_row_changes_and_columns_are_moved(fleet: User, 
     expect(page.locator("[data-count=s0]")).to_have_text(str(Machine.objects.count()))
 
 
+def test_a_row_that_changes_under_its_open_menu_is_right_when_that_closes(fleet: User, person: Callable[..., Person]) -> None:
+    one, reader = machine(), person(fleet)
+    page, came = reader.page, []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda text: came.append("under-it" in str(text))))
+    page.goto(f"/o/here/machines?q={one.name}")
+    reader.be_live()
+    row = page.locator(f"#machine-{one.pk.hex}")
+    row.get_by_role("link", name="Actions for").click()
+    expect(page.locator("#row-menu")).to_be_visible()
+    perform(actor_for(fleet.orgs.get(), fleet), one, "tag", {"tags": {"env": "under-it"}})
+    run_jobs()
+    while True not in came:
+        page.wait_for_timeout(50)
+    expect(page.locator("#row-menu")).to_be_visible()
+    expect(row).not_to_contain_text("under-it")
+    page.keyboard.press("Escape")
+    expect(row).to_contain_text("under-it")
+
+
 def test_a_cell_is_tinted_as_often_as_it_changes_and_keeps_nothing_of_it(fleet: User, person: Callable[..., Person]) -> None:
     one, reader = machine(), person(fleet)
     Machine.objects.filter(pk=one.pk).update(tags={})

@@ -3,7 +3,7 @@
    <mist-confirm word="web-1"> keeps its submit button shut until the word is typed. */
 
 import { busy } from "./dom.js";
-import { showAt } from "./menu.js";
+import { showAt, thaw } from "./menu.js";
 import { unanswered } from "./toast.js";
 
 const dialog = () => document.getElementById("dialog");
@@ -63,7 +63,9 @@ document.addEventListener("htmx:after:request", (event) => {
     box.replaceChildren(); // at once: what is left in it would be taken for an answer to show
   }
   const pop = element.closest("[popover]");
-  if (pop?.matches(":popover-open")) pop.hidePopover();
+  if (!pop?.matches(":popover-open")) return;
+  pop.hidePopover();
+  thaw(); // at once: the answer may bring what the menu belongs to
 });
 
 /* What a form asked for arrives in the dialog: show it. */
@@ -76,10 +78,13 @@ document.addEventListener("htmx:after:swap", () => {
 });
 document.addEventListener("close", (event) => event.target === dialog() && event.target.replaceChildren(), true);
 
-/* Forms that a live fragment brought have no token of their own; the cookie has it. */
+/* Forms that a live fragment brought have no token of their own; the cookie has it. And one may be gone before its answer is there,
+   replaced by what it changed: htmx would drop the answer with its note, was it meant for the form. */
 document.addEventListener("htmx:config:request", (event) => {
+  const { ctx } = event.detail;
   const token = /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie)?.[1];
-  if (token) event.detail.ctx.request.headers["X-CSRFToken"] = token;
+  if (token) ctx.request.headers["X-CSRFToken"] = token;
+  if (ctx.swap === "none") ctx.target = document.getElementById("toasts") ?? ctx.target;
 });
 
 class MistConfirm extends HTMLElement {

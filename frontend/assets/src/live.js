@@ -11,6 +11,7 @@ const ENDED = 4401;
 class MistLive extends HTMLElement {
   connectedCallback() {
     this.state = "connecting";
+    this.missed = new WeakSet(); /* changed while a menu held them still */
     this.last = this.told = Date.now(); /* when the page was right, and when anything came, last */
     this.addEventListener("htmx:ws:after:connection", (event) => {
       this.connection = event.detail.connection;
@@ -20,6 +21,9 @@ class MistLive extends HTMLElement {
     this.addEventListener("htmx:ws:before:message:incoming", (event) => {
       const text = event.detail.message.data;
       if (typeof text === "string" && text.startsWith('{"away"')) this.away = JSON.parse(text).away;
+      for (const element of document.querySelectorAll("[data-live][hx-morph-skip]")) {
+        if (typeof text === "string" && text.includes(`id="${element.id}"`)) this.missed.add(element);
+      }
       this.heard();
       this.applying = true;
     });
@@ -37,6 +41,7 @@ class MistLive extends HTMLElement {
     });
     this.addEventListener("htmx:ws:error", () => this.state !== "live" && this.set("reconnecting"));
     for (const name of ["htmx:after:swap", "mist:rows"]) document.addEventListener(name, () => this.show());
+    document.addEventListener("mist:thawed", (event) => this.again(event.detail));
     this.addEventListener("click", () => this.toggle());
     this.addEventListener("keydown", (event) => (event.key === "Enter" || event.key === " ") && (event.preventDefault(), this.toggle()));
     this.timer = setInterval(() => this.beat(), 1000);
@@ -64,6 +69,17 @@ class MistLive extends HTMLElement {
     this.shown = text;
     this.shownOn = this.connection.socket;
     this.connection.socket.send(text);
+  }
+
+  /* What came for these while a menu held them still was left out: it is sent as it is now. */
+  again(elements) {
+    const wanted = {};
+    for (const element of elements.filter((one) => this.missed.delete(one))) {
+      const [name, id] = element.dataset.live.split(":");
+      (wanted[name] ??= []).push(id);
+    }
+    const socket = this.connection?.socket;
+    if (Object.keys(wanted).length && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ again: wanted }));
   }
 
   /* Deleted, or out of sight: the row stays where it is, dimmed, until the page is read again. */

@@ -31,13 +31,19 @@ export function showAt(pop, html, anchor) {
   pop.showPopover();
 }
 
+/** No menu is open any more: what changed under one meanwhile is asked for (live.js). */
+export function thaw() {
+  const frozen = [...document.querySelectorAll("[data-live][hx-morph-skip]")];
+  for (const one of frozen) one.removeAttribute("hx-morph-skip");
+  if (frozen.length) document.dispatchEvent(new CustomEvent("mist:thawed", { detail: frozen }));
+}
+
 document.addEventListener("toggle", (event) => {
   const pop = event.target;
   if (!(pop instanceof HTMLElement) || !pop.matches("[popover]")) return;
   const open = event.newState === "open";
-  const row = (invoker ?? pop).closest?.("[data-live]");
-  row?.toggleAttribute("hx-morph-skip", open);
-  if (!open) return;
+  if (!open) return thaw();
+  (invoker ?? pop).closest?.("[data-live]")?.setAttribute("hx-morph-skip", "");
   if (pop.matches(".pop") && invoker) place(pop, invoker);
   pop.querySelector("[autofocus], input:not([type=hidden]), .it:not([aria-disabled=true])")?.focus();
 }, true);
