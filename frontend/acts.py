@@ -21,7 +21,7 @@ from machines.models import Machine
 # In which order machine pages and menus offer them; what is not here stays out of the menus.
 POWER = ("start", "resume", "reboot", "stop", "suspend", "power_cycle")
 BRINGS_BACK = ("start", "resume")
-CHANGE = ("resize", "rename", "clone", "create_snapshot", "tag", "set_owner", "set_expiration", "edit", "associate_key")
+CHANGE = ("resize", "rename", "clone", "create_snapshot", "tag", "set_owner", "set_expiration", "lock", "unlock", "edit", "associate_key")
 END = ("undefine", "destroy", "remove")
 
 
@@ -71,6 +71,11 @@ def offer(action: Action, why_not: str = "") -> Offer:
     )
 
 
+def changes_of(machine: Machine) -> tuple[str, ...]:
+    """`CHANGE` in its menus: of locking and unlocking the one that changes something. The note of a lock is changed where it is shown."""
+    return tuple(name for name in CHANGE if name != ("lock" if machine.locked_at else "unlock"))
+
+
 def with_offers(actor: Actor, machine: Machine) -> Machine:
     """The machine with `allowed` (core.actions) and `offers`, for its head: `primary` (what brings it back, where it is down),
     `power` (the first that can be done now), `more` (the others of power), `change`, `end`."""
@@ -84,7 +89,7 @@ def with_offers(actor: Actor, machine: Machine) -> Machine:
         "primary": primary,
         "power": first,
         "more": [one for one in rest if one is not first],
-        "change": offers(actor, machine, CHANGE, known),
+        "change": offers(actor, machine, changes_of(machine), known),
         "end": offers(actor, machine, END, known),
     }
     return machine
@@ -148,6 +153,11 @@ def _expiration_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ..
             default=machine.remind_s // 3600 if machine and machine.remind_s else None,
         ),
     )
+
+
+def _lock_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
+    note = machine.lock_note if machine else None
+    return (Field(name="note", label=_("What it is locked for"), default=note, help=_("In a line: it is shown beside the name.")),)
 
 
 def _tag_fields(actor: Actor, machine: Machine | None) -> tuple[Field, ...]:
@@ -251,6 +261,7 @@ _FIELDS = {
     "tag": _tag_fields,
     "set_owner": _owner_fields,
     "set_expiration": _expiration_fields,
+    "lock": _lock_fields,
     "edit": _address_fields,
     "associate_key": _key_fields,
     "trust_ca": _trust_fields,
@@ -288,6 +299,8 @@ def params(name: str, values: Mapping[str, Any], machine: Machine | None) -> dic
             "action": given.get("action", "stop"),
             "notify": int(hours) * 3600 if hours.isdigit() else None,
         }
+    if name == "lock":  # empty it takes away the note of one that is locked, and of many those of none
+        return {"note": given.get("note", "")} if given.get("note") or (machine and machine.locked_at) else {}
     if name == "edit":
         return {"address": given.get("address", "")}
     return given

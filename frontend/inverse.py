@@ -92,6 +92,13 @@ def _expiration(_job: Job, told: Event | None) -> Inverse | None:
     return Inverse(name="set_expiration", params=params)
 
 
+def _lock(_job: Job, told: Event | None) -> Inverse | None:
+    was = _before(told)
+    if "locked_at" not in was:
+        return None
+    return Inverse(name="lock", params={"note": was.get("lock_note", "")}) if was["locked_at"] else Inverse(name="unlock", params={})
+
+
 def _address(_job: Job, told: Event | None) -> Inverse | None:
     was = _before(told)
     return Inverse(name="edit", params={"address": was["address"]}) if "address" in was else None
@@ -120,8 +127,10 @@ _KNOWN = {
     "set_owner": _owner,
     "set_expiration": _expiration,
     "extend": _expiration,
+    "lock": _lock,
+    "unlock": _lock,
     "edit": _address,
     "associate_key": _associate,
     "disassociate_key": _disassociate,
 }
-_MANY = {f"machine.{name}" for name in ("start", "tag", "set_owner", "set_expiration", "extend", "edit")}
+_MANY = {f"machine.{name}" for name in ("start", "tag", "set_owner", "set_expiration", "extend", "lock", "unlock", "edit")}

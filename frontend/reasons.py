@@ -37,6 +37,7 @@ KNOWN = (
     _("It is still in its cloud: destroy it, or remove the cloud."),
     _("It has ended."),
     _("It has no expiration."),
+    _("It is not locked."),
     _("Its recording was removed by retention."),
     _("It still runs: end it first."),
     _("It is in use: give what uses it other credentials first."),

@@ -23,7 +23,7 @@ SILENT = frozenset(
         *("account", "extra", "features", "is_owners"),
     }
 )
-PEOPLE = ("owner_id", "user_id", "created_by_id")
+PEOPLE = ("owner_id", "user_id", "created_by_id", "locked_by_id")
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.+:Z]*")
 Names = Mapping[str, str]  # {hex id: what it is called}

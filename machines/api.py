@@ -101,6 +101,10 @@ class MachineSerializer(InventorySerializer):
     cost = serializers.SerializerMethodField()
     created = serializers.SerializerMethodField()
     expiration = serializers.SerializerMethodField()
+    locked = serializers.SerializerMethodField(help_text="Nobody stops, resizes or destroys it without approval.")
+    locked_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    locked_by = RefField()
+    lock_note = serializers.SerializerMethodField()
     key_associations = AssociationSerializer(many=True, read_only=True, source="opened_by")
     authority_trusts = TrustSerializer(many=True, read_only=True, source="trusting")
     monitoring = serializers.SerializerMethodField()
@@ -133,6 +137,12 @@ class MachineSerializer(InventorySerializer):
         if row.expires_at is None:
             return None
         return {"date": row.expires_at.isoformat(), "action": row.expire_action, "notify": row.remind_s, "notify_msg": row.remind_message}
+
+    def get_locked(self, row: Machine) -> bool:
+        return row.locked_at is not None
+
+    def get_lock_note(self, row: Machine) -> str:
+        return row.lock_note or ""  # null in rows kept before there were locks
 
     def get_monitoring(self, row: Machine) -> bool:
         return False
@@ -190,7 +200,7 @@ class MachineViewSet(ResourceViewSet):
     written = frozenset({"shell"})  # session_api: the answer leads to a socket
     # Of what a row refers to only the name is read: nine whole rows beside each machine cost more than the machines.
     queryset = (
-        Machine.objects.select_related("cloud", *NAMED, "owner", "created_by")
+        Machine.objects.select_related("cloud", *NAMED, "owner", "created_by", "locked_by")
         .only(
             *OWN,
             "cloud__name",
@@ -199,6 +209,7 @@ class MachineViewSet(ResourceViewSet):
             *(f"{ref}__name" for ref in NAMED),
             "owner__email",
             "created_by__email",
+            "locked_by__email",
         )
         .prefetch_related(
             Prefetch("key_associations", queryset=KeyAssociation.objects.select_related("key"), to_attr="opened_by"),

@@ -11,7 +11,9 @@ from machines.models import Machine
 
 
 def _rows() -> Any:
-    return Machine.objects.select_related("cloud", "location", "size", "image", "owner").defer("extra", "cloud_tags", "cloud__config")
+    return Machine.objects.select_related("cloud", "location", "size", "image", "owner", "locked_by").defer(
+        "extra", "cloud_tags", "cloud__config"
+    )
 
 
 exports.register(
@@ -31,6 +33,9 @@ exports.register(
             **named("cost_month", "currency"),
             "created": lambda row: iso(row.machine_created_at),
             "expires": lambda row: iso(row.expires_at),
+            "locked": lambda row: iso(row.locked_at),
+            "locked_by": lambda row: row.locked_by.email if row.locked_by else "",
+            "lock_note": lambda row: row.lock_note or "",
             **LAST,
         },
     )

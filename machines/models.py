@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
@@ -24,6 +25,7 @@ from core.search import (
     Many,
     MiB,
     Number,
+    Present,
     Ref,
     SearchSpec,
     Tags,
@@ -114,6 +116,9 @@ class Machine(Inventory):
     remind_s = models.PositiveIntegerField(null=True)  # before it expires
     remind_message = models.TextField(blank=True)
     reminded_at = models.DateTimeField(null=True)
+    locked_at = models.DateTimeField(null=True)  # since then nobody stops, resizes or destroys it without approval
+    locked_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
+    lock_note = models.CharField(max_length=200, blank=True, default="", db_default="")  # for the release before this one, too
     # What a bare word of a search looks in: name, addresses, tags (core.search.Haystack). Written by the database.
     haystack = models.GeneratedField(
         expression=models.Func(
@@ -151,6 +156,7 @@ class Machine(Inventory):
             "age": Date(CREATED, durations="ago"),
             "expiration": Date("expires_at", durations="ahead"),
             "expire_action": Choice("expire_action", ("stop", "destroy")),
+            "locked": Present("locked_at"),
             "monthly": Number("cost_month"),
             "hourly": Number("cost_hour"),
             "currency": Text("currency", closed=True),

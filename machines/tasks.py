@@ -48,10 +48,12 @@ def remind(now: datetime | None = None) -> int:
 
 @every(15)
 def expire(now: datetime | None = None) -> int:
-    """Stop or destroy what has expired. What refuses is tried again in ten minutes.  Returns: how many."""
+    """Stop or destroy what has expired. What refuses is tried again in ten minutes; what is locked is left alone until it is unlocked,
+    and then ended at once.  Returns: how many.
+    """
     now = now or timezone.now()
     due = (
-        Machine.objects.filter(expires_at__lte=now, missing_since=None)
+        Machine.objects.filter(expires_at__lte=now, missing_since=None, locked_at=None)
         .exclude(external_id="")
         .exclude(Q(state="terminated") | Q(expire_action=""))
     )

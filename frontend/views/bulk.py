@@ -22,7 +22,7 @@ from machines.models import Machine
 
 BAR = ("start", "stop", "reboot")
 BESIDE = ("tag",)  # after what is run on them
-MORE = ("suspend", "resume", "power_cycle", "set_owner", "set_expiration", "create_snapshot")
+MORE = ("suspend", "resume", "power_cycle", "set_owner", "set_expiration", "lock", "unlock", "create_snapshot")
 SHOWN = 100  # names in a dialog
 COUNTED = 1000  # of a selection are asked what they can do
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -111,15 +112,16 @@ class JobDoView(ConsoleView):
 def take_back(actor: Actor, job: Job) -> Job:
     """Do the opposite of what a job did, of a bulk of what it did to each, with this person's rights.
 
+    Returns: the job that does, of several the one of most: what a bulk locked is unlocked, and where it gave another note the old is back.
     Raises: Conflict where there is no opposite (any more).
     """
     model = get(job.action).model
-    if of_each := inverses(job):
-        first = next(iter(of_each.values()))
-        if not get(f"{model.kind()}.{first.name}").background:
-            return jobs.bulk_each(actor, model, first.name, {pk: one.params for pk, one in of_each.items()})
-        seen = list(jobs.select(actor, model, ids=list(of_each)).values_list("pk", flat=True))  # the same of all
-        return jobs.bulk(actor, model, first.name, first.params, ids=seen)
+    by_verb: dict[str, dict[UUID, dict[str, Any]]] = {}
+    for pk, one in inverses(job).items():
+        by_verb.setdefault(one.name, {})[pk] = one.params
+    if by_verb:
+        made = [_to_each(actor, model, name, each) for name, each in by_verb.items()]
+        return max(made, key=lambda job: job.total or 0)
     opposite = inverse(job)
     if opposite is None:
         raise Conflict("This cannot be taken back any more. Change it by hand.", code="no_inverse")
@@ -127,3 +129,11 @@ def take_back(actor: Actor, job: Job) -> Job:
     if target is None:
         raise NotFound
     return perform(actor, target, opposite.name, opposite.params)
+
+
+def _to_each(actor: Actor, model: type[Any], name: str, each: dict[UUID, dict[str, Any]]) -> Job:
+    """One verb on many: a record of ours with each one's params, anything else with the same of all."""
+    if not get(f"{model.kind()}.{name}").background:
+        return jobs.bulk_each(actor, model, name, each)
+    seen = list(jobs.select(actor, model, ids=list(each)).values_list("pk", flat=True))
+    return jobs.bulk(actor, model, name, next(iter(each.values())), ids=seen)

@@ -22,7 +22,7 @@ from networks.models import SecurityGroup
 from scripts.models import AfterCreation
 
 # Done at once and ours alone to say: the head shows it with the answer, before any socket does.
-METADATA = frozenset({"tag", "set_owner", "set_expiration", "extend", "edit"})
+METADATA = frozenset({"tag", "set_owner", "set_expiration", "extend", "lock", "unlock", "edit"})
 
 
 class OneMachine(ConsoleView):
@@ -142,7 +142,7 @@ class MachineMenuView(OneMachine):
 
     def get(self, request: HttpRequest, identity: str) -> HttpResponse:
         machine = self.machine(identity)
-        groups = [list(self.offered(machine, *names).values()) for names in (acts.POWER, acts.CHANGE, acts.END)]
+        groups = [list(self.offered(machine, *names).values()) for names in (acts.POWER, acts.changes_of(machine), acts.END)]
         return self.page("machines/_menu.html", {"machine": machine, "groups": [group for group in groups if group]})
 
 
@@ -191,11 +191,12 @@ class MachineActView(OneMachine):
         return acts.params(verb, typed, machine)
 
     def shown_at_once(self, machine: Machine, job: Job) -> HttpResponse:
-        """The note, and the head as it is now."""
+        """The note, and the head as it is now, and of a lock its line."""
         response = self.job_done(job)
-        now = self.machine(machine.pk.hex)
-        head = render_to_string("machines/_facts.html", {"machine": now, "base": self.frame.base, "live": True}, request=self.request)
-        response.write(head)
+        context = {"machine": self.machine(machine.pk.hex), "base": self.frame.base, "live": True}
+        parts = ["machines/_facts.html", *(["machines/_lock.html"] if job.action in ("machine.lock", "machine.unlock") else [])]
+        for template in parts:
+            response.write(render_to_string(template, context, request=self.request))
         return response
 
     def path(self, machine: Machine) -> str:

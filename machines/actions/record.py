@@ -1,4 +1,4 @@
-"""What we know of a machine beside its cloud: tags, owner, expiration, address; and forgetting it."""
+"""What we know of a machine beside its cloud: tags, owner, expiration, lock, address; and forgetting it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rest_framework import serializers
 
 from clouds.providers.base import Provider
 from core.actions import Action, Call, perform, register
-from core.errors import Conflict, Invalid, Refused
+from core.errors import Already, Conflict, Invalid, Refused
 from core.params import FutureField, KindField, clean_text
 from core.tags import TagParams, retag
 from machines.actions.base import MachineAction
@@ -166,6 +166,57 @@ class Extend(Action):
         machine.expires_at = max(machine.expires_at, timezone.now()) + timedelta(hours=call.params["hours"])
         machine.reminded_at = None
         machine.save(update_fields=["expires_at", "reminded_at", "updated_at"])
+
+
+class LockParams(serializers.Serializer[Any]):
+    """`note`: what it is locked for, in a line. Of a machine that is locked: "" takes its note away, left out it stays."""
+
+    note = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+    def validate_note(self, value: str) -> str:
+        return " ".join(clean_text(value).split())
+
+
+@register
+class Lock(Action):
+    """Nobody stops, resizes or destroys it without approval, until it is unlocked. Locked again it gets another note."""
+
+    model = Machine
+    name = "lock"
+    params = LockParams
+    exclusive = False
+
+    def check(self, call: Call) -> None:
+        machine: Machine = call.target
+        if machine.locked_at is not None and call.params.get("note", machine.lock_note) == machine.lock_note:
+            raise Already(f"{machine} is locked already.")
+
+    def run(self, call: Call) -> None:
+        machine: Machine = call.target
+        machine.locked_at, machine.locked_by_id = timezone.now(), call.actor.user_id
+        machine.lock_note = call.params.get("note", "")
+        machine.save(update_fields=["locked_at", "locked_by", "lock_note", "updated_at"])
+
+
+@register
+class Unlock(Action):
+    """It can be stopped, resized and destroyed as before it was locked."""
+
+    model = Machine
+    name = "unlock"
+    exclusive = False
+
+    def reason(self, machine: Machine) -> str | None:
+        return None if machine.locked_at else "It is not locked."
+
+    def check(self, call: Call) -> None:
+        if call.target.locked_at is None:
+            raise Already("It is not locked.")
+
+    def run(self, call: Call) -> None:
+        machine: Machine = call.target
+        machine.locked_at, machine.locked_by, machine.lock_note = None, None, ""
+        machine.save(update_fields=["locked_at", "locked_by", "lock_note", "updated_at"])
 
 
 class EditParams(serializers.Serializer[Any]):

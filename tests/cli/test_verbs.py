@@ -44,6 +44,16 @@ def test_several_by_name_are_one_bulk(mist: Mist, fleet: Fleet) -> None:
     assert Job.objects.filter(action="machine.stop", parent__isnull=True).count() == 1
 
 
+def test_a_machine_is_locked_with_a_note_and_found_by_that(mist: Mist, fleet: Fleet) -> None:
+    some = running(fleet(), 2)
+    assert "--note" in mist.ok("machines", "lock", "--help").out
+    mist.ok("machines", "lock", *(one.name for one in some), "--note", "the database moves")
+    found = mist.ok("machines", "locked:yes", "--columns", "name,lock_note", "-o", "json").data
+    assert {row["name"]: row["lock_note"] for row in found} == {one.name: "the database moves" for one in some}
+    mist.ok("unlock", "locked:yes", "--yes")
+    assert not Machine.objects.exclude(locked_at=None).exists()
+
+
 def test_a_search_is_asked_about_and_without_anybody_refused(mist: Mist, fleet: Fleet) -> None:
     some = running(fleet(), 2)
     search = f"id:{','.join(one.pk.hex for one in some)}"

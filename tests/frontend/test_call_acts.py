@@ -53,6 +53,8 @@ OF_ONE: dict[str, dict[str, str]] = {
     "tag": {"tags": "env=prod\nowner=a b"},
     "set_owner": {"owner": "{user}"},
     "set_expiration": {"date": "2030-01-02T03:04", "action": "destroy", "notify": "2"},
+    "lock": {"note": "it's the master"},
+    "unlock": {},
     "edit": {"address": "10.0.0.9"},
     "associate_key": {"key": "{key}", "user": "root", "port": "2222", "sudo": "on"},
     "disassociate_key": {"key": "{key}", "confirm": "on"},
@@ -68,6 +70,7 @@ OF_MANY: dict[str, dict[str, str]] = {
     "tag": {"tags": "env=prod", "untag": "old, older"},
     "set_owner": {"owner": ""},
     "set_expiration": {"date": "", "action": "stop", "notify": ""},
+    "lock": {"note": "it's the master"},
     "create_snapshot": {"name": "nightly"},
 }
 # (where, what the button sends)

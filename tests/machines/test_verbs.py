@@ -107,6 +107,11 @@ def expiring(machine: Machine) -> dict[str, Any]:
     return {"hours": 2}
 
 
+def locked(machine: Machine) -> dict[str, Any]:
+    Machine.objects.filter(pk=machine.pk).update(locked_at=timezone.now())
+    return {}
+
+
 def another_size(machine: Machine) -> dict[str, Any]:
     sizes = machine.cloud.polls.model._meta.apps.get_model("clouds", "Size").objects.filter(cloud=machine.cloud).exclude(pk=machine.size_id)
     sizes = sizes.filter(architecture=machine.architecture)
@@ -137,6 +142,8 @@ VERBS: dict[str, tuple[str, Params | dict[str, Any], Callable[[Machine], bool]]]
     "set_owner": ("running", {"owner": None}, lambda m: m.owner is None),
     "set_expiration": ("running", tomorrow, lambda m: m.expire_action == "destroy"),
     "extend": ("running", expiring, lambda m: m.expires_at is not None and m.expires_at > timezone.now() + timedelta(hours=2)),
+    "lock": ("running", {"note": "a test"}, lambda m: m.locked_at is not None and m.lock_note == "a test"),
+    "unlock": ("running", locked, lambda m: m.locked_at is None),
     "edit": ("running", {"address": "10.0.0.1"}, lambda m: m.address == "10.0.0.1"),
     "remove": ("running", gone, lambda m: not Machine.objects.filter(pk=m.pk).exists()),
     "associate_key": ("running", lambda m: {"key": a_key(m).pk.hex, "record_only": True}, lambda m: m.key_associations.count() == 1),
