@@ -154,6 +154,12 @@ def _machine_heads(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     return _each("machines/_facts.html", "machine", viewer, rows)
 
 
+@fragment("machine.lock", "machine")
+def _machine_locks(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+    rows = [acts.with_offers(viewer.actor, machine) for machine in machine_rows(viewer.actor, ids)]
+    return _each("machines/_lock.html", "machine", viewer, rows)
+
+
 @fragment("cloud.row", "cloud")
 def _cloud_rows(viewer: Viewer, ids: Iterable[UUID]) -> Mapping[UUID, str]:
     return _each("clouds/_row.html", "cloud", viewer, cloud_rows(viewer.actor, Cloud.objects.filter(pk__in=list(ids))))

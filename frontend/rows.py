@@ -24,7 +24,9 @@ from machines.models import Machine, Session
 
 def machine_queryset(*more: str) -> Any:
     """What of machines a row shows, in one query; `visible_to` is still to be asked. more: other relations it shows."""
-    return Machine.objects.select_related("cloud", "location", "size", "owner", *more).defer("extra", "cloud_tags", "cloud__config")
+    return Machine.objects.select_related("cloud", "location", "size", "owner", "locked_by", *more).defer(
+        "extra", "cloud_tags", "cloud__config"
+    )
 
 
 def machine_rows(actor: Actor, ids: Iterable[UUID], *more: str) -> list[Machine]:

@@ -20,6 +20,7 @@ from core.actions import slug
 from core.models import Job
 from frontend import rows, searches, words
 from frontend.reasons import STATE_WORDS
+from machines.models import Machine
 
 register = template.Library()
 
@@ -125,6 +126,17 @@ def outcome_mark(type_: str) -> SafeString:
 @register.filter
 def state_word(state: str) -> str:
     return str(STATE_WORDS.get(state, state))
+
+
+@register.filter
+def lock_words(machine: Machine) -> str:
+    """Who locked it and what for, as far as that is known: “Locked by Ana: the database moves”."""
+    who, note = machine.locked_by.full_name if machine.locked_by else "", machine.lock_note
+    if who and note:
+        return _("Locked by %(who)s: %(note)s") % {"who": who, "note": note}
+    if who:
+        return _("Locked by %(who)s") % {"who": who}
+    return _("Locked: %(note)s") % {"note": note} if note else _("Locked")
 
 
 TYPE_WORDS = {

@@ -8,6 +8,7 @@ from django.apps import apps
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.urls import URLPattern
+from django.utils import timezone
 
 from core.actions import perform
 from core.models import Event, Job
@@ -46,6 +47,8 @@ WORDS = {
         "tag",
         "set_owner",
         "set_expiration",
+        "lock",
+        "unlock",
     ],
     "machines/bulk/<slug:verb>": ["stop", "destroy", "tag"],
     "machines/new/<slug:part>": ["images", "sizes"],
@@ -77,6 +80,7 @@ TEXTS = {
     "os_type",
     "error",
     "remind_message",
+    "lock_note",
     "detail",
 }
 OURS = {"core", "accounts", "clouds", "keys", "networks", "machines", "volumes", "scripts"}
@@ -107,7 +111,7 @@ def addresses(world: World) -> list[str]:
 def poison(world: World) -> None:
     """Each text and tag of each row becomes what nobody should type, as long as its column allows; so do a job's and an event's."""
     machine = world.rows["machine"]
-    Machine.objects.filter(pk=machine.pk).update(name=BAD, tags={BAD: BAD})
+    Machine.objects.filter(pk=machine.pk).update(name=BAD, tags={BAD: BAD}, locked_at=timezone.now(), locked_by=world.user)
     machine.refresh_from_db()
     perform(world.actor, machine, "tag", {"tags": {"a": BAD}})  # an event, which nobody may change afterwards
     for model in apps.get_models():
