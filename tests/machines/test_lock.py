@@ -15,7 +15,7 @@ from clouds.polling import poll_once
 from core import listing
 from core.actions import allowed, perform
 from core.actor import Actor
-from core.errors import Already, Denied, Invalid, NotFound
+from core.errors import Already, ApprovalNeeded, Denied, Invalid, NotFound
 from core.models import Event, Job
 from core.search import complete, context_of, lookup_in
 from machines.models import Machine
@@ -110,6 +110,17 @@ def test_each_has_a_right_of_its_own_and_is_offered_where_it_changes_something(h
     assert Event.objects.filter(type="machine.unlock.refused", actor_id=locks.user_id).exists()
     machine.refresh_from_db()
     assert machine.locked_at is not None
+
+
+@pytest.mark.parametrize("verb", ["stop", "reboot", "destroy"])
+def test_a_lock_binds_owners_and_the_system_until_it_is_taken_away(here: World, machine: Machine, verb: str) -> None:
+    perform(here.actor, machine, "lock", {"note": "the database moves"})
+    for actor in (here.actor, Actor.system(here.org.pk, via="expiration")):
+        with pytest.raises(ApprovalNeeded, match="is locked: the database moves"):
+            perform(actor, machine, verb)
+    perform(here.actor, machine, "tag", {"tags": {"still": "ours"}})  # what harms nothing needs nobody
+    perform(here.actor, machine, "unlock")
+    assert perform(here.actor, machine, verb).state in ("queued", "waiting")
 
 
 def test_another_organizations_machine_is_not_found(here: World, machine: Machine) -> None:
