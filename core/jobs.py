@@ -196,7 +196,7 @@ def preview(
             why = "Its provider cannot do that."
         elif not guard.permits(actor, row, action.right):
             why = "You may not do that to it."
-        elif needs := guard.needs(actions.Call(actor=actor, action=action, target=row)):
+        elif actor.ask is None and (needs := guard.needs(actions.Call(actor=actor, action=action, target=row))):
             why = f"It needs approval. {needs}" if count == 1 else "It needs approval."
         why = why or action.reason(row) or (_refused(actor, action, row, asked) if params else None)
         if why is not None and why not in reasons and len(reasons) >= REASONS:

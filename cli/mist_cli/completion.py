@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from mist_cli.errors import Stop
 
@@ -44,11 +45,19 @@ def names_of(noun: str) -> Callable[[click.Context, click.Parameter, str], list[
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
         from mist_cli import contexts
         from mist_cli.client import Client
+        from mist_cli.show import plain
 
         state = ctx.find_root().ensure_object(dict)
         try:
             client = Client(contexts.chosen(state.get("context", "")), timeout_s=AT_ONCE_S)
             is_plain = re.fullmatch(r"[A-Za-z0-9][\w.-]*", incomplete) is not None
+            if noun == "approvals":  # which have no name; those that can be answered
+                rows, _ = next(client.pages(f"/{noun}", {"search": "state:asked"}, ENOUGH))
+                return [
+                    CompletionItem(row["id"], help=plain(f"{row['action']} {row['target_name']}"))
+                    for row in rows
+                    if row["id"].startswith(incomplete)
+                ]
             asked = {"only": "name", **({"search": f"name:{incomplete}*"} if is_plain else {})}
             rows, _ = next(client.pages(f"/{noun}", asked, ENOUGH))
         except Stop:

@@ -42,7 +42,7 @@ class Refused(Stop):
         return "\n".join([f"{self.about} {self.message}".strip(), *self.more])
 
     def _words(self) -> str:
-        lines = [str(self.body.get("detail") or f"The server answered {self.status}.")]
+        lines = [in_options(str(self.body.get("detail") or f"The server answered {self.status}."))]
         fields = self.body.get("fields")
         lines += [f"  {name}: {text}" for name, text in _leaves(fields, "")] if isinstance(fields, dict) else []
         if words := self.body.get("words"):
@@ -50,6 +50,11 @@ class Refused(Stop):
         told = f"request id {self.body['request_id']}" if self.body.get("request_id") else ""
         lines.append(f"  ({', '.join(part for part in (self.code, told) if part)})")
         return "\n".join(lines)
+
+
+def in_options(detail: str) -> str:
+    """What the API says to send, as it is typed here."""
+    return detail.replace("send `ask` with what for", 'add --ask "what for"')
 
 
 def _leaves(value: Any, path: str) -> list[tuple[str, str]]:

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from mist_cli.client import Client
-from mist_cli.errors import Away
+from mist_cli.errors import Away, in_options
 from mist_cli.show import plain
 
 ACTIVE = {"waiting", "queued", "running"}
+ASKED = "asked"  # for somebody else to approve it
 FIRST_S, MOST_S = 0.15, 2.0
 PATIENT_S = 60.0  # a server that is away for so long while we wait is away
 
@@ -57,6 +58,13 @@ def _follow(client: Client, job_id: str, *, quiet: bool) -> dict[str, Any]:
         pause = min(MOST_S, pause * 1.3)
 
 
+def tell_asked(job: dict[str, Any], name: str = "") -> None:
+    """That it waits for approval, and how it is withdrawn. `job`: the answer to an act, or a job."""
+    which = job.get("jobId") or job["id"]
+    said = name_of({"action": job["action"], "target_name": name or job.get("target_name")})
+    click.echo(f"{said}: waits for somebody else to approve it, as job {which}. To withdraw it: mist jobs cancel {which}", err=True)
+
+
 def _note(job: dict[str, Any]) -> None:
     """One line that is written over, on a terminal, for a bulk."""
     children = job.get("children")
@@ -96,8 +104,8 @@ def is_good(job: dict[str, Any]) -> bool:
 def tell_failures(jobs: list[dict[str, Any]]) -> None:
     """Why each that did not succeed, or not wholly, did not."""
     for job in jobs:
-        if not is_good(job) and job["state"] not in ACTIVE:
-            why = plain(job.get("error_detail") or "") or {"undone": "it was taken back.", "cancelled": "it was stopped."}.get(
+        if not is_good(job) and job["state"] not in (*ACTIVE, ASKED):
+            why = plain(in_options(job.get("error_detail") or "")) or {"undone": "it was taken back.", "cancelled": "it was stopped."}.get(
                 job["state"], ""
             )
             told = ", ".join(part for part in (job.get("error_code"), f"job {job['id']}", f"request id {job.get('request_id')}") if part)

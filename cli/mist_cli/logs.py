@@ -45,6 +45,9 @@ def logs(ctx: click.Context, which: str, follows: bool, no_prefix: bool) -> None
         for step in job.get("logs", []):
             click.echo(f"{step['at'][:19].replace('T', ' ')}  {plain(step['name'])}  {plain(step.get('detail') or '')}".rstrip())
     click.echo(f"{jobs.name_of(job)}: {job['state']}")
+    if job["state"] == jobs.ASKED:
+        jobs.tell_asked(job)
+        return
     jobs.tell_failures([job])
     if follows and not jobs.is_good(job):
         raise click.exceptions.Exit(1)

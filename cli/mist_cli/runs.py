@@ -48,6 +48,7 @@ class WithCommand(click.Command):
 @click.option("--version", "version", type=click.IntRange(1), default=None, help="Of the script, in place of the newest.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Show what it says, to its end.")
 @click.option("--dry-run", is_flag=True, help="Have the hosts parse it and run nothing.")
+@click.option("--ask", default=None, metavar="WHAT-FOR", help="Where it needs approval: it waits for somebody else to approve it.")
 @click.option("--no-prefix", is_flag=True, help="Output alone, without hosts before the lines.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @show.options
@@ -74,6 +75,8 @@ def run(
     one host, or 1 when any of several failed.
     """
     client = client_of(ctx)
+    if how["ask"] is not None and not how["ask"].strip():
+        raise Usage("--ask takes what for, in words: whoever approves it reads them.")
     command: list[str] = ctx.meta.get("command", [])
     search = joined(words)
     if bool(search) == bool(machines):
@@ -83,11 +86,17 @@ def run(
     where: dict[str, Any] = {"search": search} if search else {"machines": [find(client, "machines", name)["id"] for name in machines]}
     if search:
         _ask(client, search, yes=how["yes"])
+    from mist_cli import jobs
+
     which = find(client, "scripts", script)["id"] if script else kept(client, _text(path, command), _title(path, command))
     try:
-        answer = client.send("POST", f"/scripts/{which}/actions/run", {**where, **_how(how)})
+        answer = client.send("POST", f"/scripts/{which}/actions/run", {**where, **_how(how)}, ask=how["ask"])
     except Refused as refusal:
         raise pointed(refusal, search) from None
+    if answer["state"] == jobs.ASKED:
+        jobs.tell_asked(answer)
+        show.show({"run": answer["jobId"]}, output, query)
+        return
     code = follow(client, answer["jobId"], wait=how["wait"], output=output, query=query, prefix=not how["no_prefix"])
     raise click.exceptions.Exit(code)
 

@@ -21,7 +21,22 @@ MOST_COLUMNS = 8
 WIDEST = 48
 # Of the fields a kind has, the first of these that say something are its columns; a field that is not here is asked for by --columns.
 FIRST = (
-    *("name", "email", "key", "value", "title", "action", "target_name", "target", "type", "state", "outcome", "error_detail", "exit"),
+    *(
+        "name",
+        "email",
+        "key",
+        "value",
+        "title",
+        "action",
+        "target_name",
+        "target",
+        "type",
+        "state",
+        "outcome",
+        "error_detail",
+        "ask",
+        "exit",
+    ),
     *("provider", "cloud", "machine", "location", "size", "public_ips", "script", "version", "number", "total", "counts", "count"),
     *(
         "names",
@@ -36,6 +51,7 @@ FIRST = (
         "tags",
         "login",
         "user",
+        "answered_by",
         "owned_by",
         "how",
     ),

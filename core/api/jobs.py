@@ -142,10 +142,13 @@ class JobViewSet(ReadViewSet):
         return job_response(jobs.retry(self.actor, self.find()))
 
 
+NOTE = "What to say with it, to who asked."
+
+
 class AnswerRequest(serializers.Serializer[Any]):
     """`note`: what to say with it, to who asked."""
 
-    note = serializers.CharField(max_length=approvals.LONGEST, required=False, allow_blank=True, default="")
+    note = serializers.CharField(max_length=approvals.LONGEST, required=False, allow_blank=True, default="", help_text=NOTE)
 
 
 class ApprovalViewSet(JobViewSet):

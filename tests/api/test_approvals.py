@@ -215,7 +215,9 @@ def test_many_wait_as_one_and_are_done_as_one(here: World, asker: APIClient, own
     ids = [one.pk.hex for one in running(here)[:3]]
     body = {"kind": "machine", "action": "stop", "ids": ids}
     job = waits(asker.post("/api/v2/bulk?ask=night", body, format="json"))
-    dry = asker.post("/api/v2/bulk?ask=night", {**body, "dry": True}, format="json")
+    dry = asker.post("/api/v2/bulk?ask=night", {**body, "dry": True}, format="json").json()["data"]
+    assert (dry["able"], dry["reasons"]) == (3, {}), "each can be asked for"
+    dry = asker.post("/api/v2/bulk", {**body, "dry": True}, format="json")
     assert dry.status_code == 200 and dry.json()["data"]["able"] == 0 and "It needs approval." in dry.json()["data"]["reasons"]
     approve(owner, job)
     run_waiting()

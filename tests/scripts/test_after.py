@@ -12,12 +12,13 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.models import Team
+from accounts.models import Membership, Team, User
 from clouds.models import Cloud, Image, Location, Poll, Size
 from clouds.polling import poll_once
+from core import approvals
 from core.actions import perform
 from core.actor import Actor
-from core.errors import Invalid
+from core.errors import ApprovalNeeded, Asked, Invalid
 from core.models import Event, Job
 from keys.models import KeyAssociation
 from machines import reach
@@ -186,6 +187,27 @@ def test_a_right_taken_away_meanwhile_counts(place: Place, demo: Cloud, member: 
     assert not Run.objects.filter(script__name="hello").exists()
 
 
+def test_who_approved_a_machine_approved_its_scripts(place: Place, demo: Cloud, sshd: Sshd) -> None:
+    place.script()
+    org_id, user = place.actor.org_id, User.objects.create_user("asker@example.org", "secret-secret")
+    assert org_id
+    Membership.objects.create(org_id=org_id, user=user)
+    asks = {"effect": "ask", "verbs": ["machine.create", "machine.run"], "what": {}}
+    Team.objects.create(org_id=org_id, name="askers", statements=[{**asks, "effect": "allow", "verbs": ["*"]}, asks]).members.add(user)
+    asker = Actor(org_id=org_id, user_id=user.pk, ask="for the shop")
+    with pytest.raises(Asked) as asked:
+        create(place, demo, asker, scripts=["hello"])
+    job = approvals.approve(place.actor, asked.value.job)
+    Job.objects.filter(pk=job.pk).update(state="queued", not_before=None)
+    assert finish(Job.objects.get(pk=job.pk)).state == "succeeded"
+    machine = Machine.objects.get(pk=job.target_id)
+    answers_at(place, machine, sshd)
+    assert after.begin_due() == 1
+    assert [run.state for run in runs(machine)] == ["succeeded"]
+    with pytest.raises(ApprovalNeeded):
+        perform(replace(asker, ask=None), machine, "run", {"script": "hello"})
+
+
 def test_another_organizations_script_is_not_found(place: Place, demo: Cloud) -> None:
     theirs = make_place("elsewhere").script(name="theirs")
     with pytest.raises(Invalid) as refused:
@@ -253,7 +275,7 @@ def test_a_scheduler_that_dies_as_it_begins_runs_nothing_twice(
     machine = create(place, demo, scripts=["hello"])
     answers_at(place, machine, sshd)
 
-    def dies(*args: Any) -> None:
+    def dies(*args: Any, **how: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

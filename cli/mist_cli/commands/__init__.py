@@ -92,6 +92,8 @@ class Noun(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """What is no verb is what to list; what looks like one is not taken for a search."""
+        if not args and ctx.resilient_parsing:  # what is completed behind it is a verb
+            return super().parse_args(ctx, args)
         first = args[0] if args else ""
         if first not in ("-h", "--help") and self.get_command(ctx, first) is None:
             near = difflib.get_close_matches(first, self.list_commands(ctx), 1, 0.75)

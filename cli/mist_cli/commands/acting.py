@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mist_cli import show
+from mist_cli import catalogue, show
 from mist_cli.commands.said import Json, about, asked_of, common, find, in_context, joined, names_argument, pointed
 from mist_cli.errors import Refused, Stop, Usage
 from mist_cli.options import body, parameter
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DISRUPTIVE, DESTRUCTIVE = 1, 2
 NAMED = 10  # targets named in a question
-WANTED = {"undo": "undone", "cancel": "cancelled"}  # of a job: {what is asked: the state it is to end in}
+WANTED = {"undo": "undone", "cancel": "cancelled", "decline": "cancelled"}  # of a job: {what is asked: the state it is to end in}
 
 
 def acts(noun: str, name: str, command: Json) -> click.Command:
@@ -41,6 +41,8 @@ def acts(noun: str, name: str, command: Json) -> click.Command:
         if command["method"] == "DELETE" and not dry_run:
             _confirm(f"{name.replace('-', ' ').capitalize()} {' '.join(given[f'path_{w}'] for w in command['takes'])}?", yes)
         answer = client.send(command["method"], path, sent, **asked_of(command, given))
+        if isinstance(answer, dict) and answer.get("state") == jobs.ASKED:
+            jobs.tell_asked(answer)
         if isinstance(answer, dict) and answer.get("jobId") and answer.get("state") in jobs.ACTIVE and wait:
             asked = [one["jobId"] for one in answer.get("jobs") or [answer]]
             finish(client, [jobs.follow(client, one) for one in asked], output, query)
@@ -121,6 +123,8 @@ class Act:
         from mist_cli import jobs
 
         rows = [find(self.client, self.noun, name) for name in names]
+        if self.noun == "approvals" and self.name == "approve":
+            self.tier = max(tier_of(self.client.context.url, row["action"]) for row in rows)
         which: Json = {"search": search} if search else {"ids": [row["id"] for row in rows]}
         if dry_run:
             self._preview(which, output, query)
@@ -129,7 +133,7 @@ class Act:
         if search or (len(rows) > 1 and self.command.get("bulk")):
             undo = {"undo_s": self.asked["undo_s"]} if self.asked.get("undo_s") is not None else {}
             many = {"kind": self.kind, "action": self._verb(), "params": self.sent, **which, **undo}
-            answers = [self._sent("POST", "/bulk", many, search)]
+            answers = [self._sent("POST", "/bulk", many, search, ask=self.asked.get("ask"))]
         else:
             from mist_cli.client import fill
 
@@ -139,7 +143,10 @@ class Act:
         if not answers or not all(isinstance(answer, dict) and answer.get("jobId") for answer in answers):
             show.show(answers[0] if len(answers) == 1 else answers, output, query)  # an edit answers with the row
             return
-        if not self.wait:
+        waiting = [(answer, row) for answer, row in zip(answers, rows or [{}], strict=False) if answer["state"] == jobs.ASKED]
+        for answer, row in waiting:
+            jobs.tell_asked(answer, row.get("name", "") if len(answers) == len(rows) else "")
+        if not self.wait or waiting:
             show.show([{"id": answer["jobId"], "action": answer["action"], "state": answer["state"]} for answer in answers], output, query)
             return
         wanted = WANTED.get(self.name, "") if not self.command.get("verb") else ""
@@ -159,17 +166,27 @@ class Act:
         if not self.command.get("verb"):
             raise Usage(f"{self.noun} {self.name} has no dry run.")
         found = self._sent(
-            "POST", "/bulk", {"kind": self.kind, "action": self._verb(), "params": self.sent, "dry": True, **which}, which.get("search", "")
+            "POST",
+            "/bulk",
+            {"kind": self.kind, "action": self._verb(), "params": self.sent, "dry": True, **which},
+            which.get("search", ""),
+            ask=self.asked.get("ask"),
         )
         show.show(found, output, query)
 
     def _ask(self, rows: list[Json], search: str) -> None:
-        """The tiers of the console: what disrupts is asked about where a search chose, what destroys always."""
+        """The tiers of the console: what disrupts is asked about where a search chose, what destroys always, and so is a yes to it."""
+        from mist_cli import jobs
+
         if self.yes or self.tier < DISRUPTIVE or (self.tier < DESTRUCTIVE and not search):
             return
         if search:
             found = self._sent(
-                "POST", "/bulk", {"kind": self.kind, "action": self._verb(), "params": self.sent, "dry": True, "search": search}, search
+                "POST",
+                "/bulk",
+                {"kind": self.kind, "action": self._verb(), "params": self.sent, "dry": True, "search": search},
+                search,
+                ask=self.asked.get("ask"),
             )
             if not found["count"]:
                 raise Stop(f"No {self.noun} match.")
@@ -177,6 +194,8 @@ class Act:
             what = f"{found['count']} {self.noun if found['count'] != 1 else self.kind} ({self._named(some, found['count'])})"
             if found["able"] < found["counted"]:
                 what += f", of which {found['able']} can"
+        elif self.noun == "approvals":
+            what = "; ".join(f"{jobs.name_of({**row, 'target_name': row['name']})} (for: {show.plain(row['ask'])})" for row in rows[:NAMED])
         else:
             what = self._named(rows, len(rows))
         words = self.name.replace("-", " ").capitalize()
@@ -193,6 +212,13 @@ class Act:
     def _named(rows: list[Json], count: int) -> str:
         names = ", ".join(show.plain(str(row.get("name") or row["id"])) for row in rows[:NAMED])
         return f"{names} and {count - NAMED:,} more" if count > NAMED else names
+
+
+def tier_of(url: str, verb: str) -> int:
+    """How much is at stake with a verb of this server's; one that it does not tell of: the most."""
+    nouns = (catalogue.cached(url) or {}).get("nouns", {}).values()
+    found = (command for noun in nouns for command in noun["commands"].values() if command.get("verb") == verb)
+    return next((int(command.get("tier", DESTRUCTIVE if command["method"] == "DELETE" else 0)) for command in found), DESTRUCTIVE)
 
 
 def _confirm(question: str, yes: bool, typed: str = "") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mist_cli import contexts, show
-from mist_cli.errors import Refused, Stop
+from mist_cli.errors import Refused, Stop, Usage
 from mist_cli.options import parameter
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def queries(command: Json, taken: Sequence[str] = ()) -> list[click.Parameter]:
 
 
 def asked_of(command: Json, given: Json) -> Json:
-    values = {field["name"]: given.get(f"field_{field['name']}") for field in command["query"]}
+    values: Json = {field["name"]: given.get(f"field_{field['name']}") for field in command["query"]}
+    if values.get("ask") is not None and not values["ask"].strip():
+        raise Usage("--ask takes what for, in words: whoever approves it reads them.")
     return {
         name: ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
         for name, value in values.items()
@@ -90,7 +92,8 @@ def find(client: Client, noun: str, name: str) -> Json:
         found = client.get(fill(f"/{'auth/' if noun == 'tokens' else ''}{noun}/{{one}}", name))
     except Refused as refusal:
         raise told(client, noun, refusal, name) from None
-    return {"id": str(found.get("id", name)), "name": str(found.get("name") or found.get("target_name") or name)}
+    more = {key: str(found[key]) for key in ("action", "ask") if key in found} if noun == "approvals" else {}
+    return {"id": str(found.get("id", name)), "name": str(found.get("name") or found.get("target_name") or name), **more}
 
 
 def told(client: Client, noun: str, refusal: Refused, name: str = "") -> Refused:
