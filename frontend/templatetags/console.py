@@ -10,6 +10,7 @@ from zlib import crc32
 from django import template
 from django.forms import BoundField, CheckboxInput, CheckboxSelectMultiple, RadioSelect
 from django.templatetags.static import static
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join, strip_tags
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
@@ -20,6 +21,7 @@ from core.actions import slug
 from core.models import Job
 from frontend import rows, searches, words
 from frontend.reasons import STATE_WORDS
+from frontend.templatetags import times
 from machines.models import Machine
 
 register = template.Library()
@@ -137,6 +139,14 @@ def lock_words(machine: Machine) -> str:
     if who:
         return _("Locked by %(who)s") % {"who": who}
     return _("Locked: %(note)s") % {"note": note} if note else _("Locked")
+
+
+@register.filter
+def ends_words(machine: Machine) -> str:
+    """When it is stopped or destroyed: “ends in 3 d”. What is locked is left alone beyond that."""
+    if machine.locked_at and machine.expires_at <= timezone.now():
+        return _("ends when it is unlocked")
+    return _("ends in %(t)s") % {"t": times.left(machine.expires_at)}
 
 
 TYPE_WORDS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
@@ -47,6 +48,18 @@ def test_a_locked_machine_says_by_whom_and_what_for_wherever_it_is(place: Place)
     assert 'title="Locked"' in place.admin.get(url(place, one)).content.decode()
     changes = place.admin.get(f"{place.base}/log?q=type:machine.lock.succeeded").content.decode()
     assert "the database moves" in changes and place.owner.pk.hex not in html.unescape(changes).split("<main", 1)[1].split("</main>")[0]
+
+
+def test_what_is_locked_beyond_its_end_says_when_that_comes(place: Place) -> None:
+    one = machine()
+    ends = timezone.now() + timedelta(hours=5, minutes=1)
+    Machine.objects.filter(pk=one.pk).update(expires_at=ends, expire_action="stop", locked_at=timezone.now())
+    for path in (url(place, one), f"{place.base}/machines?q=locked:yes"):
+        Machine.objects.filter(pk=one.pk).update(expires_at=ends)
+        assert "ends in 5 h" in place.admin.get(path).content.decode()
+        Machine.objects.filter(pk=one.pk).update(expires_at=timezone.now() - timedelta(hours=1))
+        assert "ends when it is unlocked" in place.admin.get(path).content.decode()
+        assert "endet mit dem Entsperren" in place.admin.get(path, headers={"Accept-Language": "de"}).content.decode()
 
 
 def test_menus_offer_the_one_of_both_that_changes_something(place: Place) -> None:
