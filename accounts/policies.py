@@ -124,6 +124,8 @@ def _check_can_wait(verb: str) -> None:
     kind, _, right = verb.partition(".")
     if right in ("", "*"):
         return
+    if right == "read":
+        raise _Wrong(f"{verb} needs no approval: looking is done at once.", "verbs")
     named = [action for action in all_actions().values() if action.right == right and kind in ("*", action.model.kind())]
     if not named:
         raise _Wrong(f"{verb} is no act that could wait for approval.", "verbs")
@@ -301,7 +303,7 @@ def preview(actor: Actor, team: Team, statements: Sequence[Mapping[str, Any]]) -
     """Who would gain and lose what, were these (validated) the team's statements. Rows the actor may read are named, others counted.
 
     Returns: [{"user", "email", "gains": [{"verbs", "count", "examples"}], "loses": [...], "asks": [...], "asks_no_more": [...]}], one a
-    member for whom something changes. `asks`: for what they would have to ask for approval.
+    member for whom something changes. `asks`: of what they may do, for what they would have to ask for approval.
     """
     answer = []
     for user in team.members.filter(is_active=True).order_by("email")[:100]:
@@ -329,28 +331,27 @@ def _changes(
         if model is None:
             continue
         creating = {action.right for action in all_actions().values() if action.model is model and action.creates}
+        acts = {action.right for action in all_actions().values() if action.model is model} - {"read"}
         asked: dict[tuple[Any, Any], list[str]] = {}
         for right in sorted(rights):
             of_kinds = {face.kind for face in faces(model, right) if face.kind}
-            then, now = ([s for s in p.speaking(of_kinds, right) if s.ask == of_asking] for p in (before, after))
-            if set(then) == set(now):
-                continue
-            if right in creating and of_asking:
-                asked_then, asked_now = before.asks_q(model, right) != NOTHING, after.asks_q(model, right) != NOTHING
-                if asked_then != asked_now:
-                    (gains if asked_now else loses).append({"verbs": [f"{kind}.{right}"], "count": None, "examples": []})
+            then, now = ([s for s in p.speaking(of_kinds, right) if of_asking or not s.ask] for p in (before, after))
+            if set(then) == set(now) or (of_asking and not (right in acts and any(s.ask for s in (*then, *now)))):
                 continue
             if right in creating:
-                could, can = before.somewhere(model, right), after.somewhere(model, right)
-                if could != can:
+                could, can = (p.somewhere(model, right) and (not of_asking or p.asks_q(model, right) != NOTHING) for p in (before, after))
+                if could != can and (can or not of_asking or after.somewhere(model, right)):
                     (gains if can else loses).append({"verbs": [f"{kind}.{right}"], "count": None, "examples": []})
                 continue
             asked.setdefault((frozenset(then), frozenset(now)), []).append(right)  # verbs with the same statements: one query
         for names in asked.values():
             rows = model._default_manager.filter(**{getattr(model, "org_path", "org_id"): org_id})
-            found = (p.asks_q(model, names[0]) if of_asking else p.q(model, names[0]) for p in (before, after))
-            old, new = (rows.filter(q) for q in found)
-            for into, more, less in ((gains, new, old), (loses, old, new)):
+            old, new = (rows.filter(p.q(model, names[0])) for p in (before, after))
+            gone = old
+            if of_asking:  # of what one may do; and need not ask for any more is what one still may
+                old, new = (those.filter(p.asks_q(model, names[0])) for those, p in ((old, before), (new, after)))
+                gone = old.filter(after.q(model, names[0]))
+            for into, more, less in ((gains, new, old), (loses, gone, new)):
                 moved = more.exclude(pk__in=less.values("pk"))
                 count = moved.count()
                 if count:

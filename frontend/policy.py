@@ -9,10 +9,10 @@ from typing import Any
 from django.http import QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from accounts import policies, where
-from accounts.statements import kinds
+from accounts.statements import Decision, kinds
 from clouds.providers.facts import Field
 from core.actor import Actor
 from core.errors import BadSearch, Invalid
@@ -21,7 +21,18 @@ from frontend import forms
 from machines.models import Machine
 
 MOST = 12
-EFFECTS: tuple[tuple[str, Promise], ...] = (("allow", gettext_lazy("May")), ("deny", gettext_lazy("May never")))
+EFFECTS: tuple[tuple[str, Promise], ...] = (
+    ("allow", gettext_lazy("May")),
+    ("deny", gettext_lazy("May never")),
+    ("ask", gettext_lazy("Must ask to")),
+)
+WHYS = (
+    gettext_noop("Owners may do everything"),
+    gettext_noop("everybody may"),
+    gettext_noop("it is one's own"),
+    gettext_noop("it is shared with one's team or organization"),
+    gettext_noop("no statement allows it"),
+)
 
 
 def fields() -> tuple[Field, ...]:
@@ -95,6 +106,7 @@ def verbs_at(text: str, cursor: int) -> list[Completion]:
     for kind, rights in known.items():
         everything[f"{kind}.*"] = _("everything of this kind")
         everything |= {f"{kind}.{right}": "" for right in rights}
+    everything["job.approve"] = _("approve what others ask for")
     ranked = sorted((not verb.startswith(word), verb) for verb in everything if word in verb)
     return [Completion(insert=verb, start=start, end=end, detail=everything[verb]) for _late, verb in ranked[:MOST]]
 
@@ -133,6 +145,17 @@ def sentences(statements: Sequence[Mapping[str, Any]], actor: Actor) -> list[Sen
         )
         for number, one in enumerate(statements, start=1)
     ]
+
+
+def why(decision: Decision) -> str:
+    """What decided, in the viewer's language, within a sentence."""
+    statement = decision.statement
+    if statement is None:
+        return _(decision.why) if decision.why in WHYS else decision.why
+    if statement.is_share:
+        return _("a share of this one allows it")
+    said = _("statement %(n)s of team %(team)s allows it") if statement.allow else _("statement %(n)s of team %(team)s denies it")
+    return said % {"n": statement.number, "team": statement.team}
 
 
 def _said(verbs: Sequence[str]) -> list[str]:

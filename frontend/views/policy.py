@@ -13,13 +13,15 @@ from django.utils.translation import gettext_lazy
 
 from accounts import policies
 from accounts.actions.fields import owners_only
+from accounts.approvals import approvers
 from accounts.guards import explain
 from accounts.models import Team, User
-from accounts.statements import kinds, load_policy
+from accounts.statements import NOTHING, Decision, Statement, kinds, load_policy, policy_of
 from clouds.providers.facts import Field
 from core.actions import all_actions
 from core.actor import Actor
 from core.errors import Denied, Invalid, MistError, NotFound
+from core.models import Job
 from frontend import calls, forms, policy, toasts
 from frontend.views.base import ConsoleView, problem
 from frontend.views.drafts import POLICY, DraftedView
@@ -35,6 +37,18 @@ PRESETS = {
                 "verbs": ["machine.start", "machine.stop", "machine.reboot", "machine.shell", "script.run", "machine.run_script"],
                 "what": {"tags": {"env": "dev"}},
             },
+        ],
+    ),
+    "ask": (
+        gettext_lazy("Ask before destroying production"),
+        [
+            {"effect": "allow", "verbs": ["*.read"], "what": {}},
+            {
+                "effect": "allow",
+                "verbs": ["machine.start", "machine.stop", "machine.reboot", "machine.destroy", "machine.shell", "machine.tag"],
+                "what": {},
+            },
+            {"effect": "ask", "verbs": ["machine.destroy", "machine.stop"], "what": {"tags": {"env": "prod"}}},
         ],
     ),
     "self": (
@@ -113,6 +127,15 @@ class PolicyView(DraftedView):
         return [{**change, "person": people[change["user"]]} for change in found]
 
 
+def lock_of(target: Any, decision: Decision) -> str:
+    """That it is locked, where that is why it needs approval; "" else."""
+    if getattr(target, "locked_at", None) is None or f"{target} is locked" not in decision.needs:
+        return ""
+    note = target.lock_note.rstrip(".")
+    said = _("%(name)s is locked: %(note)s.") if note else _("%(name)s is locked.")
+    return said % {"name": target, "note": note}
+
+
 def _digest(statements: list[Any]) -> str:
     return hashlib.sha256(json.dumps(statements, sort_keys=True).encode()).hexdigest()
 
@@ -185,28 +208,43 @@ class TesterView(ConsoleView):
         actor = Actor(org_id=self.org.pk, user_id=person.pk, email=person.email, is_admin=person.is_superuser)
         said = {"person": person, "verb": verb, "right": right.replace("_", " "), "kind": kind.replace("_", " ")}
         if makes or not thing:
-            allowed = load_policy(self.org.pk, person.pk).somewhere(kinds()[kind], right)
-            return {**said, "allowed": allowed, "somewhere": True}
+            held, model = load_policy(self.org.pk, person.pk), kinds()[kind]
+            allowed = held.somewhere(model, right)
+            asking = allowed and action is not None and held.asks_q(model, right) != NOTHING
+            return {**said, "allowed": allowed, "somewhere": True, "asking": asking}
         try:
             target = policies.find(self.actor, kind, thing)
         except NotFound:
             raise Invalid(fields={"thing": [_("You see no %(kind)s of that name or id.") % {"kind": kind.replace("_", " ")}]}) from None
         decision = explain(actor, target, right)
-        statement = decision.statement
-        team = Team.objects.filter(org=self.org, name=statement.team).first() if statement is not None and statement.team else None
-        sentence = None
-        if team is not None and statement is not None:
-            sentence = policy.sentences(team.statements, self.actor)[statement.number - 1]
         able = list(policies.who_can(self.org.pk, target, right)) if self.may_look else []
         return {
             **said,
             "target": target,
             "allowed": decision.allowed,
-            "why": decision.why,
-            "team": team,
-            "sentence": sentence,
-            "able": able,
+            "why": policy.why(decision),
+            "source": self.source(decision.statement),
+            "needs": self.needs(actor, target, right, decision),
+            "able": [{"user": one.user, "why": policy.why(one.decision), "needs": one.decision.needs} for one in able],
         }
+
+    def source(self, statement: Statement | None) -> dict[str, Any] | None:
+        """A statement in words, and the team it is of."""
+        team = Team.objects.filter(org=self.org, name=statement.team).first() if statement is not None and statement.team else None
+        if team is None or statement is None:
+            return None
+        return {"team": team, "sentence": policy.sentences(team.statements, self.actor)[statement.number - 1]}
+
+    def needs(self, actor: Actor, target: Any, right: str, decision: Decision) -> dict[str, Any] | None:
+        """Why it needs approval and, for who may look, who could give it."""
+        if not decision.allowed or not decision.needs:
+            return None
+        found = {"source": self.source(policy_of(actor).asks(target, right)), "lock": lock_of(target, decision), "why": decision.needs}
+        if self.may_look:
+            tags = getattr(target, "tags", None) or {}
+            about = {"target_kind": target.kind(), "target_id": target.pk, "target_tags": tags, "cloud_id": target.cloud_ref}
+            found["approvers"] = approvers(Job(org_id=self.org.pk, user_id=actor.user_id, **about))
+        return found
 
     def person(self, wanted: str) -> User:
         """Raises: Invalid, Denied."""

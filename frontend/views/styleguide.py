@@ -94,10 +94,11 @@ def _later() -> dict[str, Any]:
         ("allow", "may", ["see everything"], []),
         ("allow", "may", ["stop", "start machines"], [("tag", "env=dev"), ("cloud", "aws-prod"), ("own", "their own")]),
         ("deny", "may never", ["destroy machines"], [("kind", "machines"), ("id", "db-1")]),
+        ("ask", "must ask to", ["stop machines"], [("tag", "env=prod")]),
     ]
     rows = [
         {"effect": "allow", "verbs": "machine.stop machine.start", "what": "tag:env=dev own:yes"},
-        {"effect": "deny", "verbs": "machine.fly", "what": ""},
+        {"effect": "ask", "verbs": "machine.fly", "what": ""},
     ]
     line = Line(text="2 × e2-standard-4", cost=Decimal("195.68"))
     full = {

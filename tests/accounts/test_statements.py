@@ -261,3 +261,38 @@ def test_the_machines_list_of_a_restricted_person_takes_few_queries(rows: Rows, 
     shown = answer.json()["data"]
     assert {one["name"] for one in shown} == {"m1", "m4", "m7", "m10"}
     assert "destroy" not in next(one["actions"] for one in shown if one["name"] == "m4")
+
+
+def ask_for(*verbs: str, **what: Any) -> dict[str, Any]:
+    return {"effect": "ask", "verbs": list(verbs), "what": what}
+
+
+def test_a_preview_says_what_must_be_asked_for_of_what_one_may_do(rows: Rows, actor: Actor, member: Member) -> None:
+    stopper = member(allow("machine.read", "machine.stop", "machine.create", tags={"env": "prod"}))
+    team = Team.objects.get(members=stopper.user_id)
+
+    def changes(*statements: dict[str, Any]) -> dict[str, dict[str, int | None]]:
+        found = policies.preview(actor, team, list(statements))
+        kinds = ("gains", "loses", "asks", "asks_no_more")
+        return {kind: {verb: one["count"] for change in found for one in change[kind] for verb in one["verbs"]} for kind in kinds}
+
+    may = team.statements[0]
+    asking = {"machine.stop": 4, "machine.create": None}
+    assert changes(may, ask_for("machine.*")) == {"gains": {}, "loses": {}, "asks": asking, "asks_no_more": {}}
+    assert changes(may, ask_for("machine.stop", tags={"env": "dev"}))["asks"] == {}, "there one may not stop at all"
+    Team.objects.filter(pk=team.pk).update(statements=[may, ask_for("machine.*")])
+    team.refresh_from_db()
+    assert changes(may) == {"gains": {}, "loses": {}, "asks": {}, "asks_no_more": asking}
+    less = changes(allow("machine.read", tags={"env": "prod"}), ask_for("machine.*"))
+    assert less == {"gains": {}, "loses": asking, "asks": {}, "asks_no_more": {}}, "what one may not do any more is lost, not freed"
+
+
+def test_looking_is_never_asked_about(rows: Rows, actor: Actor, member: Member) -> None:
+    looker = member(allow("machine.*"), ask_for("machine.*"))
+    assert explain(looker, rows[Machine][1], "stop").needs
+    assert not explain(looker, rows[Machine][1], "read").needs
+    needs = {one.user.email: bool(one.decision.needs) for one in policies.who_can(actor.org_id, rows[Machine][1], "stop")}
+    assert needs == {looker.email: True, actor.email: False}
+    with pytest.raises(Invalid) as wrong:
+        policies.validate([ask_for("machine.read")], actor)
+    assert "machine.read needs no approval" in wrong.value.fields["statements"][0]
