@@ -73,14 +73,30 @@ def send_answered(org: Organization, job: Job, names: list[str]) -> bool:
 
 
 def _of_approval(org: Organization, job: Job, names: list[str]) -> dict[str, object]:
-    link = f"{settings.MIST_PUBLIC_URL}/o/{org.slug}/jobs/{job.pk.hex}"
-    more = (job.total or 0) - len(names)
-    return {"org": org, "job": job, "names": names, "more": max(0, more), "order": _order(job), "link": link}
+    """What others wrote stands in one line each: a line of its own would read as ours."""
+    said = {name: in_a_line(getattr(job, name)) for name in ("ask", "needs", "answer")}
+    people = {name: _named(getattr(job, name)) for name in ("user", "answered_by")}
+    return {
+        "org": {"name": in_a_line(org.name)},
+        "job": {**said, **people, "approved_at": job.approved_at, "error_code": job.error_code},
+        "names": [in_a_line(name) for name in names],
+        "more": max(0, (job.total or 0) - len(names)),
+        "order": _order(job),
+        "link": f"{settings.MIST_PUBLIC_URL}/o/{org.slug}/jobs/{job.pk.hex}",
+    }
+
+
+def in_a_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _named(user: User | None) -> dict[str, str] | None:
+    return None if user is None else {"full_name": in_a_line(user.full_name), "email": user.email}
 
 
 def _order(job: Job) -> str:
     """“destroy kafka-3”."""
-    return f"{job.action.partition('.')[2].replace('_', ' ')} {' '.join(job.target_name.split())}"
+    return f"{job.action.partition('.')[2].replace('_', ' ')} {in_a_line(job.target_name)}"
 
 
 def _sent(subject: str, body: str, to: User, job: Job) -> bool:

@@ -129,8 +129,8 @@ def _check_can_wait(verb: str) -> None:
     named = [action for action in all_actions().values() if action.right == right and kind in ("*", action.model.kind())]
     if not named:
         raise _Wrong(f"{verb} is no act that could wait for approval.", "verbs")
-    if why := cannot_wait(named[0]) if len(named) == 1 else "":
-        raise _Wrong(why[0].lower() + why[1:], "verbs")
+    if all(reasons := [cannot_wait(action) for action in named]):
+        raise _Wrong(reasons[0], "verbs")
 
 
 def _strings(value: Any, name: str, most: int) -> list[str]:

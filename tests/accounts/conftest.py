@@ -72,6 +72,10 @@ def deny(*verbs: str, **what: Any) -> dict[str, Any]:
     return {"effect": "deny", "verbs": list(verbs), "what": what}
 
 
+def asks(*verbs: str, **what: Any) -> dict[str, Any]:
+    return {"effect": "ask", "verbs": list(verbs), "what": what}
+
+
 @pytest.fixture
 def rows(org: Organization, actor: Actor) -> dict[type[Any], list[Any]]:
     """{model: rows}: machines with all sorts of tags in two clouds, and what hangs on them."""

@@ -20,11 +20,11 @@ from clouds.models import Cloud, Size
 from core import guard
 from core.actions import perform
 from core.actor import Actor
-from core.errors import Denied, Invalid, NotFound
+from core.errors import ApprovalNeeded, Denied, Invalid, NotFound
 from core.models import Event, Job
 from keys.models import Key
 from machines.models import Machine
-from tests.accounts.conftest import allow, deny, make_member, make_org
+from tests.accounts.conftest import allow, asks, deny, make_member, make_org
 
 pytestmark = pytest.mark.django_db
 
@@ -53,7 +53,7 @@ def test_a_policy_means_the_same_in_sql_and_in_python(rows: Rows, actor: Actor, 
         },
     )
     one = st.fixed_dictionaries(
-        {"effect": st.sampled_from(["allow", "allow", "deny"]), "verbs": st.lists(verbs, min_size=1, max_size=3), "what": what}
+        {"effect": st.sampled_from(["allow", "allow", "deny", "ask"]), "verbs": st.lists(verbs, min_size=1, max_size=3), "what": what}
     )
     stored = data.draw(st.lists(one, max_size=5))
     user_id = data.draw(st.sampled_from([None, actor.user_id]))
@@ -67,6 +67,9 @@ def test_a_policy_means_the_same_in_sql_and_in_python(rows: Rows, actor: Actor, 
             assert by_python == {row.pk for row in of_kind if shuffled.decide(row, right).allowed}
             if by_python:
                 assert policy.somewhere(model, right)
+            asked_about = set(model.objects.filter(policy.asks_q(model, right)).values_list("pk", flat=True))
+            assert asked_about == {row.pk for row in of_kind if policy.asks(row, right) is not None}, (model, right)
+            assert asked_about == {row.pk for row in of_kind if shuffled.asks(row, right) is not None}
         for row in of_kind:
             assert list(policy.allowed(row, rights)) == [right for right in rights if policy.decide(row, right).allowed]
 
@@ -263,10 +266,6 @@ def test_the_machines_list_of_a_restricted_person_takes_few_queries(rows: Rows, 
     assert "destroy" not in next(one["actions"] for one in shown if one["name"] == "m4")
 
 
-def ask_for(*verbs: str, **what: Any) -> dict[str, Any]:
-    return {"effect": "ask", "verbs": list(verbs), "what": what}
-
-
 def test_a_preview_says_what_must_be_asked_for_of_what_one_may_do(rows: Rows, actor: Actor, member: Member) -> None:
     stopper = member(allow("machine.read", "machine.stop", "machine.create", tags={"env": "prod"}))
     team = Team.objects.get(members=stopper.user_id)
@@ -278,21 +277,104 @@ def test_a_preview_says_what_must_be_asked_for_of_what_one_may_do(rows: Rows, ac
 
     may = team.statements[0]
     asking = {"machine.stop": 4, "machine.create": None}
-    assert changes(may, ask_for("machine.*")) == {"gains": {}, "loses": {}, "asks": asking, "asks_no_more": {}}
-    assert changes(may, ask_for("machine.stop", tags={"env": "dev"}))["asks"] == {}, "there one may not stop at all"
-    Team.objects.filter(pk=team.pk).update(statements=[may, ask_for("machine.*")])
+    assert changes(may, asks("machine.*")) == {"gains": {}, "loses": {}, "asks": asking, "asks_no_more": {}}
+    assert changes(may, asks("machine.stop", tags={"env": "dev"}))["asks"] == {}, "there one may not stop at all"
+    Team.objects.filter(pk=team.pk).update(statements=[may, asks("machine.*")])
     team.refresh_from_db()
     assert changes(may) == {"gains": {}, "loses": {}, "asks": {}, "asks_no_more": asking}
-    less = changes(allow("machine.read", tags={"env": "prod"}), ask_for("machine.*"))
+    less = changes(allow("machine.read", tags={"env": "prod"}), asks("machine.*"))
     assert less == {"gains": {}, "loses": asking, "asks": {}, "asks_no_more": {}}, "what one may not do any more is lost, not freed"
 
 
 def test_looking_is_never_asked_about(rows: Rows, actor: Actor, member: Member) -> None:
-    looker = member(allow("machine.*"), ask_for("machine.*"))
+    looker = member(allow("machine.*"), asks("machine.*"))
     assert explain(looker, rows[Machine][1], "stop").needs
     assert not explain(looker, rows[Machine][1], "read").needs
     needs = {one.user.email: bool(one.decision.needs) for one in policies.who_can(actor.org_id, rows[Machine][1], "stop")}
     assert needs == {looker.email: True, actor.email: False}
     with pytest.raises(Invalid) as wrong:
-        policies.validate([ask_for("machine.read")], actor)
+        policies.validate([asks("machine.read")], actor)
     assert "machine.read needs no approval" in wrong.value.fields["statements"][0]
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def test_asking_neither_allows_nor_denies(rows: Rows, member: Member) -> None:
+    looker = member(allow("machine.*"), asks("machine.*"))
+    assert explain(looker, rows[Machine][1], "read").needs == "", "nobody need ask to look"
+    none, reader = member(asks("machine.stop")), member(allow("machine.read", "machine.tag"), asks("machine.tag", tags={"env": "prod"}))
+    assert seen(none, Machine) == set() and not guard.permits(none, rows[Machine][1], "stop")
+    assert guard.permits(reader, rows[Machine][1], "tag")
+    perform(reader, rows[Machine][2], "tag", {"tags": {"note": "x"}})
+    with pytest.raises(ApprovalNeeded):
+        perform(reader, rows[Machine][1], "tag", {"tags": {"note": "x"}})
+
+
+def test_an_edit_leads_neither_around_asking_nor_into_it(rows: Rows, member: Member) -> None:
+    tagger = member(allow("machine.*"), asks("machine.destroy", "machine.tag", tags={"env": "prod"}))
+    with pytest.raises(ApprovalNeeded):
+        perform(tagger, rows[Machine][1], "tag", {"remove": ["env"]})
+    with pytest.raises(ApprovalNeeded):
+        perform(tagger, rows[Machine][2], "tag", {"tags": {"env": "prod"}})
+    other = member(allow("machine.*"), asks("machine.destroy", tags={"env": "prod"}))
+    with pytest.raises(Denied) as refused:
+        perform(other, rows[Machine][1], "tag", {"remove": ["env"]})
+    assert refused.value.code == "into_reach" and "machine.destroy" in refused.value.detail
+    assert set(Machine.objects.filter(pk__in=[rows[Machine][1].pk, rows[Machine][2].pk]).values_list("tags__env", flat=True)) == {
+        "prod",
+        "dev",
+    }
+
+
+def test_asking_is_said_in_words_and_explained(rows: Rows, actor: Actor, member: Member) -> None:
+    stored = policies.validate([asks("machine.stop", "machine.destroy", tags={"env": "prod"}, own=True)], actor)
+    assert policies.sentence(stored[0]) == "Must ask to stop, destroy machine of one's own, tagged env=prod."
+    asker = member(allow("machine.*"), asks("machine.stop", tags={"env": "prod"}))
+    team = Team.objects.get(members=asker.user_id)
+    found = explain(asker, rows[Machine][1], "stop")
+    assert (found.allowed, found.needs) == (True, f"Statement 2 of team {team.name} asks for approval.")
+    assert explain(asker, rows[Machine][2], "stop").needs == ""
+    assert explain(actor, rows[Machine][1], "stop").needs == "", "Owners are bound by no statement"
+    able = {one.user.email: one.decision.needs for one in policies.who_can(actor.org_id, rows[Machine][1], "stop")}
+    assert able == {actor.email: "", asker.email: f"Statement 2 of team {team.name} asks for approval."}
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("machine.read", "looking is done at once"),
+        ("job.approve", "no act that could wait"),
+        ("machine.skip_undo", "no act that could wait"),
+        ("*.read", "looking is done at once"),
+        ("machine.shell", "machine.shell cannot wait for approval: what it gives is for now"),
+        ("*.shell", "machine.shell cannot wait for approval"),
+        ("key.export", "cannot wait"),
+        ("key.create", "key.create cannot wait for approval: it is made at once"),
+        ("session.replay", "cannot wait"),
+    ],
+)
+def test_asking_about_what_cannot_wait_is_refused_in_words(actor: Actor, verb: str, said: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        policies.validate([allow("*"), asks(verb)], actor)
+    assert said in refused.value.fields["statements"][0]
+    assert refused.value.extra["places"][0]["statement"] == 2 and refused.value.extra["places"][0]["part"] == "verbs"
+
+
+@pytest.mark.parametrize("verb", ["*", "machine.*", "*.create", "*.delete", "machine.create", "script.run"])
+def test_asking_about_what_can_wait_is_kept(actor: Actor, verb: str) -> None:
+    assert policies.validate([asks(verb)], actor) == [asks(verb)]
+
+
+def test_a_preview_says_for_what_they_would_have_to_ask(rows: Rows, actor: Actor, member: Member) -> None:
+    asker = member(allow("machine.*"), asks("machine.stop", tags={"env": "prod"}))
+    team = Team.objects.get(members=asker.user_id)
+    fresh = [allow("machine.*"), asks("machine.destroy", "machine.create", tags={"env": "dev"})]
+    (change,) = policies.preview(actor, team, fresh)
+    assert (change["email"], change["gains"], change["loses"]) == (asker.email, [], [])
+    asked = {verb: one["count"] for one in change["asks"] for verb in one["verbs"]}
+    devs = sum(row.tags.get("env") == "dev" for row in rows[Machine])
+    prods = sum(row.tags.get("env") == "prod" for row in rows[Machine])
+    assert asked == {"machine.destroy": devs, "machine.create": None}
+    assert {verb: one["count"] for one in change["asks_no_more"] for verb in one["verbs"]} == {"machine.stop": prods}
+    assert policies.preview(actor, team, team.statements) == []

@@ -519,6 +519,15 @@ def test_nobody_tags_their_way_around_asking(here: World) -> None:
     assert machine.tags == {"env": "prod", "note": "harmless"}
 
 
+def test_who_would_have_to_ask_is_explained(here: World, asker: APIClient, owner: APIClient) -> None:
+    which = f"verb=machine.stop&id={running(here)[0].pk.hex}"
+    told = asker.get(f"/api/v2/policies/explain?{which}").json()["data"]
+    assert told["allowed"] is True and told["needs"] == "Statement 2 of team of asker@here.org asks for approval."
+    assert owner.get(f"/api/v2/policies/explain?{which}").json()["data"]["needs"] == ""
+    able = {one["user"]: bool(one["needs"]) for one in owner.get(f"/api/v2/policies/who?{which}").json()["data"]}
+    assert able == {"asker@here.org": True, here.user.email: False}
+
+
 # --- on record --------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from smtplib import SMTPRecipientsRefused
 from typing import Any
 
 import pytest
@@ -232,3 +233,53 @@ def test_an_inline_act_is_not_done_where_the_database_goes_away_meanwhile(
     assert "kept" not in machine.tags
     told = Event.objects.get(job_id=job.pk, type="machine.tag.failed")
     assert told.before is None and told.after is None
+
+
+# --- letters ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_poisoned_name_writes_no_line_and_no_header_of_its_own(owner: Actor, asker: Actor, machine: Machine) -> None:
+    poison = "web-1\r\nBcc: all@evil.example\n\nApprove here: http://evil.example/\u2028\x85<script>"
+    Machine.objects.filter(pk=machine.pk).update(name=poison)
+    User.objects.filter(pk=asker.user_id).update(first_name="Eve\r\nBcc: all@evil.example")
+    machine.refresh_from_db()
+    job = ask(asker, machine, "stop")
+    ids = [machine.pk, Machine.objects.exclude(pk=machine.pk).filter(state="running")[0].pk]
+    many = jobs.bulk(replace(asker, ask="night"), Machine, "stop", ids=ids)
+    assert tell() == 2
+    approvals.decline(owner, job)
+    approvals.decline(owner, many)
+    assert tell() == 2
+    assert len(mail.outbox) == 4
+    for letter in mail.outbox:
+        assert letter.message()["Bcc"] is None and letter.recipients() in (["here@example.org"], ["asker@example.org"])
+        assert "\n" not in letter.subject
+        assert not any(line.startswith(("Bcc", "Approve here")) for line in letter.body.splitlines())
+
+
+def test_nobody_who_may_approve_is_told_nothing_and_it_still_waits(owner: Actor, machine: Machine) -> None:
+    lone = ask(owner, machine, "stop")
+    assert tell() == 1
+    assert mail.outbox == []
+    lone.refresh_from_db()
+    assert (lone.state, lone.to_tell) == ("asked", False)
+    assert jobs.cancel(owner, lone).state == "cancelled"
+
+
+class Refusing:
+    """A mail server that takes nothing."""
+
+    def __init__(self, **_: Any) -> None: ...
+
+    def send_messages(self, _: Any) -> int:
+        raise SMTPRecipientsRefused({})
+
+
+def test_a_mail_server_that_refuses_stops_nothing(
+    owner: Actor, asker: Actor, machine: Machine, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.EMAIL_BACKEND = "tests.core.test_approvals.Refusing"
+    job = ask(asker, machine, "stop")
+    assert tell() == 1 and tell() == 0
+    assert job.pk.hex in caplog.text.replace("-", "") and machine.name not in caplog.text
+    assert approvals.approve(owner, job).state == "queued"
