@@ -116,11 +116,10 @@ class ApprovalGuard(Guard):
     """
 
     def check(self, call: Call) -> None:
-        if not call.approved and (why := self.needs(call)):
-            how = cannot_wait(call.action) or "Ask for approval: send `ask` with what for."
-            raise ApprovalNeeded(f"{why} {how}", reason=why)
+        if not call.approved and (whys := self.needs(call)):
+            raise ApprovalNeeded(whys, verb=call.action.verb, target=str(call.target), instead=cannot_wait(call.action))
 
-    def needs(self, call: Call) -> str:
+    def needs(self, call: Call) -> list[str]:
         actor, target, found = call.actor, call.target, []
         if call.action.tier and getattr(target, "locked_at", None) is not None:
             note = target.lock_note.rstrip(".")
@@ -128,7 +127,7 @@ class ApprovalGuard(Guard):
         statement = None if actor.is_system else policy_of(actor).asks(target, call.action.right)
         if statement is not None:
             found.append(f"{statement.where[:1].upper()}{statement.where[1:]} asks for approval.")
-        return " ".join(found)
+        return found
 
 
 def limits_of(actor: Actor) -> tuple[Statement, ...] | None:
@@ -173,4 +172,4 @@ def explain(actor: Actor, target: Any, verb: str) -> Decision:
 def needs_of(actor: Actor, target: Any, verb: str) -> str:
     """Why `actor` could not `verb` this without somebody else's approval; "": they could."""
     action = next((one for one in actions_of(type(target)) if verb in (one.name, one.right)), None)
-    return "" if action is None else guard.needs(Call(actor=actor, action=action, target=target))
+    return "" if action is None else " ".join(guard.needs(Call(actor=actor, action=action, target=target)))

@@ -83,6 +83,8 @@ def _hold(actor: Actor, job: Job, note: str) -> Job:
         raise NotFound
     if len(note) > LONGEST:
         raise Invalid(fields={"note": [f"At most {LONGEST} characters."]})
+    if "\x00" in note:
+        raise Invalid(fields={"note": ["Null characters are not allowed."]})
     held: Job = Job.objects.select_for_update().get(pk=job.pk)
     if held.state != Job.State.ASKED:
         raise Conflict(f"This job is {held.state}: it waits for no approval.", code="not_asked")

@@ -82,9 +82,16 @@ class Denied(Refused):
 
 
 class ApprovalNeeded(Denied):
-    """Allowed, but not without somebody else's yes. Asked for with `ask`, it waits for that."""
+    """Allowed, but not without somebody else's yes. Asked for with `ask`, it waits for that. `whys`: a sentence each; `instead`: what
+    to do where it cannot wait.
+    """
 
     code = "approval_required"
+
+    def __init__(self, whys: list[str], *, verb: str, target: str, instead: str = "") -> None:
+        self.whys, self.instead, why = whys, instead, " ".join(whys)
+        how = instead or "Ask for approval: send `ask` with what for."
+        super().__init__(f"{why} {how}", reason=why, verb=verb, target=target)
 
 
 class NotFound(Refused):

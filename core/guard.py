@@ -38,9 +38,9 @@ class Guard:
     def check(self, call: Call) -> None:
         """Raises: Refused, when this guard forbids the call."""
 
-    def needs(self, call: Call) -> str:
-        """Why the call needs somebody else's approval, in a sentence; "": it does not."""
-        return ""
+    def needs(self, call: Call) -> list[str]:
+        """Why the call needs somebody else's approval, a sentence each; none: it does not."""
+        return []
 
 
 class TenantGuard(Guard):
@@ -107,9 +107,9 @@ def check(call: Call) -> None:
         raise
 
 
-def needs(call: Call) -> str:
-    """Why the call needs somebody else's approval; "": it does not. It may need that and be refused for other reasons."""
-    return " ".join(filter(None, (guard.needs(call) for guard in guards())))
+def needs(call: Call) -> list[str]:
+    """Why the call needs somebody else's approval; none: it does not. It may need that and be refused for other reasons."""
+    return [why for guard in guards() for why in guard.needs(call)]
 
 
 __all__ = ["Guard", "Refused", "TenantGuard", "check", "guards", "narrow", "needs", "permits", "permitted"]

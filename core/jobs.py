@@ -197,7 +197,7 @@ def preview(
         elif not guard.permits(actor, row, action.right):
             why = "You may not do that to it."
         elif actor.ask is None and (needs := guard.needs(actions.Call(actor=actor, action=action, target=row))):
-            why = f"It needs approval. {needs}" if count == 1 else "It needs approval."
+            why = f"It needs approval. {' '.join(needs)}" if count == 1 else "It needs approval."
         why = why or action.reason(row) or (_refused(actor, action, row, asked) if params else None)
         if why is not None and why not in reasons and len(reasons) >= REASONS:
             why = "For other reasons."
@@ -333,14 +333,11 @@ def _parent(
     return job
 
 
-def _needs(actor: Actor, action: actions.Action, targets: Iterable[Any]) -> str:
+def _needs(actor: Actor, action: actions.Action, targets: Iterable[Any]) -> list[str]:
     """Why these need approval: the first reasons, and how many more there are."""
-    found: dict[str, None] = {}
-    for row in itertools.islice(targets, 1000):
-        if why := guard.needs(actions.Call(actor=actor, action=action, target=row)):
-            found.setdefault(why)
-    more = f" And {len(found) - REASONS_KEPT} more." if len(found) > REASONS_KEPT else ""
-    return " ".join(itertools.islice(found, REASONS_KEPT)) + more
+    rows = itertools.islice(targets, 1000)
+    found = list(dict.fromkeys(why for row in rows for why in guard.needs(actions.Call(actor=actor, action=action, target=row))))
+    return found[:REASONS_KEPT] + ([f"And {len(found) - REASONS_KEPT} more."] if len(found) > REASONS_KEPT else [])
 
 
 def expand(job: Job) -> None:

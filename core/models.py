@@ -159,7 +159,7 @@ class Job(Searched, models.Model):
     watchers = ArrayField(models.UUIDField(), default=list)  # users who look after it beside who asked
     # who approved it, where it had to be asked for
     ask = models.TextField(blank=True, default="", db_default="")  # what for, in the words of who asked
-    needs = models.TextField(blank=True, default="", db_default="")  # why it had to be asked for
+    needs = models.TextField(blank=True, default="", db_default="")  # why it had to be asked for, a line each
     approved_at = models.DateTimeField(null=True)
     answered_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     answer = models.TextField(blank=True, default="", db_default="")  # what was said with the yes or no

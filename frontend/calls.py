@@ -26,6 +26,7 @@ from core.models import Job
 from frontend import forms
 
 ASKED = "_call"  # in a form: tell how it is written, and do nothing
+ASK = "_ask"  # in a form: what approval is asked for
 SURE = "_sure"  # in a form: it was asked about
 HIDDEN = "…"
 EMPTY = (None, "", [], {})
@@ -78,6 +79,8 @@ class Question:
     sent: list[tuple[str, str]]
     word: str = ""
     wrong_name: bool = False
+    need: Any = None  # frontend.approving.Need: it is to be asked for
+    wrong_ask: bool = False
 
 
 class Asks(Exception):

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 LIST_FROM = 10  # machines: more names than a popover holds
 
 
-def template(view: ConsoleView, offer: acts.Offer, count: int) -> str:
-    """Which template asks: a popover where htmx asked and little is at stake, else the dialog, or a page of its own."""
+def template(view: ConsoleView, offer: acts.Offer, count: int, *, needs: bool = False) -> str:
+    """Which template asks: a popover where htmx asked and little is at stake, else the dialog, or a page of its own. `needs`: approval."""
     if not (view.in_dialog or view.is_htmx):
         return "machines/act.html"
-    few = offer.action.tier == 1 and not offer.has_fields and count < LIST_FROM
+    few = offer.action.tier == 1 and not offer.has_fields and count < LIST_FROM and not needs
     return "machines/_ask.html" if few else "machines/_act.html"
 
 

@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from accounts.models import Membership
 from accounts.statements import policy_of
 from clouds.models import Cloud, Poll
+from core import approvals
 from core.actions import allowed
 from core.actor import Actor
 from core.errors import AuthFailed, NotPermitted, RateLimited, Unavailable
@@ -191,7 +192,7 @@ class Notice:
 
 def attention(actor: Actor, base: str) -> list[Notice]:
     """What somebody should look at, worst first, each with the page to do it on."""
-    parts = (_clouds_in_trouble, _broken_machines, _asks, _failed_jobs, _ending)
+    parts = (_clouds_in_trouble, _broken_machines, _asks, _approvals, _failed_jobs, _ending)
     found = [notice for look in parts for notice in look(actor, base)]
     return sorted(found, key=lambda notice: notice.rank)
 
@@ -238,6 +239,15 @@ def _asks(actor: Actor, base: str) -> Iterator[Notice]:
     for member in asking[:3]:
         title = _("%(name)s asks for access") % {"name": member.user.full_name}
         yield Notice(rank=2, mark="info", title=title, detail=member.asked_for[:200], url=f"{base}/teams#asks", act=_("Answer"))
+
+
+def _approvals(actor: Actor, base: str) -> Iterator[Notice]:
+    """What waits for the approval of this person."""
+    waiting = Job.objects.visible_to(actor).filter(parent=None, state=Job.State.ASKED).select_related("user").order_by("created_at")
+    for job in [one for one in waiting[:50] if not approvals.why_not(actor, one)][:3]:
+        who = job.user.full_name if job.user else job.via
+        title = _("%(name)s asks for approval: %(job)s") % {"name": who, "job": words.job_order(job)}
+        yield Notice(rank=2, mark="warn", title=title, detail=job.ask[:200], url=f"{base}/jobs/{job.pk.hex}", act=_("Answer"))
 
 
 def _failed_jobs(actor: Actor, base: str) -> Iterator[Notice]:

@@ -10,10 +10,11 @@ from uuid import UUID
 from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F
 from django.utils import timezone
 
+from core import approvals
 from core.actor import Actor
 from core.jobs import can_cancel
 from core.models import Event, Job
-from frontend import faults
+from frontend import approving, faults
 from frontend.inverse import can_take_back
 from scripts.models import Run
 
@@ -106,7 +107,7 @@ def reasons(job: Job) -> list[tuple[int, str]]:
 
 def with_detail(actor: Actor, job: Job, base: str) -> Job:
     """The job with what its page shows beside its row: `reasons`, `fault`, `words` (the provider's), `opposite`, `is_watched`,
-    `result_rows`.
+    `need` and `open_until` (of one that waits for approval), `result_rows`.
     """
     extra: Any = job
     failed = job.state in (Job.State.FAILED, Job.State.LOST)
@@ -116,5 +117,7 @@ def with_detail(actor: Actor, job: Job, base: str) -> Job:
     extra.words = str(told.detail.get("words", "")) if told else ""
     extra.opposite = job.user_id == actor.user_id and can_take_back(job)
     extra.is_watched = actor.user_id in job.watchers
+    extra.need = approving.asked(actor, job)
+    extra.open_until = approvals.open_until(job) if extra.need else None
     extra.result_rows = [(key, value) for key, value in (job.result or {}).items() if job.target_id is not None]
     return job

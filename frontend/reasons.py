@@ -27,6 +27,8 @@ STATE_WORDS = {
     "succeeded": gettext_lazy("Succeeded"),
     "failed": gettext_lazy("Failed"),
 }
+LOCKED = re.compile(r"(?s)(.+) is locked(?:: (.+))?\.")
+ASKS = re.compile(r"(?s)Statement (\d+) of team (.+) asks for approval\.")
 STATE = re.compile(r"It is ([a-z_]+)\.")
 KNOWN = (
     _("It is attached to a machine."),
@@ -53,4 +55,10 @@ def in_words(reason: str) -> str:
     """What is known in the viewer's language; anything else as it is."""
     if found := STATE.fullmatch(reason):
         return gettext("It is %(state)s.") % {"state": of_state(found[1])}
+    if found := LOCKED.fullmatch(reason):
+        name, note = found.groups()
+        said = gettext("%(name)s is locked: %(note)s.") if note else gettext("%(name)s is locked.")
+        return said % {"name": name, "note": note}
+    if found := ASKS.fullmatch(reason):
+        return gettext("Statement %(n)s of team %(team)s asks for approval.") % {"n": found[1], "team": found[2]}
     return gettext(reason) if reason in KNOWN else reason

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import Export, User
 from clouds.models import Cloud, Poll
-from core import personal
+from core import approvals, personal
 from core.actor import Actor
 from core.models import Event, Job
 from frontend import fromacts, words
@@ -112,17 +112,19 @@ def state_parts(by_state: dict[str, int]) -> list[tuple[str, float]]:
 
 def job_rows(actor: Actor, jobs: QuerySet[Job], limit: int | None = None) -> list[Job]:
     """Jobs with their `user`, how far they are (frontend.progress) and their `file`; at most `limit`."""
-    return with_files(actor, with_progress(list(jobs.visible_to(actor).select_related("user")[:limit])))  # type: ignore[attr-defined]
+    return with_files(actor, with_progress(list(jobs.visible_to(actor).select_related("user", "answered_by")[:limit])))  # type: ignore[attr-defined]
 
 
 def with_files(actor: Actor, jobs: list[Job]) -> list[Job]:
-    """Each with the `file` it made for this person, while that is kept (None: none), and `is_mine`: they asked for it."""
+    """Each with the `file` it made for this person, while that is kept (None: none), and `is_mine`: they asked for it, and
+    `may_answer`: it waits for approval, which they may give."""
     made = [job.target_id for job in jobs if job.target_kind == "export" and job.state == Job.State.SUCCEEDED]
     own = Export.objects.visible_to(actor).filter(owner_id=actor.user_id, expires_at__gt=timezone.now())
     kept = own.in_bulk(made) if made else {}
     for job in jobs:
         job.file = kept.get(job.target_id)  # type: ignore[attr-defined]
         job.is_mine = job.user_id == actor.user_id  # type: ignore[attr-defined]
+        job.may_answer = job.state == Job.State.ASKED and not approvals.why_not(actor, job)  # type: ignore[attr-defined]
     return jobs
 
 

@@ -15,9 +15,10 @@ from core.models import Job
 from frontend import faults, words
 from frontend.inverse import can_take_back
 from frontend.progress import reasons
+from frontend.reasons import in_words
 
 SESSION_KEY = "toasts"
-MARKS = {"waiting": "warn", "queued": "queued", "running": "pending", "succeeded": "ok", "failed": "crit", "lost": "crit"}
+MARKS = {"asked": "warn", "waiting": "warn", "queued": "queued", "running": "pending", "succeeded": "ok", "failed": "crit", "lost": "crit"}
 Toast = dict[str, Any]
 
 
@@ -36,8 +37,10 @@ def of_job(job: Job, base: str) -> Toast:
         detail = (job.error_detail if job.target_id or not (why := reasons(job)) else why[0][1])[:400]
     elif job.state == Job.State.UNDONE:
         detail = _("undone: nothing was done")
+    elif job.state == Job.State.ASKED:
+        detail = _("waits for approval")
     elif job.state == Job.State.CANCELLED:
-        detail = _("cancelled")
+        detail = in_words(job.error_detail) or _("cancelled")
     elif job.steps and job.is_active:
         detail = str(words.STEPS.get(job.steps[-1]["name"], job.steps[-1]["name"]))
     file = getattr(job, "file", None)

@@ -119,6 +119,7 @@ org: list[URLPattern | URLResolver] = [
     path("shortcuts", palette.ShortcutsView.as_view()),
     path("jobs", jobs.JobsView.as_view()),
     path("jobs/<str:identity>", jobs.JobView.as_view()),
+    path("jobs/<str:identity>/answer", jobs.JobAnswerView.as_view()),
     path("jobs/<str:identity>/<slug:what>", jobs.JobDoView.as_view()),
     path("log", log.LogView.as_view()),
     path("log.csv", export.LogFileView.as_view(), {"form": "csv"}),

@@ -46,7 +46,7 @@ def ask(call: Call) -> None:
     hold(job, call.actor.ask or "", guard.needs(call))
 
 
-def hold(job: Job, what_for: str, needs: str) -> None:
+def hold(job: Job, what_for: str, needs: list[str]) -> None:
     """`needs`: why it has to be asked for."""
-    job.state, job.ask, job.needs, job.to_tell = Job.State.ASKED, what_for, needs, True
+    job.state, job.ask, job.needs, job.to_tell = Job.State.ASKED, what_for, "\n".join(needs), True
     job.not_before = job.queued_at = job.started_at = None

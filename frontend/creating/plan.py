@@ -19,7 +19,7 @@ from clouds.models import Cloud, Image, Poll, Size
 from core.actions import get, validated
 from core.actor import Actor
 from core.errors import Invalid
-from frontend import forms
+from frontend import approving, forms
 from frontend.calls import Call
 from frontend.creating.asked import Asked
 from frontend.creating.calls import calls
@@ -55,6 +55,7 @@ class Plan:
     lines: list[Line] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    need: approving.Need | None = None
     currency: str = "USD"
     hourly: Decimal | None = None
     monthly: Decimal | None = None
@@ -105,6 +106,7 @@ def plan(actor: Actor, asked: Asked, steps: list[Step]) -> Plan:
         made.checks.append(Check(mark="queued", text=_("Name: give them one")))
     made.checks += [*_fields(made, steps), *_policy(actor, asked), *_cloud(asked.cloud)]
     made.checks += [*_fit(made), *_names(actor, asked), *_room(made)]
+    made.need = need_of(actor, asked)
     made.calls = calls(asked, made.rows)
     return made
 
@@ -142,6 +144,12 @@ def _policy(actor: Actor, asked: Asked) -> list[Check]:
         text = _("Policy: it will be tagged, for your team may create only that")
         return [Check(mark="warn", text=text, tag=_pair(item)) for item in lacking.items()]
     return [Check(mark="crit", text=_("Policy: %(why)s. Ask an owner of the organization.") % {"why": decided.why})]
+
+
+def need_of(actor: Actor, asked: Asked) -> approving.Need | None:
+    """The approval that making it needs."""
+    row = _draft(actor, asked.cloud, {**asked.tags, **(missing_tags(actor, _draft(actor, asked.cloud, asked.tags)) or {})})
+    return approving.need(actor, get("machine.create"), [row])
 
 
 def _pair(item: tuple[str, str]) -> str:

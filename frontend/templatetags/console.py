@@ -72,6 +72,7 @@ STATE_MARKS = {
 _TONES = {"running": "ok", "error": "crit", "suspended": "viol", "pending": "acc"}
 # Of a job.
 JOB_MARKS = {
+    "asked": "warn",
     "waiting": "warn",
     "queued": "queued",
     "running": "pending",
@@ -87,6 +88,9 @@ OUTCOME_MARKS = {
     "failed": "crit",
     "refused": "warn",
     "requested": "pending",
+    "asked": "warn",
+    "approved": "ok",
+    "declined": "stopped",
     "observed": "info",
     "cancelled": "stopped",
     "undone": "stopped",
@@ -212,6 +216,7 @@ def tag_list(tags: Mapping[str, str] | None, most: int = 3) -> SafeString:
 
 
 JOB_STATES = {
+    "asked": gettext_lazy("Waits for approval"),
     "waiting": gettext_lazy("Waiting"),
     "queued": gettext_lazy("In the queue"),
     "running": gettext_lazy("Running"),

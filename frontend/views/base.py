@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -26,12 +27,13 @@ from accounts.auth import console_actor
 from accounts.models import Organization, User
 from clouds.providers.facts import Field
 from core import guard
-from core.actions import Action, allowed, get, perform, validated
+from core.actions import Action, allowed, approval, get, perform, validated
 from core.actor import Actor
-from core.errors import BadRequest, Denied, Invalid, MistError, NotFound, TooMany, Unauthenticated
+from core.errors import ApprovalNeeded, Asked, BadRequest, Denied, Invalid, MistError, NotFound, TooMany, Unauthenticated
 from core.models import Job
-from frontend import calls, forms, parts, searches, toasts, viewer, words
+from frontend import approving, calls, forms, parts, searches, toasts, viewer, words
 from frontend.frame import Frame
+from frontend.reasons import in_words
 
 log = logging.getLogger(__name__)
 Row = TypeVar("Row")
@@ -58,7 +60,7 @@ class ConsoleView(View):
             return self._renamed(request, slug, user)
         viewer.at_home_in(request, org)
         try:
-            self.org, self.actor = org, console_actor(request, org.slug, orgs)
+            self.org, self.actor = org, replace(console_actor(request, org.slug, orgs), ask=self._ask or None)
         except Unauthenticated:
             logout(request)
             return self._sign_in(request)
@@ -68,11 +70,17 @@ class ConsoleView(View):
         self.frame = Frame(request, org, user, self.actor, self.section, orgs)
         request.frame = self.frame  # type: ignore[attr-defined]
         try:
+            if len(self._ask) > approval.MOST or "\x00" in self._ask:
+                raise BadRequest(f"Say what for in at most {approval.MOST} characters.")
             if elsewhere := searches.settled(request, org):
                 return HttpResponseRedirect(elsewhere)
             return self._told(*args, **kwargs) if self.is_told else super().dispatch(request, *args, **kwargs)
         except calls.Asks as asks:
             return self._asked(asks.question)
+        except Asked as asked:
+            return self.job_done(asked.job)
+        except ApprovalNeeded as needed:
+            return self.refused(needed) if needed.instead else self._asked(self._of_approval(needed))
         except MistError as error:
             return self.refused(error)
         except Http404:
@@ -92,7 +100,25 @@ class ConsoleView(View):
     def _asked(self, question: calls.Question) -> HttpResponse:
         template = "components/sure.html" if self.in_dialog or self.is_htmx else "sure.html"
         context = {"question": question, "url": self.request.get_full_path(), "back": self.back()}
-        return self.page(template, context, status=422 if question.wrong_name else 200)
+        response = self.page(template, context, status=422 if question.wrong_name or question.need else 200)
+        if question.need:  # the button that was pressed expected no question
+            response["HX-Retarget"], response["HX-Reswap"] = "#dialog", "innerHTML"
+        return response
+
+    @property
+    def _ask(self) -> str:
+        """What approval is asked for, by this form in place of acting; "": it is not."""
+        return str(self.request.POST.get(calls.ASK, "")).strip()
+
+    def _of_approval(self, needed: ApprovalNeeded) -> calls.Question:
+        verb, name = str(needed.extra["verb"]), str(needed.extra["target"])
+        need = approving.Need(whys=[in_words(why) for why in needed.whys])
+        title, wrong = f"{words.order(verb, name)}?", calls.ASK in self.request.POST
+        return calls.Question(title=title, act=words.act(verb), calls=[], sent=self._sent(calls.ASK), need=need, wrong_ask=wrong)
+
+    def _sent(self, *without: str) -> list[tuple[str, str]]:
+        data = self.request.POST
+        return [(key, value) for key in data if key not in ("csrfmiddlewaretoken", *without) for value in data.getlist(key)]
 
     @property
     def is_told(self) -> bool:
@@ -145,10 +171,11 @@ class ConsoleView(View):
         said = data.get(calls.SURE, "").strip()
         if said == word if word else said:
             return
-        sent = [(key, value) for key in data if key not in ("csrfmiddlewaretoken", calls.SURE) for value in data.getlist(key)]
         title = title or f"{words.order(action.verb, name)}?"
         wrong = bool(word) and calls.SURE in data
-        raise calls.Asks(calls.Question(title=title, act=words.act(action.verb), calls=made, sent=sent, word=word, wrong_name=wrong))
+        raise calls.Asks(
+            calls.Question(title=title, act=words.act(action.verb), calls=made, sent=self._sent(calls.SURE), word=word, wrong_name=wrong)
+        )
 
     def _renamed(self, request: HttpRequest, slug: str, user: User) -> HttpResponse:
         """A path with an organization's former name leads to the same place under its name of now.  Raises: Http404."""
@@ -224,7 +251,7 @@ class ConsoleView(View):
 
     def failed(self, title: str, error: MistError, to: str = "", now: Any = None) -> HttpResponse:
         """An act that was refused, as a note that stays. `now`: the machine it was asked of."""
-        if isinstance(error, NotFound):
+        if isinstance(error, NotFound | Asked) or (isinstance(error, ApprovalNeeded) and not error.instead):
             raise error
         toast = toasts.of_error(title, error, self.actor.request_id, self.frame.base, now)
         if self.is_htmx:

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from core import guard, jobs
 from core.actions import action_offered, actions_of, get
 from core.errors import BadSearch, Invalid, MistError
-from frontend import acts, calls, dialogs, forms, words
+from frontend import acts, approving, calls, dialogs, forms, words
 from frontend.reasons import in_words, of_state
 from frontend.rows import machine_queryset
 from frontend.views.base import ConsoleView, problem
@@ -106,13 +106,14 @@ class BulkActView(ConsoleView):
             raise Http404
         selection = Selection(self, request.POST)
         specs = acts.fields(self.actor, verb, None, selection.rows)
-        if "ask" in request.POST and ("now" not in request.POST or action.tier or specs):
-            return self.form(selection, verb, specs)
+        need = approving.need(self.actor, action, selection.rows) if self.actor.ask is None and not self.is_told else None
+        if ("ask" in request.POST and ("now" not in request.POST or action.tier or specs)) or (need and "confirm" not in request.POST):
+            return self.form(selection, verb, specs, need=need, status=422 if need and "now" in request.POST else 200)
         typed = forms.read(specs, request.POST)
         if self.is_told:
             params = acts.params(verb, typed, None)
             self.tell(Machine, verb, params, calls.of_many("machine", verb, selection.ids, selection.q, params), specs)
-        if action.tier >= 2 and request.POST.get("confirm", "").strip() != self.word(verb, selection):
+        if action.tier >= 2 and self.actor.ask is None and request.POST.get("confirm", "").strip() != self.word(verb, selection):
             return self.form(selection, verb, specs, values=typed, wrong_name=True, status=422)
         try:
             job = jobs.bulk(self.actor, Machine, verb, acts.params(verb, typed, None), ids=selection.ids, search=selection.q)
@@ -134,6 +135,7 @@ class BulkActView(ConsoleView):
         values: dict[str, Any] | None = None,
         error: Invalid | None = None,
         wrong_name: bool = False,
+        need: approving.Need | None = None,
         status: int = 200,
     ) -> HttpResponse:
         offer = selection.offer(self, verb)
@@ -149,6 +151,7 @@ class BulkActView(ConsoleView):
             "targets": dialogs.victims(self.actor, rows) if offer.action.tier >= 2 else rows,
             "keeps": True,
             "hidden_targets": max(0, selection.count - SHOWN),
+            "need": need,
             "selection": selection,
             "offer": offer,
             "title": f"{said.label} {many}?",
@@ -162,4 +165,7 @@ class BulkActView(ConsoleView):
             "problem": problem(_("Nothing was done."), error, specs) if error else None,
             "bulk": True,
         }
-        return self.page(dialogs.template(self, offer, selection.count), context, status=status)
+        response = self.page(dialogs.template(self, offer, selection.count, needs=need is not None), context, status=status)
+        if need:
+            response["HX-Retarget"], response["HX-Reswap"] = "#dialog", "innerHTML"
+        return response

@@ -11,6 +11,7 @@ from clouds.models import Cloud
 from clouds.providers import all_providers
 from clouds.providers.base import Provider
 from clouds.providers.facts import Field
+from core import errors
 from core.actions import perform
 from core.errors import Invalid, MistError
 from core.jobs import bulk_create
@@ -18,7 +19,7 @@ from frontend import forms, providers, toasts
 from frontend.creating import asked as forming
 from frontend.creating import offers
 from frontend.creating.asked import Asked
-from frontend.creating.plan import Plan, may_create, plan
+from frontend.creating.plan import Plan, may_create, need_of, plan
 from frontend.creating.steps import Step, by_id, steps_of, tell
 from frontend.views.base import problem
 from frontend.views.drafts import MACHINE, DraftedView, Shown
@@ -108,15 +109,19 @@ class CreateMachineView(CreateView):
             return self.save_preset(asked, among)
         if {"_cloud", "_find", "_more", "_plan"} & set(request.POST):
             return self.form(asked, among, opened=request.POST.get("_find", "volumes" if "_more" in request.POST else ""))
+        if self.actor.ask is None and need_of(self.actor, asked):
+            return self.form(asked, among, error=Invalid(_("It needs approval: say what for.")), wrong_ask=True)
         try:
             if asked.quantity > 1:
                 job = bulk_create(self.actor, Machine, "create", asked.each())
             else:
                 job = perform(self.actor, Machine, "create", asked.each()[0] if asked.names else asked.params())
+        except errors.Asked as waits:
+            job = waits.job
         except MistError as error:
             return self.form(asked, among, error=error)
         self.sent(MACHINE)
-        to = f"machines/{job.target_id.hex}" if job.target_id else f"jobs/{job.pk.hex}"
+        to = f"machines/{job.target_id.hex}" if job.target_id and not job.ask else f"jobs/{job.pk.hex}"
         return self.job_done(job, f"{self.frame.base}/{to}")
 
     def save_preset(self, asked: Asked, among: list[tuple[Cloud, type[Provider]]]) -> HttpResponse:
@@ -151,6 +156,7 @@ class CreateMachineView(CreateView):
         draft: Shown | None = None,
         preset: Preset | None = None,
         opened: str = "",
+        wrong_ask: bool = False,
         status: int = 200,
     ) -> HttpResponse:
         data = self.request.POST or self.request.GET
@@ -180,6 +186,7 @@ class CreateMachineView(CreateView):
             "asked": asked,
             "steps": steps,
             "plan": made,
+            "wrong_ask": wrong_ask,
             "draft": draft or self.draft(MACHINE, begins=self.request.method == "GET"),
             "preset": preset,
             "presets": Preset.objects.visible_to(self.actor).select_related("cloud").order_by("name")[:30],

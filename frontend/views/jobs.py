@@ -7,31 +7,32 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from core import jobs
+from core import approvals, jobs
 from core.actions import get, perform
 from core.actor import Actor
-from core.errors import Conflict, MistError, NotFound
+from core.errors import Conflict, Invalid, MistError, NotFound
 from core.models import Event, Job
-from frontend import calls, listing, toasts, words
+from frontend import answering, calls, listing, toasts, words
 from frontend.inverse import inverse, inverses
 from frontend.progress import with_detail, with_progress
 from frontend.rows import event_rows, job_rows, with_files
-from frontend.views.base import ConsoleView
+from frontend.views.base import ConsoleView, problem
 
 DOES = {"undo": jobs.undo, "cancel": jobs.cancel, "retry": jobs.retry}
 VIEWS: tuple[tuple[Promise, dict[str, str]], ...] = (
     (gettext_lazy("Mine and watched"), {}),
     (gettext_lazy("Everyone"), {"who": "all"}),
+    (gettext_lazy("To approve"), {"q": "state:asked", "who": "all"}),
     (gettext_lazy("Running"), {"q": "state:waiting,queued,running"}),
     (gettext_lazy("Failed"), {"q": "state:failed,lost"}),
 )
-SHOWN_STATES = ("failed", "lost", "skipped", "succeeded", "running", "queued", "waiting", "cancelled", "undone")
+SHOWN_STATES = ("failed", "lost", "skipped", "succeeded", "running", "queued", "waiting", "asked", "cancelled", "undone")
 
 
 class JobsView(ConsoleView):
@@ -55,14 +56,17 @@ class JobsView(ConsoleView):
     def drawer(self, rows: QuerySet[Job], everybody: bool) -> HttpResponse:
         """What runs, then today's, then the last of before."""
         newest = rows.order_by("-created_at", "-id")
+        asked = job_rows(self.actor, Job.objects.filter(parent=None, state=Job.State.ASKED).order_by("-created_at"), 50)
         running, midnight = [Job.State.QUEUED, Job.State.RUNNING], timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-        rest = job_rows(self.actor, newest.exclude(state__in=running), 25)
+        others = newest.exclude(state__in=[*running, Job.State.ASKED])
+        rest = job_rows(self.actor, others, 25)
         return self.page(
             "jobs/_drawer.html",
             {
                 "everybody": everybody,
+                "asked": [job for job in asked if job.is_mine or job.may_answer],  # type: ignore[attr-defined]
                 "running": job_rows(self.actor, newest.filter(state__in=running), 20),
-                "today_count": newest.exclude(state__in=running).filter(created_at__gte=midnight).visible_to(self.actor).count(),  # type: ignore[attr-defined]
+                "today_count": others.filter(created_at__gte=midnight).visible_to(self.actor).count(),  # type: ignore[attr-defined]
                 "today": [job for job in rest if job.created_at >= midnight],
                 "earlier": [job for job in rest if job.created_at < midnight][:10],
             },
@@ -107,6 +111,62 @@ class JobDoView(ConsoleView):
         except MistError as error:
             return self.failed(_("%(job)s: nothing was changed.") % {"job": words.job_title(job)}, error)
         return self.job_done(changed)
+
+
+class JobAnswerView(ConsoleView):
+    """GET: what an asked job would do, as who asked saw it. POST: yes or no."""
+
+    section = "jobs"
+
+    def get(self, request: HttpRequest, identity: str) -> HttpResponse:
+        job = job_rows(self.actor, Job.objects.filter(pk=self.find(Job, identity).pk))[0]
+        if not job.may_answer:  # type: ignore[attr-defined]
+            return HttpResponseRedirect(f"{self.frame.base}/jobs/{job.pk.hex}")
+        return self.form(job)
+
+    def form(self, job: Job, *, note: str = "", wrong_name: bool = False, error: Invalid | None = None) -> HttpResponse:
+        facts, action = answering.facts(self.actor, job), get(job.action)
+        is_many = job.target_id is None
+        context = {
+            "job": with_detail(self.actor, job, self.frame.base),
+            "facts": facts,
+            "targets": facts.machines,
+            "hidden_targets": facts.hidden,
+            "act": words.act(job.action),
+            "title": f"{words.job_order(job)}?",
+            "word": self.word(job),
+            "bulk": is_many,
+            "undo_s": action.undo_s if action.background else 0,
+            "note": note,
+            "wrong_name": wrong_name,
+            "problem": problem(_("Nothing was answered."), error) if error else None,
+            "url": f"{self.frame.base}/jobs/{job.pk.hex}/answer",
+            "calls": calls.calls(f"approvals approve {job.pk.hex}", f"approvals/{job.pk.hex}/approve", {}),
+        }
+        template = "jobs/_answer.html" if self.in_dialog or self.is_htmx else "jobs/answer.html"
+        return self.page(template, context, status=422 if wrong_name or error else 200)
+
+    @staticmethod
+    def word(job: Job) -> str:
+        """What is to be typed, where it destroys: as who does it without asking types it."""
+        action = get(job.action)
+        if action.tier < 2:
+            return ""
+        return job.target_name.strip() if job.target_id else f"{action.name} {job.total}"
+
+    def post(self, request: HttpRequest, identity: str) -> HttpResponse:
+        job = self.find(Job, identity)
+        note, says_yes = request.POST.get("note", "").strip(), request.POST.get("answer") != "decline"
+        title = _("%(job)s: nothing was answered.") % {"job": words.job_order(job)}
+        try:
+            if says_yes and job.state == Job.State.ASKED and (word := self.word(job)) and request.POST.get("confirm", "").strip() != word:
+                return self.form(job_rows(self.actor, Job.objects.filter(pk=job.pk))[0], note=note, wrong_name=True)
+            changed = (approvals.approve if says_yes else approvals.decline)(self.actor, job, note)
+        except Invalid as error:
+            return self.form(job_rows(self.actor, Job.objects.filter(pk=job.pk))[0], note=note, error=error)
+        except MistError as error:
+            return self.failed(title, error, f"{self.frame.base}/jobs/{job.pk.hex}")
+        return self.job_done(changed, "" if self.is_htmx else f"{self.frame.base}/jobs/{job.pk.hex}")
 
 
 def take_back(actor: Actor, job: Job) -> Job:

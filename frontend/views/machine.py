@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from core.actions import Action, actions_of
 from core.errors import Invalid, MistError
 from core.models import Event, Job
-from frontend import acts, dialogs, forms, listing, tabs, words
+from frontend import acts, approving, dialogs, forms, listing, tabs, words
 from frontend.eventcolumns import EVENTS
 from frontend.rows import event_rows, job_rows, machine_queryset, times_of, with_jobs, with_story
 from frontend.views.base import ConsoleView, problem
@@ -158,7 +158,8 @@ class MachineActView(OneMachine):
         typed = forms.read(acts.fields(self.actor, verb, machine), request.POST)
         if verb == "extend":
             typed = {"hours": request.POST.get("hours", "24")}
-        if action.tier >= 2 and "confirm" in request.POST and not self.is_told and request.POST["confirm"].strip() != machine.name:
+        is_act = self.actor.ask is None and not self.is_told
+        if action.tier >= 2 and is_act and "confirm" in request.POST and request.POST["confirm"].strip() != machine.name:
             return self.form(machine, action, values=typed, wrong_name=True, status=422)
         title = _("%(what)s.") % {"what": words.say(words.act(action.verb).undone, machine.name)}
         try:
@@ -217,10 +218,11 @@ class MachineActView(OneMachine):
         offer = self.offered(machine, verb).get(verb)
         if offer is None:
             raise Http404
-        said = words.act(action.verb)
+        said, need = words.act(action.verb), approving.need(self.actor, action, [machine])
         context = {
             "machine": machine,
             "targets": dialogs.victims(self.actor, [machine]) if action.tier >= 2 else [machine],
+            "need": need,
             "offer": offer,
             "title": f"{said.label} {machine.name}" + ("?" if action.tier and not specs else ""),
             "url": f"{self.path(machine)}/do/{verb}",
@@ -233,4 +235,4 @@ class MachineActView(OneMachine):
             "problem": problem(_("Nothing was changed."), error, specs) if error else None,
             "next": self.back() if self.request.method == "POST" else "",
         }
-        return self.page(dialogs.template(self, offer, 1), context, status=status)
+        return self.page(dialogs.template(self, offer, 1, needs=need is not None), context, status=status)

@@ -52,7 +52,7 @@ def job_title(job: Job) -> str:
         return say(words.doing, name)
     if job.state == Job.State.SUCCEEDED:
         return say(words.done, name)
-    if job.state in (Job.State.WAITING, Job.State.LOST):
+    if job.state in (Job.State.ASKED, Job.State.WAITING, Job.State.LOST):
         return f"{words.label} {name}"
     return say(words.undone, name) if job.target_id is not None else _not_done(job, name)
 
@@ -150,6 +150,10 @@ def event_words(type_: str) -> tuple[str, str]:
     verb, _dot, outcome = type_.rpartition(".")
     words = act(verb)
     asked = words.order or f"{words.label} {{}}"
+    asks, yes, no = _("asked for approval: {}"), _("approved: {}"), _("declined: {}")
+    if outcome in ("asked", "approved", "declined"):
+        before, _sep, after = say({"asked": asks, "approved": yes, "declined": no}[outcome], str(asked)).partition("{}")
+        return before.strip(), after.strip()
     pattern = {"requested": asked, "succeeded": words.did or words.done, "refused": words.undone, "failed": words.undone}.get(outcome)
     if pattern is None:
         return event_label(type_), ""

@@ -33,6 +33,7 @@ KINDS = {
     "keys/stores": "secret_store",
     "teams": "team",
     "jobs": "job",
+    "jobs/<str:identity>/answer": "approval",
     "exports": "export",
 }
 # What stands for the other parts of an address: each of these is walked.
@@ -71,6 +72,9 @@ TEXTS = {
     "error_detail",
     "last_line",
     "asked_for",
+    "ask",
+    "needs",
+    "answer",
     "hostname",
     "mount",
     "namespace",
@@ -99,7 +103,7 @@ def addresses(world: World) -> list[str]:
     for route in readable():
         row = route
         if "<str:identity>" in route:
-            kind = KINDS.get("/".join(route.split("/")[:2])) or KINDS[route.split("/")[0]]
+            kind = KINDS.get(route) or KINDS.get("/".join(route.split("/")[:2])) or KINDS[route.split("/")[0]]
             row = route.replace("<str:identity>", world.name_of(kind))
         if "<" in row:
             found += [re.sub(r"<[^>]+>", word, row) for word in WORDS[route]]

@@ -90,7 +90,7 @@ document.addEventListener("htmx:config:request", (event) => {
 class MistConfirm extends HTMLElement {
   connectedCallback() {
     const field = this.querySelector("input");
-    const button = (this.closest("form") ?? this).querySelector("button[type=submit]");
+    const button = (this.closest("form") ?? this).querySelector("button[type=submit]:not([formnovalidate])");
     if (!field || !button) return;
     const check = () => {
       button.disabled = field.value.trim() !== this.getAttribute("word");
