@@ -90,6 +90,8 @@ _KNOWN: dict[str, _Known] = {
     "machine_wrong_state": _Known(todo=_("Look at its state, then try again."), **_OPEN_MACHINE),
     # ours
     "busy": _Known(text=_("Open that job"), path="jobs/{job}"),
+    "asked_already": _Known(text=_("Open that job"), path="jobs/{job}"),
+    "approval_required": _Known(todo=_("Ask for approval."), retry=False),
     "conflict": _Known(todo=_("Look at its state, then try again."), **_OPEN_MACHINE),
     "job_lost": _Known(todo=_("Look at the target, then try again.")),
     "internal_error": _Known(todo=_("Try again. If it stays, tell who runs this installation the request id.")),
