@@ -16,6 +16,7 @@ CODES: dict[str, Promise] = {
     "approval_expired": _("nobody answered in time"),
     "approval_required": _("it needs approval"),
     "archive_too_large": _("the archive is too large"),
+    "asked": _("it waits for approval"),
     "asked_already": _("approval was asked already"),
     "authority_exists": _("there is an authority already"),
     "authority_retired": _("the authority was retired"),
