@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
@@ -100,13 +101,19 @@ class Call:
     text: str
 
 
-def calls(command: str, path: str, body: Mapping[str, Any], *, method: str = "post", files: Iterable[str] = ()) -> list[Call]:
-    """CLI, curl, Python of one request. `command`: the words after `mist`; `path`: below /api/v2/; `files`: fields that a command reads."""
-    return written(method, " \\\n  ".join([f"mist {command}", *_options(body, set(files))]), path, body)
+def calls(
+    command: str, path: str, body: Mapping[str, Any], *, method: str = "post", files: Iterable[str] = (), ask: str = ""
+) -> list[Call]:
+    """CLI, curl, Python of one request. `command`: the words after `mist`; `path`: below /api/v2/; `files`: fields that a command reads;
+    `ask`: what approval is asked for.
+    """
+    asks = [f"--ask {word(ask)}"] if ask else []
+    path += f"?{urlencode({'ask': ask})}" if ask else ""
+    return written(method, " \\\n  ".join([f"mist {command}", *_options(body, set(files)), *asks]), path, body)
 
 
 def of_act(
-    target: Any, verb: str, params: Mapping[str, Any], fields: Iterable[Field] = (), more: Mapping[str, Any] | None = None
+    target: Any, verb: str, params: Mapping[str, Any], fields: Iterable[Field] = (), more: Mapping[str, Any] | None = None, *, ask: str = ""
 ) -> list[Call]:
     """What `perform(actor, target, verb, params)` is outside the console.
 
@@ -138,13 +145,15 @@ def of_act(
     sent = {one: _masked(one, value, secret, plain, one in hidden) for one, value in said.items()}
     sent |= {one: value for one, value in (more or {}).items() if value is not None}
     files = (hidden - plain) | {one for one, value in sent.items() if value == HIDDEN}
-    return calls(f"{noun} {name}", path, sent, method=method, files=files)
+    return calls(f"{noun} {name}", path, sent, method=method, files=files, ask=ask)
 
 
-def of_many(kind: str, verb: str, ids: Sequence[UUID] | None, search: str | None, params: Mapping[str, Any]) -> list[Call]:
+def of_many(
+    kind: str, verb: str, ids: Sequence[UUID] | None, search: str | None, params: Mapping[str, Any], *, ask: str = ""
+) -> list[Call]:
     """What one act on many is outside the console."""
     which: dict[str, Any] = {"search": search} if ids is None else {"ids": [pk.hex for pk in ids]}
-    return calls("bulk create", "bulk", {"kind": kind, "action": verb, **which, **({"params": params} if params else {})})
+    return calls("bulk create", "bulk", {"kind": kind, "action": verb, **which, **({"params": params} if params else {})}, ask=ask)
 
 
 def of_job(actor: Actor, job: Job) -> list[Call]:
@@ -157,7 +166,7 @@ def of_job(actor: Actor, job: Job) -> list[Call]:
         if "search" not in chosen or (chosen["search"] is None and len(chosen["ids"]) > MOST_IDS):
             return []  # to each in another way; or it would fill the page
         ids = [UUID(one) for one in chosen["ids"]] if chosen["search"] is None else None
-        return of_many(job.target_kind, action.name, ids, chosen["search"], job.params)
+        return of_many(job.target_kind, action.name, ids, chosen["search"], job.params, ask=job.ask)
     rows = action.model.objects.visible_to(actor)
     target = action.model if action.creates else rows.filter(pk=job.target_id).first()
     if target is None:
@@ -165,7 +174,7 @@ def of_job(actor: Actor, job: Job) -> list[Call]:
     known = action.params().fields  # type: ignore[attr-defined]
     unkept = {name: HIDDEN for name, field in known.items() if field.write_only and field.required}
     said = {name: HIDDEN if name in TEXTS and value else value for name, value in job.params.items()}
-    return of_act(target, action.name, {**unkept, **said})
+    return of_act(target, action.name, {**unkept, **said}, ask=job.ask)
 
 
 def text_of(

@@ -34,10 +34,10 @@ def _extra(asked: Asked) -> dict[str, Any]:
     return {key: HIDDEN if key in secret else value for key, value in asked.extra.items()}
 
 
-def calls(asked: Asked, rows: Mapping[str, Any]) -> list[Call]:
-    """CLI, curl, Python; Terraform, where the provider has a way. `rows`: what was chosen."""
+def calls(asked: Asked, rows: Mapping[str, Any], *, ask: str = "") -> list[Call]:
+    """CLI, curl, Python; Terraform, where the provider has a way. `rows`: what was chosen; `ask`: what approval is asked for."""
     sent = body(asked)
-    made = writing.calls("machines create", "machines", {**sent, "name": sent.get("name") or "NAME"}, files=["cloudinit"])
+    made = writing.calls("machines create", "machines", {**sent, "name": sent.get("name") or "NAME"}, files=["cloudinit"], ask=ask)
     return [*made, _terraform(asked, rows)] if asked.cls.supports("terraform") else made
 
 

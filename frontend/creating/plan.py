@@ -107,7 +107,7 @@ def plan(actor: Actor, asked: Asked, steps: list[Step]) -> Plan:
     made.checks += [*_fields(made, steps), *_policy(actor, asked), *_cloud(asked.cloud)]
     made.checks += [*_fit(made), *_names(actor, asked), *_room(made)]
     made.need = need_of(actor, asked)
-    made.calls = calls(asked, made.rows)
+    made.calls = calls(asked, made.rows, ask=(actor.ask or "ASK") if made.need else "")
     return made
 
 

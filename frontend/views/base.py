@@ -106,6 +106,11 @@ class ConsoleView(View):
         return response
 
     @property
+    def told_ask(self) -> str:
+        """The same in an equivalent call: by its name where it is still to be typed."""
+        return self._ask or ("ASK" if calls.ASK in self.request.POST else "")
+
+    @property
     def _ask(self) -> str:
         """What approval is asked for, by this form in place of acting; "": it is not."""
         return str(self.request.POST.get(calls.ASK, "")).strip()
@@ -145,7 +150,7 @@ class ConsoleView(View):
         given = params or {}
         sent = {name: value for name, value in given.items() if name not in more}
         if self.is_told:
-            self.tell(target, verb, given, calls.of_act(target, verb, sent, fields, more), fields)
+            self.tell(target, verb, given, calls.of_act(target, verb, sent, fields, more, ask=self.told_ask), fields)
         if asks and self._may(target, verb):  # what may not be need not be asked about
             self._ask_first(get(f"{target.kind()}.{verb}"), asks, title, calls.of_act(target, verb, sent, fields, more))
         return perform(self.actor, target, verb, params)

@@ -112,7 +112,7 @@ class BulkActView(ConsoleView):
         typed = forms.read(specs, request.POST)
         if self.is_told:
             params = acts.params(verb, typed, None)
-            self.tell(Machine, verb, params, calls.of_many("machine", verb, selection.ids, selection.q, params), specs)
+            self.tell(Machine, verb, params, calls.of_many("machine", verb, selection.ids, selection.q, params, ask=self.told_ask), specs)
         if action.tier >= 2 and self.actor.ask is None and request.POST.get("confirm", "").strip() != self.word(verb, selection):
             return self.form(selection, verb, specs, values=typed, wrong_name=True, status=422)
         try:

@@ -148,7 +148,7 @@ def event_words(type_: str) -> tuple[str, str]:
     """What goes before and after the thing's name in a line of activity, after who did it: “stopped web-1”, “: Stop web-1” of what is
     asked for, “: web-1 was not stopped”; of what was seen “Lost sight of web-1”."""
     verb, _dot, outcome = type_.rpartition(".")
-    words = act(verb)
+    words = act(verb.removesuffix(".bulk"))
     asked = words.order or f"{words.label} {{}}"
     asks, yes, no = _("asked for approval: {}"), _("approved: {}"), _("declined: {}")
     if outcome in ("asked", "approved", "declined"):

@@ -51,6 +51,9 @@ def test_the_dialog_ends_in_ask_for_approval_and_says_why_and_who(place: Place, 
     assert "Statement 2 of team Operators asks for approval." in said and "Ask for approval" in said
     assert place.owner.full_name in said
     assert 'name="confirm"' not in page.content.decode()
+    told = html.unescape(asker.post(path, {"_ask": "it is broken", "_call": "1"}, HTTP_HX_REQUEST="true").content.decode())
+    assert "--ask 'it is broken'" in told and "destroy?ask=it+is+broken" in told
+    assert not Job.objects.filter(action="machine.destroy").exists()
     asked = asker.post(path, {"_ask": "it is broken"})
     assert asked.status_code == 302
     job = Job.objects.get(action="machine.destroy")
@@ -188,7 +191,7 @@ class TestInABrowser:
         box = theirs.page.locator("#dialog")
         expect(box).to_contain_text("a new kernel")
         assert violations(theirs.page) == []
-        box.get_by_label("Say with it").fill("go on")
+        box.get_by_label("Note").fill("go on")
         box.get_by_role("button", name="Approve").click()
         expect(theirs.page.locator("h1")).to_contain_text(re.compile(f"({web.name} rebooted|Rebooting {web.name})"), timeout=15000)
         job = Job.objects.get(action="machine.reboot")
