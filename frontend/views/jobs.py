@@ -141,7 +141,6 @@ class JobAnswerView(ConsoleView):
             "wrong_name": wrong_name,
             "problem": problem(_("Nothing was answered."), error) if error else None,
             "url": f"{self.frame.base}/jobs/{job.pk.hex}/answer",
-            "calls": calls.calls(f"approvals approve {job.pk.hex}", f"approvals/{job.pk.hex}/approve", {}),
         }
         template = "jobs/_answer.html" if self.in_dialog or self.is_htmx else "jobs/answer.html"
         return self.page(template, context, status=422 if wrong_name or error else 200)
@@ -157,6 +156,9 @@ class JobAnswerView(ConsoleView):
     def post(self, request: HttpRequest, identity: str) -> HttpResponse:
         job = self.find(Job, identity)
         note, says_yes = request.POST.get("note", "").strip(), request.POST.get("answer") != "decline"
+        if self.is_told:
+            made = calls.calls(f"approvals approve {job.pk.hex}", f"approvals/{job.pk.hex}/approve", {"note": note} if note else {})
+            raise calls.Told(calls.Text(calls=made, missing=[], wrong=[]))
         title = _("%(job)s: nothing was answered.") % {"job": words.job_order(job)}
         try:
             if says_yes and job.state == Job.State.ASKED and (word := self.word(job)) and request.POST.get("confirm", "").strip() != word:
