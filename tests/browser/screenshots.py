@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -34,6 +35,7 @@ CHROMIUM = shutil.which("chromium")
 ORG = "Halden Robotics"
 EMAIL, PASSWORD = "maya@example.org", "correct-horse-battery-staple"
 CAREFUL, NEW = "hanna@example.org", "tomas@example.org"  # with a second step; with a one-time password
+PRIYA = "priya@example.org"  # who asks
 CLOUDS = {"Production": 120, "Staging": 48, "Research": 32}  # {name: machines}
 SIZES = {"": {"width": 1440, "height": 900}, "-phone": {"width": 390, "height": 844}}
 THEMES = {"": "light", "-dark": "dark"}
@@ -86,7 +88,7 @@ def installation() -> Iterator[tuple[Stack, str]]:
 
 def work(stack: Stack, token: str) -> None:
     """Some things that people do, so that the pages have something to say."""
-    stack.manage("adduser", "priya@example.org", "--org", "default")
+    stack.manage("adduser", PRIYA, "--org", "default", "--password", "-", typed=PASSWORD)
     told(stack.post("/api/v2/orgs/default", {"name": ORG}, "PATCH", Authorization=token))
     found = stack.get("/api/v2/machines?limit=8&search=state:running+tag:env=dev&sort=name", Authorization=token)[1]
     ids = [row["id"] for row in json.loads(found)["data"]]
@@ -96,7 +98,21 @@ def work(stack: Stack, token: str) -> None:
         told(stack.post(f"{act}set-expiration", {"date": ends, "action": "stop"}, Authorization=token))
         told(stack.post(f"{act}tag", {"tags": {"release": "4.12"}}, Authorization=token)) if number % 2 else None
         told(stack.post(f"{act}{'stop' if number % 3 else 'reboot'}", {}, Authorization=token))
+    lock(stack, token)
     own(stack, token)
+
+
+def lock(stack: Stack, token: str) -> None:
+    """A machine is locked, and somebody asks to destroy it all the same."""
+    machine = listed(stack, token)("/api/v2/machines?limit=1&search=state:running+tag:env=prod&sort=name")[0]["id"]
+    told(stack.post(f"/api/v2/machines/{machine}/actions/lock", {"note": "the shop's database"}, Authorization=token))
+    team = posted(stack, token)("/api/v2/teams", {"name": "Database operators"})["id"]
+    told(stack.post(f"/api/v2/teams/{team}/actions/add-member", {"user": PRIYA}, Authorization=token))
+    everything = {"effect": "allow", "verbs": ["*"]}
+    told(stack.post(f"/api/v2/policies/{team}", {"statements": [everything]}, "PUT", Authorization=token))
+    priya = told(stack.post("/api/v2/auth/tokens", {"email": PRIYA, "password": PASSWORD, "name": "hers"}))["token"]
+    why = urlencode({"ask": "moved to db-eu-02 yesterday, nothing reads from it"})
+    assert stack.post(f"/api/v2/machines/{machine}/actions/destroy?{why}", {}, Authorization=str(priya))[0] == 202
 
 
 def own(stack: Stack, token: str) -> None:
@@ -138,6 +154,7 @@ class Rows(dict[str, str]):
         self.read = rows
         self["machine"] = rows("/api/v2/machines?limit=1&search=state:running+tag:release&sort=name")[0]["id"]
         self["host"] = rows("/api/v2/machines?search=name:web-eu-04+cloud:%22Web+hosts%22")[0]["id"]
+        self["locked"] = rows("/api/v2/machines?limit=1&search=locked:yes")[0]["id"]
         self["team"] = post("/api/v2/teams", {"name": "Web operators"})["id"]
         self["secret"] = post("/api/v2/secrets", {"name": "db/password", "secret": {"user": "shop", "password": "for the picture"}})["id"]
 
