@@ -223,6 +223,7 @@ class MachineActView(OneMachine):
             "machine": machine,
             "targets": dialogs.victims(self.actor, [machine]) if action.tier >= 2 else [machine],
             "need": need,
+            "may_unlock": machine.locked_at is not None and machine.allowed.get("unlock") is True,  # type: ignore[attr-defined]
             "offer": offer,
             "title": f"{said.label} {machine.name}" + ("?" if action.tier and not specs else ""),
             "url": f"{self.path(machine)}/do/{verb}",

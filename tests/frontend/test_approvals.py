@@ -148,11 +148,9 @@ def test_machines_are_requested_where_their_making_needs_approval(place: Place, 
 @pytest.mark.django_db
 def test_a_locked_machine_is_asked_for_by_owners_too(place: Place) -> None:
     web = machine(state="running")
-    if not hasattr(web, "locked_at"):
-        pytest.skip("locks are another part")
     assert place.admin.post(f"{place.base}/machines/{web.pk.hex}/do/lock", {"note": "prod database"}).status_code == 302
     said = text(place.admin.get(f"{place.base}/machines/{web.pk.hex}/do/stop"))
-    assert f"{web.name} is locked: prod database." in said and "Ask for approval" in said
+    assert f"{web.name} is locked: prod database." in said and "Ask for approval" in said and "Or unlock it first" in said
 
 
 def violations(page: Any) -> Any:
