@@ -324,6 +324,7 @@ def _parent(
             actions.hold(job, actor.ask, _needs(actor, action, targets))
         job.save(force_insert=True)
         detail = {"action": action.verb, "search": selector.get("search"), "targets": count, "params": job.params}
+        detail |= actions.asked_facts(job) if actor.ask is not None else {}
         about = {"org_id": job.org_id, "job_id": job.pk, "target_kind": model.kind(), "target_name": job.target_name}
         asked = "asked" if actor.ask is not None else "requested"
         events.record(f"{action.verb}.bulk.{asked}", actor, **about, detail=detail)

@@ -1,6 +1,7 @@
 """What can be done, and the door through which it is done: `perform`. See STYLE: Action, Actor, Guard, Job, Event."""
 
 from core.actions.approval import can_wait, cannot_wait, hold
+from core.actions.approval import facts as asked_facts
 from core.actions.base import Action, Call, NoParams, actions_of, all_actions, get, register, row_facts, slug, stream_of, validated
 from core.actions.door import action_offered, allowed, perform, perform_batch, perform_each
 from core.actions.record import public_params, refused_child
@@ -14,6 +15,7 @@ __all__ = [
     "actions_of",
     "all_actions",
     "allowed",
+    "asked_facts",
     "call_off",
     "can_wait",
     "cannot_wait",

@@ -46,6 +46,11 @@ def ask(call: Call) -> None:
     hold(job, call.actor.ask or "", guard.needs(call))
 
 
+def facts(job: Job) -> dict[str, Any]:
+    """What the audit log says of it: what for, and why it had to be asked for."""
+    return {"ask": job.ask, "needs": job.needs.splitlines()}
+
+
 def hold(job: Job, what_for: str, needs: list[str]) -> None:
     """`needs`: why it has to be asked for."""
     job.state, job.ask, job.needs, job.to_tell = Job.State.ASKED, what_for, "\n".join(needs), True

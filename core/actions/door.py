@@ -67,7 +67,10 @@ def perform(
                 approval.ask(call)
             if action.background or action.exclusive or job.ask:  # what is neither is written once, when it is done
                 job.save(force_insert=True)
-            tell(call, "asked" if actor.ask is not None else "requested")
+            if actor.ask is not None:
+                tell(call, "asked", detail=approval.facts(job))
+            else:
+                tell(call, "requested")
             if action.background:
                 action.asked(call)
                 if job.state == Job.State.QUEUED:

@@ -84,6 +84,8 @@ def test_what_a_policy_asks_about_is_refused_until_somebody_approves(owner: Acto
     assert machine.state in ("stopping", "stopped")
     told = list(Event.objects.filter(job_id=job.pk).order_by("at", "id").values_list("type", flat=True))
     assert told == ["machine.stop.asked", "machine.stop.approved", "machine.stop.succeeded"]
+    asked = Event.objects.get(job_id=job.pk, type="machine.stop.asked").detail
+    assert asked["ask"] == "it is broken" and asked["needs"] == ["Statement 2 of team of asker@example.org asks for approval."]
 
 
 def test_both_are_told_by_letter(owner: Actor, asker: Actor, machine: Machine) -> None:
