@@ -7,10 +7,17 @@ from typing import Any
 
 from core import guard
 from core.actions.base import Action, Call
-from core.errors import Conflict, Invalid
+from core.errors import ApprovalNeeded, Conflict, Invalid
 from core.models import Job
 
 MOST = 500  # characters of what for
+
+
+def check(call: Call) -> None:
+    """The action's own check, and whether what it acts on beside its target needs approval.  Raises: Refused."""
+    call.action.check(call)
+    if not call.approved and (whys := call.action.needs(call)):
+        raise ApprovalNeeded(whys, verb=call.action.verb, target=str(call.target), instead=cannot_wait(call.action))
 
 
 def can_wait(action: Action, sent: Mapping[str, Any] | None) -> None:
@@ -43,7 +50,7 @@ def ask(call: Call) -> None:
     if same is not None:
         said = f"Approval for this was asked already. Wait for the answer to job {same.pk.hex}, or cancel it."
         raise Conflict(said, code="asked_already", job=same.pk.hex)
-    hold(job, call.actor.ask or "", guard.needs(call))
+    hold(job, call.actor.ask or "", [*guard.needs(call), *call.action.needs(call)])
 
 
 def facts(job: Job) -> dict[str, Any]:

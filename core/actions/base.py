@@ -100,6 +100,10 @@ class Action:
     def check(self, call: Call) -> None:
         """May it start from here?  Raises: Conflict, Invalid."""
 
+    def needs(self, call: Call) -> list[str]:
+        """Why it needs somebody else's approval for what it acts on beside its target, a sentence each. Asked after `check`."""
+        return []
+
     def reason(self, target: Any) -> str | None:
         """Why this target cannot be acted on now, as far as one row tells: asked for each button. None: it can."""
         return None

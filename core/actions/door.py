@@ -58,7 +58,7 @@ def perform(
         with transaction.atomic(durable=True):
             hold(call)
             guard.check(call)
-            action.check(call)
+            approval.check(call)
             if call.is_new:
                 call.target.save(force_insert=True)
             wait_s = _wait(call, undo_s)
@@ -156,7 +156,7 @@ def perform_batch(
                 guard.check(call)
                 if action.exclusive and pk in busy:
                     raise Conflict(f"Something else is being done to {call.target}. Wait for it, or cancel it.", code="busy")
-                action.check(call)
+                approval.check(call)
                 job = new_job(call, params, _wait(call, undo_s), None, parent, None, "bulk")
                 children.append(job)
                 facts.append(events.build(f"{job.action}.requested", actor, target=call.target, job_id=job.pk))

@@ -13,7 +13,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, transact
 from django.utils import timezone
 
 from core import events, guard, live, watch
-from core.actions import inline
+from core.actions import approval, inline
 from core.actions.base import Action, Call, get, is_known, validated
 from core.actions.record import as_conflict, finish, shadow
 from core.actor import Actor
@@ -78,7 +78,7 @@ def run(job: Job) -> None:
         call.is_new = action.creates
         guard.check(call)
         if not action.creates:
-            action.check(call)
+            approval.check(call)
         if not action.background:  # it waited for approval
             return _run_inline(call)
         job.result = action.run(call)
@@ -110,7 +110,7 @@ def _run_inline(call: Call) -> None:
         with transaction.atomic(durable=True):
             inline.hold(call)
             guard.check(call)
-            action.check(call)
+            approval.check(call)
             inline.run(call)
             live.changed(job.org_id, job.target_kind, [job.target_id] if job.target_id else [])
     except BaseException as error:

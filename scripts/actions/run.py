@@ -11,14 +11,15 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, OperationalError, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from psycopg.errors import DiskFull
 from rest_framework import serializers
 
+from accounts.statements import policy_of
 from core import guard, live
-from core.actions import Action, Call, register
+from core.actions import Action, Call, get, register
 from core.actor import Actor
 from core.errors import Conflict, Denied, Failed, Invalid, MistError, NotFound, Rejected
 from core.jobs import BULK_CAP
@@ -286,6 +287,13 @@ class RunScript(Running):
         if not able:
             raise Denied("You may not run scripts there. Ask an owner of the organization.", reason="no statement allows machine.run")
         return {"ids": [pk.hex for pk in ids]}
+
+    def needs(self, call: Call) -> list[str]:
+        """It is an act on each of its machines."""
+        actor, one = call.actor, get("machine.run")
+        selector = call.params.get("selector") or Run.objects.get(pk=call.job.pk if call.job else None).selector
+        rows = select(actor, selector).filter(Q(locked_at__isnull=False) | policy_of(actor).asks_q(Machine, one.right)).order_by("name")
+        return list(dict.fromkeys(why for row in rows[:5] for why in guard.needs(Call(actor=actor, action=one, target=row))))
 
     def retried(self, job: Job) -> dict[str, Any]:
         return retry_params(Run.objects.get(pk=job.pk))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
+from core import approvals
 from core.actions import perform
+from core.errors import ApprovalNeeded, Asked
 from core.models import Event, Job
 from scripts import output
 from scripts.models import Run
@@ -113,3 +116,21 @@ def test_a_machine_alone_runs_a_script(place: Place, sshd: Sshd) -> None:
     run = Run.objects.get(pk=job.pk)
     assert (job.state, said(run.hosts.get())) == ("succeeded", "hello\n")
     assert Event.objects.filter(org_id=place.actor.org_id, type="machine.run.succeeded").count() == 1
+
+
+def test_a_script_on_many_is_an_act_on_each_so_a_locked_one_needs_approval(place: Place, sshd: Sshd) -> None:
+    script, machines = place.script(), place.behind(sshd, "a", "b")
+    perform(place.actor, machines[1], "lock", {"note": "the shop"})
+    with pytest.raises(ApprovalNeeded, match="b is locked: the shop"):
+        perform(place.actor, script, "run", {"machines": [one.pk.hex for one in machines]})
+    with pytest.raises(ApprovalNeeded):
+        perform(place.actor, script, "run", {"search": "name:a,b"})
+    assert not Run.objects.exists()
+    with pytest.raises(Asked) as asked:
+        perform(replace(place.actor, ask="a patch"), script, "run", {"machines": [one.pk.hex for one in machines]})
+    job = asked.value.job
+    assert "b is locked" in job.needs
+    Job.objects.filter(pk=job.pk).update(user=None)  # somebody else's
+    approvals.approve(place.actor, job)
+    Job.objects.filter(pk=job.pk).update(user=place.actor.user_id)
+    assert Run.objects.get(pk=finish(job).pk).counts == {"succeeded": 2}
