@@ -223,6 +223,7 @@ def test_many_wait_as_one_and_are_done_as_one(here: World, asker: APIClient, own
     run_waiting()
     run_waiting()
     assert set(job.children.values_list("state", flat=True)) == {"succeeded"}
+    assert Event.objects.get(job_id=job.pk, type="machine.stop.bulk.asked").detail["ask"] == "night"
     told = set(Event.objects.filter(job_id=job.pk).values_list("type", flat=True))
     assert {"machine.stop.bulk.asked", "machine.stop.bulk.approved"} <= told
 
@@ -546,6 +547,7 @@ def test_who_may_see_the_target_sees_who_asked_and_who_answered(here: World, the
     assert found(reader, "declined") == []
     assert found(owner, "declined") == [("machine.stop.declined", no.pk.hex)]
     assert found(client(there.token), "approved") == []
+    assert Event.objects.get(job_id=yes.pk, type="machine.stop.asked").detail["ask"] == "night"
     told = Event.objects.get(job_id=yes.pk, type="machine.stop.approved")
     assert told.actor_id == here.user.pk and told.detail["note"] == "fine"
     facets = owner.get("/api/v2/events/facets?search=outcome:approved").json()["data"]

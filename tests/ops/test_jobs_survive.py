@@ -37,8 +37,46 @@ jobs = Job.objects.filter(action="machine.stop")
 deadline = time.monotonic() + 100
 while jobs.filter(state__in=Job.ACTIVE).exists() and time.monotonic() < deadline:
     time.sleep(0.5)
-ends = Counter(e.job_id for e in Event.objects.filter(job_id__in=[j.pk for j in jobs]) if not e.type.endswith(".requested"))
+before = (".requested", ".asked", ".approved")
+ends = Counter(e.job_id for e in Event.objects.filter(job_id__in=[j.pk for j in jobs]) if not e.type.endswith(before))
 print(json.dumps({"states": Counter(j.state for j in jobs), "ends": [ends.get(j.pk, 0) for j in jobs]}))
+"""
+
+APPROVE_TWELVE = """
+import time
+from dataclasses import replace
+from accounts.models import Membership, Team, User
+from clouds.models import Cloud
+from core import approvals
+from core.actions import perform
+from core.actor import Actor
+from core.errors import Asked
+from machines.models import Machine
+user = User.objects.get()
+org_id = user.orgs.get().pk
+actor = Actor(org_id=org_id, user_id=user.pk, email=user.email)
+perform(actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": 60, "seed": 1, "latency_ms": 1500}})
+person = User.objects.create_user("asker@example.org", "correct-horse-7")
+Membership.objects.create(org_id=org_id, user=person)
+asks = {"effect": "ask", "verbs": ["machine.stop", "machine.tag"], "what": {}}
+Team.objects.create(org_id=org_id, name="askers", statements=[{**asks, "effect": "allow", "verbs": ["*"]}, asks]).members.add(person)
+asker = Actor(org_id=org_id, user_id=person.pk, ask="night")
+machines = Machine.objects.filter(state="running", type="vm")[:12]
+while len(machines.all()) < 12:
+    time.sleep(0.2)
+jobs = []
+for number, machine in enumerate(machines):
+    for name, params in [("stop", {}), ("tag", {"tags": {"kept": "x"}})]:
+        try:
+            perform(asker, machine, name, params)
+        except Asked as asked:
+            jobs.append(asked.job)
+for job in [one for one in jobs if one.action == "machine.tag"]:
+    approvals.approve(actor, job)
+while Machine.objects.filter(tags__kept="x").count() < 12:
+    time.sleep(0.1)
+for job in [one for one in jobs if one.action == "machine.stop"]:
+    approvals.approve(actor, job)
 """
 
 DESTROY_SIX = """
@@ -109,6 +147,15 @@ def test_each_job_in_hand_when_its_worker_is_killed_ends_once(stack: Stack) -> N
     assert sum(found["states"].values()) == 20
     assert found["states"]["succeeded"] >= 12  # eight were in hand at most
     assert found["ends"] == [1] * 20
+
+
+def test_what_was_approved_is_done_once_or_lost_where_its_worker_is_killed(stack: Stack) -> None:
+    stack.manage("shell", "-v0", "-c", APPROVE_TWELVE)
+    os.kill(stack.pids()["mist-worker-int"], signal.SIGKILL)
+    found = json.loads(stack.manage("shell", "-v0", "-c", OUTCOME))
+    assert set(found["states"]) <= {"succeeded", "lost"}, stack.words[-2000:]
+    assert sum(found["states"].values()) == 12
+    assert found["ends"] == [1] * 12
 
 
 def test_volumes_go_with_their_machines_also_where_a_worker_is_killed_in_between(stack: Stack) -> None:
