@@ -13,7 +13,7 @@ from accounts.actions.fields import owners_only
 from accounts.credentials import digest_of
 from accounts.models import Invitation, Membership, Team
 from core import guard
-from core.actions import Action, Call, register
+from core.actions import Action, Call, get, register
 from core.actor import Actor
 from core.errors import Conflict, Denied
 from core.params import ResourceField
@@ -59,6 +59,10 @@ class Invite(Action):
                 owners_only(call.actor, "invite owners")
             if not guard.permits(call.actor, team, "add_member"):
                 raise Denied(f"You may not add people to {team}.", reason="no statement allows team.add_member")
+
+    def needs(self, call: Call) -> list[str]:
+        calls = (Call(actor=call.actor, action=get("team.add_member"), target=team) for team in call.params["teams"])
+        return list(dict.fromkeys(why for one in calls for why in guard.needs(one)))
 
     def run(self, call: Call) -> dict[str, Any]:
         call.target.teams.set(call.params["teams"])

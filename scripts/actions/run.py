@@ -319,6 +319,9 @@ class RunOn(Running):
             raise Denied("You may not run this script. Ask an owner of the organization.", reason="no statement allows script.run")
         return {"ids": [call.target.pk.hex]}
 
+    def needs(self, call: Call) -> list[str]:
+        return guard.needs(Call(actor=call.actor, action=get("script.run"), target=call.params["script"]))
+
 
 def not_running(machine: Machine) -> str | None:
     """Why nothing can be run on it now; None: it may answer."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from accounts import people, policies
 from accounts.guards import explain
-from accounts.models import Team, User
+from accounts.models import Invitation, Organization, Team, User
 from accounts.statements import Policy, Statement
 from clouds.models import Cloud, Size
 from core import guard
@@ -378,3 +378,12 @@ def test_a_preview_says_for_what_they_would_have_to_ask(rows: Rows, actor: Actor
     assert asked == {"machine.destroy": devs, "machine.create": None}
     assert {verb: one["count"] for one in change["asks_no_more"] for verb in one["verbs"]} == {"machine.stop": prods}
     assert policies.preview(actor, team, team.statements) == []
+
+
+def test_an_invitation_leads_around_no_asking(org: Organization, member: Member) -> None:
+    team = Team.objects.create(org=org, name="guarded")
+    inviter = member(allow("*"), asks("team.add_member"))
+    with pytest.raises(ApprovalNeeded, match="cannot wait"):
+        perform(inviter, Invitation, "create", {"email": "new@example.org", "teams": [team.pk.hex], "secret": "s" * 43})
+    assert not Invitation.objects.exists()
+    perform(inviter, Invitation, "create", {"email": "new@example.org", "secret": "s" * 43})

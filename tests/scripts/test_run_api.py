@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import Team, Token
+from core import approvals
 from core.actions import perform
-from core.errors import Denied, Invalid
+from core.actor import Actor
+from core.errors import ApprovalNeeded, Asked, Denied, Invalid
 from core.models import Event, Job
 from machines.models import Machine
 from scripts import content, run_api
@@ -193,3 +196,34 @@ def test_a_run_on_a_folder(place: Place, sshd: Sshd) -> None:
     script.latest = 2
     script.save()
     assert said(place.run(script, place.behind(sshd, "a")).hosts.get()) == "from the library\n1\n"
+
+
+def test_a_run_goes_around_no_lock_and_no_policy_that_asks(place: Place, sshd: Sshd, member: Callable[..., Actor]) -> None:
+    free, locked, prod = place.behind(sshd, "free", "locked", "prod")
+    Machine.objects.filter(pk=locked.pk).update(locked_at=timezone.now(), lock_note="it bills")
+    Machine.objects.filter(pk=prod.pk).update(tags={"env": "prod"})
+    everything = {"effect": "allow", "verbs": ["*"], "what": {}}
+    runner = member(everything, {"effect": "ask", "verbs": ["machine.run"], "what": {"tags": {"env": "prod"}}})
+    script = place.script()
+    both, ids = {"machines": [locked.pk.hex, prod.pk.hex]}, [one.pk.hex for one in (free, locked, prod)]
+    for where in (both, {"machine": locked.pk.hex}, {"search": "name:prod"}, {"machines": ids}):
+        with pytest.raises(ApprovalNeeded, match="Ask for approval"):
+            perform(runner, script, "run", where)
+    assert finish(perform(runner, script, "run", {"machine": free.pk.hex})).state == "succeeded"
+    with pytest.raises(Asked) as asked:
+        perform(replace(runner, ask="to look"), script, "run", {"machines": ids})
+    assert "locked is locked: it bills." in asked.value.job.needs and "asks for approval" in asked.value.job.needs
+    job = finish(approvals.approve(place.actor, asked.value.job))
+    assert set(Run.objects.get(pk=job.pk).hosts.values_list("state", flat=True)) == {"succeeded"}
+
+
+def test_a_script_that_is_asked_about_is_asked_about_on_each_machine_too(place: Place, sshd: Sshd, member: Callable[..., Actor]) -> None:
+    (machine,) = place.behind(sshd, "one")
+    script = place.script()
+    runner = member({"effect": "allow", "verbs": ["*"], "what": {}}, {"effect": "ask", "verbs": ["script.run"], "what": {}})
+    with pytest.raises(ApprovalNeeded):
+        perform(runner, machine, "run", {"script": script.name})
+    with pytest.raises(Asked) as asked:
+        perform(replace(runner, ask="to look"), machine, "run", {"script": script.name})
+    assert "asks for approval" in asked.value.job.needs
+    assert finish(approvals.approve(place.actor, asked.value.job)).state == "succeeded"
