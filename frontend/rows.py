@@ -171,13 +171,14 @@ def event_rows(events: Sequence[Event]) -> list[Event]:
 
 
 def with_story(actor: Actor, events: list[Event], base: str) -> list[Event]:
-    """Each with `took_s` of its job, `address`, `su_by`, `cloud_name` of what polling saw, and `summary`: what it was about in a line.
+    """Each with `took_s` of its job, `address`, `su_by`, `cloud_name` of what polling saw, `summary`: what it was about in a line,
+    and `approval`: its job, where that had to be approved.
 
     `base`: the organization's path, for links. `token_from`: may a token be made that does what this person did there?
     """
     known = personal.read_all({event.pk: event.personal for event in events})
-    ended = {event.pk: event.job_id for event in events if event.job_id and event.type.endswith((".succeeded", ".failed"))}
-    jobs = Job.objects.visible_to(actor).only("started_at", "finished_at").in_bulk(list(ended.values()))
+    rows = Job.objects.visible_to(actor).select_related("answered_by").defer("params", "selector", "steps", "result")
+    jobs = rows.in_bulk({event.job_id for event in events if event.job_id})
     own = {event.type.rpartition(".")[0] for event in events if event.actor_id == actor.user_id}
     limitable = {verb for verb in own if fromacts.is_of(verb)}
     seen = {event.cloud_id for event in events if event.cloud_id and event.via.startswith("poll")}
@@ -187,8 +188,10 @@ def with_story(actor: Actor, events: list[Event], base: str) -> list[Event]:
         about = known[event.pk] or {}
         extra.base = base
         extra.token_from = event.actor_id == actor.user_id and event.type.rpartition(".")[0] in limitable
-        job = jobs.get(ended.get(event.pk))
-        extra.took_s = (job.finished_at - job.started_at).total_seconds() if job and job.finished_at and job.started_at else None
+        job = jobs.get(event.job_id)
+        ended = job is not None and event.type.endswith((".succeeded", ".failed")) and job.finished_at and job.started_at
+        extra.took_s = (job.finished_at - job.started_at).total_seconds() if ended else None
+        extra.approval = job if job is not None and (job.ask or job.approved_at) else None
         extra.address, extra.su_by = about.get("address", ""), about.get("su_by", "")
         extra.subject = about.get("subject", "")
         extra.cloud_name = clouds.get(event.cloud_id, "") if event.via.startswith("poll") else ""

@@ -136,7 +136,7 @@ def test_a_declined_one_says_by_whom_and_why(place: Place, asker: Client) -> Non
     said = text(asker.get(f"{place.base}/jobs/{job.pk.hex}"))
     assert "not today" in said and place.owner.full_name in said
     log = text(place.admin.get(f"{place.base}/log?q=outcome:declined"))
-    assert web.name in log
+    assert web.name in log and f"Declined by {place.owner.full_name} : “not today”".replace(" :", ":") in log
 
 
 @pytest.mark.django_db
