@@ -177,6 +177,7 @@ class RunViewSet(ReadViewSet):
         "retry": "retry_run",
     }
     path_kinds = {"host": "run_host"}
+    asks = frozenset({"retry"})
 
     def one(self) -> Run:
         run: Run = self.find()

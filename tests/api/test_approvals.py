@@ -132,7 +132,7 @@ def test_every_act_that_can_wait_can_be_asked_for(spec: Any) -> None:
     able = {verb for verb, action in actions.all_actions().items() if not actions.cannot_wait(action)}
     assert able - found == CONSOLE_ALONE | WITHIN
     assert found - able == {None}
-    assert {"update_org", "remove_member", "delete_token", "set_policy", "retry_job", "bulk"} <= loose
+    assert {"update_org", "remove_member", "delete_token", "set_policy", "retry_job", "retry_run", "bulk"} <= loose
 
 
 def test_a_verb_is_refused_and_waits_where_it_is_asked_for(here: World, asker: APIClient, owner: APIClient) -> None:

@@ -227,3 +227,11 @@ def test_a_script_that_is_asked_about_is_asked_about_on_each_machine_too(place: 
         perform(replace(runner, ask="to look"), machine, "run", {"script": script.name})
     assert "asks for approval" in asked.value.job.needs
     assert finish(approvals.approve(place.actor, asked.value.job)).state == "succeeded"
+
+
+def test_a_run_may_be_asked_for_again(place: Place, api: APIClient, sshd: Sshd) -> None:
+    (machine,) = place.behind(sshd, "one")
+    run = place.run(place.script("#!/bin/sh\nexit 3\n"), [machine])
+    answer = api.post(f"/api/v2/runs/{run.pk.hex}/retry?ask=it+is+late")
+    assert (answer.status_code, answer.json()["data"]["state"]) == (202, "asked")
+    assert Run.objects.get(pk=answer.json()["data"]["jobId"]).state == "queued"
