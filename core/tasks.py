@@ -10,7 +10,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from core import actions, jobs
+from core import actions, bulks
 from core.models import Job, Worker
 
 log = logging.getLogger(__name__)
@@ -38,14 +38,14 @@ def run_job(job_id: str) -> None:
         return
     if job.target_id is None:
         try:
-            jobs.expand(job)
+            bulks.expand(job)
         except Exception:  # what it made so far goes on; the rest is announced again by `give_up_lost`
             log.exception("bulk %s could not be expanded", job.pk)
             Job.objects.filter(pk=job.pk, state=Job.State.RUNNING).update(worker="gone")
         return
     actions.run(job)
     if job.parent_id:
-        jobs.settle_bulks()
+        bulks.settle_bulks()
 
 
 def beat(queue: str) -> None:

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from accounts.models import Membership, Team
 from accounts.statements import kinds, policy_of
 from clouds.models import Cloud, Image
-from core import jobs, listing
+from core import bulks, listing
 from core.actions import allowed, slug
 from core.actor import Actor
 from core.errors import BadRequest, Invalid
@@ -245,7 +245,7 @@ class Palette:
         """The verb on everything that a search finds. None where that is nothing, or more than a bulk takes."""
         page = self.search(search) if total is None else None
         total = page.total if page else total
-        if not total or total > jobs.BULK_CAP:
+        if not total or total > bulks.BULK_CAP:
             return None
         within, _sep, rest = search.rpartition("name:")
         said = words.act(f"machine.{name}")

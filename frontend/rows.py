@@ -162,7 +162,7 @@ def event_rows(events: Sequence[Event]) -> list[Event]:
         extra.verb, _dot, extra.outcome = event.type.rpartition(".")
         extra.of, extra.did = (f"{extra.verb.partition('.')[0]}.", extra.verb.partition(".")[2]) if "." in extra.verb else ("", extra.verb)
         extra.label = words.event_label(event.type)
-        if event.target_id is None and (of_many := re.fullmatch(r"([0-9]+) machines", event.target_name)):  # a bulk's (core.jobs)
+        if event.target_id is None and (of_many := re.fullmatch(r"([0-9]+) machines", event.target_name)):  # a bulk's (core.bulks)
             extra.target_name = words.so_many(int(of_many[1]))
         extra.lines, extra.record, extra.change = diff(event, names), record(event, names), changes(event, names)
         extra.via_short = event.via.partition(":")[0]

@@ -20,8 +20,8 @@ from core.api.fields import ACTIONS, OBJECT, HexField, JsonField
 from core.api.lists import refuse_unknown
 from core.api.schema import TEXT, takes
 from core.api.viewset import JobAnswer, job_answer, job_response
+from core.bulks import CREATE_CAP, bulk_create
 from core.errors import Conflict, Denied, Invalid, NotFound
-from core.jobs import CREATE_CAP, bulk_create
 from core.models import Job
 from keys.models import AuthorityTrust, KeyAssociation
 from machines.actions.create import CreateParams, InCloudField, numbered, plan

@@ -12,7 +12,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core import actions, approvals, jobs, listing
+from core import actions, approvals, bulks, jobs, listing
 from core.actions import perform
 from core.actor import Actor
 from core.api.fields import HexField, JsonField
@@ -119,7 +119,7 @@ class JobViewSet(ReadViewSet):
         refuse_unknown(request, READ_PARAMETERS)
         job = self.find()
         stream = actions.stream_of(job)
-        data = self.answer(job) | ({"children": jobs.counts(job)} if job.target_id is None else {})
+        data = self.answer(job) | ({"children": bulks.counts(job)} if job.target_id is None else {})
         data |= {"stream_uri": request.build_absolute_uri(stream) if stream else None}
         return Response({"data": keep_only([data], request.query_params.get("only", ""))[0]})
 
@@ -215,7 +215,7 @@ class BulkRequest(serializers.Serializer[Any]):
 
     kind = serializers.CharField(max_length=50)
     action = serializers.CharField(max_length=60)
-    ids = serializers.ListField(child=KindField("*", max_length=64), required=False, max_length=jobs.BULK_CAP)
+    ids = serializers.ListField(child=KindField("*", max_length=64), required=False, max_length=bulks.BULK_CAP)
     search = serializers.CharField(max_length=2000, required=False, allow_blank=True)
     params = serializers.DictField(required=False, default=dict)
     dry = serializers.BooleanField(required=False, default=False)
@@ -263,8 +263,8 @@ class BulkViewSet(BaseViewSet):
             raise Invalid(fields={"action": [error.detail]}) from error
         what = {"ids": uuids(asked["ids"]) if "ids" in asked else None, "search": asked.get("search")}
         if asked["dry"]:
-            return Response({"data": jobs.preview(self.actor, model, name, asked["params"], **what)})
-        job = jobs.bulk(self.actor, model, name, asked["params"], undo_s=asked.get("undo_s"), **what)
+            return Response({"data": bulks.preview(self.actor, model, name, asked["params"], **what)})
+        job = bulks.bulk(self.actor, model, name, asked["params"], undo_s=asked.get("undo_s"), **what)
         return job_response(job, total=job.total)
 
 

@@ -10,7 +10,7 @@ from django.http import QueryDict
 
 from clouds.models import Cloud
 from clouds.providers.base import Provider
-from core.jobs import CREATE_CAP
+from core.bulks import CREATE_CAP
 from frontend import forms
 from frontend.creating.steps import Step
 from machines.actions.create import numbered

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from core import guard, jobs
+from core import bulks, guard
 from core.actions import action_offered, actions_of, get
 from core.errors import BadSearch, Invalid, MistError
 from frontend import acts, approving, calls, dialogs, forms, words
@@ -38,7 +38,7 @@ class Selection:
                 self.ids = [UUID(part) for part in data.get("ids", "").split(",") if part]
             except ValueError:
                 raise Http404 from None
-        rows = jobs.select(view.actor, Machine, ids=self.ids, search=self.q)
+        rows = bulks.select(view.actor, Machine, ids=self.ids, search=self.q)
         self.count = rows.count()
         self.rows = list(
             machine_queryset().visible_to(view.actor).filter(pk__in=rows.order_by("name").values("pk")).order_by("name")[:COUNTED]
@@ -116,7 +116,7 @@ class BulkActView(ConsoleView):
         if action.tier >= 2 and self.actor.ask is None and request.POST.get("confirm", "").strip() != self.word(verb, selection):
             return self.form(selection, verb, specs, values=typed, wrong_name=True, status=422)
         try:
-            job = jobs.bulk(self.actor, Machine, verb, acts.params(verb, typed, None), ids=selection.ids, search=selection.q)
+            job = bulks.bulk(self.actor, Machine, verb, acts.params(verb, typed, None), ids=selection.ids, search=selection.q)
         except Invalid as error:
             return self.form(selection, verb, specs, values=typed, error=error, status=422)
         except MistError as error:

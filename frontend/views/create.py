@@ -13,8 +13,8 @@ from clouds.providers.base import Provider
 from clouds.providers.facts import Field
 from core import errors
 from core.actions import perform
+from core.bulks import bulk_create
 from core.errors import Invalid, MistError
-from core.jobs import bulk_create
 from frontend import forms, providers, toasts
 from frontend.creating import asked as forming
 from frontend.creating import offers

@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from core import approvals, jobs
+from core import approvals, bulks, jobs
 from core.actions import get, perform
 from core.actor import Actor
 from core.errors import Conflict, Invalid, MistError, NotFound
@@ -196,6 +196,6 @@ def take_back(actor: Actor, job: Job) -> Job:
 def _to_each(actor: Actor, model: type[Any], name: str, each: dict[UUID, dict[str, Any]]) -> Job:
     """One verb on many: a record of ours with each one's params, anything else with the same of all."""
     if not get(f"{model.kind()}.{name}").background:
-        return jobs.bulk_each(actor, model, name, each)
-    seen = list(jobs.select(actor, model, ids=list(each)).values_list("pk", flat=True))
-    return jobs.bulk(actor, model, name, next(iter(each.values())), ids=seen)
+        return bulks.bulk_each(actor, model, name, each)
+    seen = list(bulks.select(actor, model, ids=list(each)).values_list("pk", flat=True))
+    return bulks.bulk(actor, model, name, next(iter(each.values())), ids=seen)

@@ -10,8 +10,8 @@ from rest_framework import serializers
 from clouds.models import Cloud
 from core.actions import Action, Call, register
 from core.actor import Actor
+from core.bulks import CREATE_CAP
 from core.errors import Invalid
-from core.jobs import CREATE_CAP
 from core.params import NameField, ResourceField, TagsField
 from machines.actions.create import CreateParams
 from machines.models import Preset

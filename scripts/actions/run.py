@@ -21,8 +21,8 @@ from accounts.statements import policy_of
 from core import guard, live
 from core.actions import Action, Call, get, register
 from core.actor import Actor
+from core.bulks import BULK_CAP
 from core.errors import Conflict, Denied, Failed, Invalid, MistError, NotFound, Rejected
-from core.jobs import BULK_CAP
 from core.models import Job
 from core.params import KindField, ResourceField
 from keys.references import is_reference, parse

@@ -15,7 +15,7 @@ def main() -> None:
 
         from clouds.models import Cloud, Poll
         from clouds.polling import poll_once
-        from core import actions, jobs
+        from core import actions, bulks
         from core.actions import perform
         from core.models import Job
         from machines.models import Machine
@@ -36,7 +36,7 @@ def main() -> None:
         harness.report("the request", walls[0] * 1000, 500, "ms")
         job = actions.claim(Job.objects.get(target_id=None).pk, "bench")
         assert job is not None
-        harness.report("all children queued", harness.timed(lambda: jobs.expand(job))[0], 5, "s")
+        harness.report("all children queued", harness.timed(lambda: bulks.expand(job))[0], 5, "s")
         assert job.children.filter(state="queued").count() == N
     harness.finish()
 

@@ -17,7 +17,7 @@ from accounts.exports import sweep
 from accounts.models import Export, Membership, Team, User
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
-from core import actions, approvals, jobs
+from core import actions, approvals, bulks, jobs
 from core.actions import perform
 from core.actor import Actor
 from core.errors import ApprovalNeeded, Asked, Conflict, Denied, Invalid, NotFound
@@ -130,7 +130,7 @@ def test_nobody_approves_their_own_and_nobody_without_the_right(owner: Actor, as
 
 def test_many_wait_as_one(owner: Actor, asker: Actor, machine: Machine) -> None:
     ids = list(Machine.objects.filter(state="running").order_by("name").values_list("pk", flat=True)[:3])
-    job = jobs.bulk(replace(asker, ask="night"), Machine, "stop", ids=ids)
+    job = bulks.bulk(replace(asker, ask="night"), Machine, "stop", ids=ids)
     assert job.state == "asked" and "asks for approval" in job.needs
     run_waiting()
     assert not job.children.exists()
@@ -141,7 +141,7 @@ def test_many_wait_as_one(owner: Actor, asker: Actor, machine: Machine) -> None:
 
 
 def test_many_without_asking_are_each_refused(asker: Actor, machine: Machine) -> None:
-    job = jobs.bulk(asker, Machine, "stop", ids=[machine.pk])
+    job = bulks.bulk(asker, Machine, "stop", ids=[machine.pk])
     run_waiting()
     assert job.children.get().error_code == "approval_required"
 
@@ -247,7 +247,7 @@ def test_a_poisoned_name_writes_no_line_and_no_header_of_its_own(owner: Actor, a
     machine.refresh_from_db()
     job = ask(asker, machine, "stop")
     ids = [machine.pk, Machine.objects.exclude(pk=machine.pk).filter(state="running")[0].pk]
-    many = jobs.bulk(replace(asker, ask="night"), Machine, "stop", ids=ids)
+    many = bulks.bulk(replace(asker, ask="night"), Machine, "stop", ids=ids)
     assert tell() == 2
     approvals.decline(owner, job)
     approvals.decline(owner, many)

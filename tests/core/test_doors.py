@@ -13,7 +13,7 @@ from accounts.models import Membership, Organization, Team, User
 from clouds.inventory import reconcile
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
-from core import actions, jobs
+from core import actions, bulks, jobs
 from core.actions import allowed, perform, work
 from core.actor import Actor
 from core.errors import Conflict, Denied, NotFound
@@ -34,7 +34,7 @@ def run_waiting() -> None:
     for job in Job.objects.filter(state="queued"):
         claimed = actions.claim(job.pk, "test")
         assert claimed
-        actions.run(claimed) if claimed.target_id else jobs.expand(claimed)
+        actions.run(claimed) if claimed.target_id else bulks.expand(claimed)
 
 
 @pytest.fixture
@@ -127,11 +127,11 @@ def test_lists_can_be_asked_as_they_were(actor: Actor, cloud: Cloud) -> None:
 
 def test_a_bulk_makes_a_child_a_target(actor: Actor, cloud: Cloud) -> None:
     ids = list(Machine.objects.filter(state="running", type="vm").values_list("pk", flat=True)[:5])
-    parent = jobs.bulk(actor, Machine, "stop", ids=ids)
+    parent = bulks.bulk(actor, Machine, "stop", ids=ids)
     run_waiting()
     assert parent.children.count() == 5
     run_waiting()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     parent.refresh_from_db()
     assert parent.state == "succeeded", parent.error_detail
 
@@ -140,10 +140,10 @@ def test_a_bulk_skips_what_is_so_already(actor: Actor, cloud: Cloud) -> None:
     running = Machine.objects.filter(state="running", type="vm").values_list("pk", flat=True)[:2]
     stopped = Machine.objects.filter(type="vm").exclude(pk__in=running).first()
     Machine.objects.filter(pk=stopped.pk).update(state="stopped")
-    parent = jobs.bulk(actor, Machine, "stop", ids=[*running, stopped.pk])
+    parent = bulks.bulk(actor, Machine, "stop", ids=[*running, stopped.pk])
     run_waiting()
     run_waiting()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     parent.refresh_from_db()
     assert (parent.state, parent.result) == ("succeeded", {"succeeded": 2, "skipped": 1})
     skipped = parent.children.get(state="skipped")

@@ -11,7 +11,7 @@ from django.test import Client
 from accounts.models import Membership, Organization, Team, User
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
-from core import actions, jobs
+from core import actions, bulks
 from core.actions import perform
 from core.actor import Actor
 from core.models import Job
@@ -42,7 +42,7 @@ def run_jobs() -> None:
     for job in Job.objects.filter(state="queued").order_by("created_at"):
         claimed = actions.claim(job.pk, "test")
         if claimed is not None:
-            actions.run(claimed) if claimed.target_id else jobs.expand(claimed)
+            actions.run(claimed) if claimed.target_id else bulks.expand(claimed)
     if Job.objects.filter(state="queued").exists():
         run_jobs()
 

@@ -20,7 +20,7 @@ django.setup()
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402  settings first
 from django.db import DatabaseError, close_old_connections  # noqa: E402
 
-from core import actions, jobs  # noqa: E402
+from core import actions, bulks, jobs  # noqa: E402
 from core.models import Job  # noqa: E402
 from core.tasks import run_job  # noqa: E402
 from mist.asgi import application as project  # noqa: E402
@@ -47,7 +47,7 @@ def tick() -> None:
     while True:
         try:
             jobs.release_due()
-            jobs.settle_bulks()
+            bulks.settle_bulks()
         except DatabaseError:  # a test has stopped it, and will start it again
             close_old_connections()
         time.sleep(0.3)

@@ -129,7 +129,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Acts:
     made = Acts()
     for module in DOORS:
         monkeypatch.setattr(f"{module}.perform", made.perform)
-    monkeypatch.setattr("core.jobs.bulk", made.bulk)
+    monkeypatch.setattr("core.bulks.bulk", made.bulk)
     monkeypatch.setattr("frontend.views.create.bulk_create", made.bulk_create)
     return made
 

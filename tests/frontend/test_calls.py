@@ -20,7 +20,7 @@ from mist_cli.commands import made
 from mist_cli.options import body as body_of
 
 from accounts.models import User
-from core import jobs
+from core import bulks
 from core.actions import actions_of, all_actions, perform
 from core.api.document import document
 from core.errors import Conflict
@@ -345,7 +345,7 @@ def test_of_what_was_done_its_job_has_the_call(world: World, monkeypatch: pytest
     job = perform(world.actor, machine, "tag", {"tags": {"env": "prod"}, "remove": []})
     sent = of_curl(texts(client.get(f"/o/{world.org.slug}/jobs/{job.pk.hex}").content.decode())["curl"])
     assert (sent.path, sent.body["tags"]) == (f"/api/v2/machines/{machine.pk.hex}/actions/tag", {"env": "prod"})
-    many = jobs.bulk(world.actor, Machine, "stop", ids=[machine.pk])
+    many = bulks.bulk(world.actor, Machine, "stop", ids=[machine.pk])
     sent = of_curl(texts(client.get(f"/o/{world.org.slug}/jobs/{many.pk.hex}").content.decode())["curl"])
     assert sent.body == {"kind": "machine", "action": "stop", "ids": [machine.pk.hex]}
     script = perform(world.actor, Script, "create", {"name": "x", "script": f"#!/bin/sh\necho {SECRET}\n"})

@@ -14,7 +14,7 @@ from accounts import drafts
 from accounts.models import Team, User
 from clouds.models import Cloud, Image, Location, Size
 from clouds.providers import all_providers
-from core import actions, jobs
+from core import actions, bulks
 from core.actions import perform
 from core.models import Event, Job
 from frontend.creating.asked import read
@@ -116,7 +116,7 @@ def test_a_bulk_create_that_lost_its_worker_goes_on_where_it_stopped(place: Plac
     assert claimed is not None
     each = claimed.selector["each"]  # type: ignore[index]
     actions.perform(place.actor, Machine, "create", each[0], parent=claimed)
-    jobs.expand(claimed)
+    bulks.expand(claimed)
     assert sorted(claimed.children.values_list("target_name", flat=True)) == ["again-1", "again-2", "again-3"]
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import Team, User
 from clouds.models import Cloud
 from clouds.providers.demo import Demo
-from core import jobs
+from core import bulks, jobs
 from core.errors import Rejected
 from core.models import Job
 from frontend import toasts
@@ -53,7 +53,7 @@ def destroy(place: Place, on: list[Machine], *options: str, client: Any = None) 
     Job.objects.filter(parent=job, state="waiting").update(not_before=timezone.now())
     jobs.release_due()
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     job.refresh_from_db()
     return job
 

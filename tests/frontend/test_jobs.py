@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import Team, User
 from clouds.providers.demo import Demo
 from clouds.providers.facts import MachineInfo
-from core import actions, jobs
+from core import actions, bulks, jobs
 from core.actions import perform
 from core.actor import Actor
 from core.errors import Conflict, Rejected
@@ -78,7 +78,7 @@ def test_a_bulk_destroy_is_undone_as_a_whole_while_it_waits(place: Place) -> Non
     assert place.admin.post(url, {"ids": ids, "confirm": "destroy 2"}).status_code == 422
     place.admin.post(url, {"ids": ids, "confirm": "destroy 3"})
     parent = Job.objects.get(action="machine.destroy", parent=None)
-    jobs.expand(actions.claim(parent.pk, "test"))  # type: ignore[arg-type]
+    bulks.expand(actions.claim(parent.pk, "test"))  # type: ignore[arg-type]
     assert parent.children.filter(state="waiting").count() == 3
     assert "data-undo" in place.admin.get(f"{place.base}/jobs/{parent.pk.hex}").content.decode()
     assert place.admin.post(f"{place.base}/jobs/{parent.pk.hex}/undo").status_code == 302
@@ -91,7 +91,7 @@ def test_a_bulk_destroy_is_undone_as_a_whole_while_it_waits(place: Place) -> Non
 
 def test_a_bulk_undone_before_it_was_made_makes_nothing(place: Place) -> None:
     one = machine(state="running")
-    parent = jobs.bulk(place.actor, Machine, "destroy", ids=[one.pk])
+    parent = bulks.bulk(place.actor, Machine, "destroy", ids=[one.pk])
     jobs.undo(place.actor, parent)
     parent.refresh_from_db()
     assert parent.state == "undone"
@@ -101,12 +101,12 @@ def test_a_bulk_undone_before_it_was_made_makes_nothing(place: Place) -> None:
 
 def test_a_bulk_undone_while_it_is_made_undoes_what_was_made_meanwhile(place: Place) -> None:
     ids = list(Machine.objects.filter(state="running", type="vm").values_list("pk", flat=True)[:2])
-    parent = jobs.bulk(place.actor, Machine, "destroy", ids=ids)
+    parent = bulks.bulk(place.actor, Machine, "destroy", ids=ids)
     claimed = actions.claim(parent.pk, "test")
     assert claimed is not None
     actions.perform_batch(place.actor, Machine, ids, "destroy", {}, parent=claimed, undo_s=None)
     Job.objects.filter(pk=parent.pk).update(cancel_requested=True)
-    jobs.expand(claimed)
+    bulks.expand(claimed)
     assert set(parent.children.values_list("state", flat=True)) == {"undone"}
 
 
@@ -114,7 +114,7 @@ def test_a_bulk_says_what_was_done_failed_and_skipped(place: Place) -> None:
     running, stopped = machine(state="running"), machine(state="stopped")
     place.admin.post(f"{place.base}/machines/bulk/stop", {"ids": f"{running.pk.hex},{stopped.pk.hex}"})
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     parent = Job.objects.get(action="machine.stop", parent=None)
     page = place.admin.get(f"{place.base}/jobs/{parent.pk.hex}").content.decode()
     assert "1 skipped" in page
@@ -159,7 +159,7 @@ def many(place: Place, verb: str, on: list[Machine], params: dict[str, Any]) -> 
 
 def finish() -> None:
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
 
 
 def back(place: Place, job: Job) -> Job:

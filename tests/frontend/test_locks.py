@@ -12,7 +12,7 @@ from django.utils import timezone
 from playwright.sync_api import Route, expect
 
 from accounts.models import User
-from core import jobs
+from core import bulks
 from core.actions import perform
 from core.models import Event, Job
 from frontend.inverse import inverse
@@ -123,14 +123,14 @@ def many(place: Place, verb: str, on: list[Machine], **params: str) -> Job:
     data = {"ids": ",".join(one.pk.hex for one in on), **params}
     assert place.admin.post(f"{place.base}/machines/bulk/{verb}", data).status_code == 302
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     return Job.objects.filter(action=f"machine.{verb}", target_id=None).latest("created_at")
 
 
 def back(place: Place, job: Job) -> None:
     assert place.admin.post(f"{place.base}/jobs/{job.pk.hex}/back").status_code == 302
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
 
 
 def test_many_are_locked_unlocked_and_each_is_as_it_was_before(place: Place) -> None:

@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts.models import Membership, Team, User
 from clouds.models import Cloud, Poll
 from clouds.polling import poll_once
-from core import jobs
+from core import bulks, jobs
 from core.actions import perform
 from core.actor import Actor
 from core.models import Job
@@ -72,7 +72,7 @@ def due(*found: Job) -> None:
 def done(job: Job) -> Job:
     due(job)
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     job.refresh_from_db()
     return job
 

@@ -10,7 +10,7 @@ import pytest
 from accounts.models import Team
 from clouds.models import Cloud
 from clouds.providers.demo import Demo
-from core import jobs
+from core import bulks, jobs
 from core.actions import allowed, perform
 from core.actor import Actor
 from core.errors import Already, Conflict, Denied, NotFound
@@ -132,11 +132,11 @@ def test_in_bulk_who_may_not_is_one_result_and_the_others_go_on(owner: Actor, de
     team = Team.objects.get(name="Members")
     team.statements = [*team.statements, {"effect": "allow", "verbs": ["volume.delete"], "what": {"ids": [volume_of(first).pk.hex]}}]
     team.save()
-    job = jobs.bulk(able, Machine, "destroy", VOLUMES, ids=[first.pk, second.pk])
+    job = bulks.bulk(able, Machine, "destroy", VOLUMES, ids=[first.pk, second.pk])
     run_jobs()
     due(*job.children.filter(state="waiting"))
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     job.refresh_from_db()
     by_target = {child.target_id: child for child in job.children.all()}
     assert (by_target[first.pk].state, by_target[second.pk].error_code) == ("succeeded", "denied")
@@ -183,9 +183,9 @@ def test_a_volume_that_came_away_since_it_was_read_stays(owner: Actor, demo: Clo
 
 def test_where_no_snapshot_can_be_taken_first_that_machine_alone_stays(owner: Actor, demo: Cloud) -> None:
     on = with_volume(2)
-    job = jobs.bulk(owner, Machine, "destroy", {"snapshot_first": True}, ids=[one.pk for one in on])
+    job = bulks.bulk(owner, Machine, "destroy", {"snapshot_first": True}, ids=[one.pk for one in on])
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     job.refresh_from_db()
     assert (job.state, set(job.children.values_list("state", "error_code"))) == ("failed", {("failed", "no_snapshot_first")})
     assert {Machine.objects.get(pk=one.pk).state for one in on} == {"running"}
@@ -194,11 +194,11 @@ def test_where_no_snapshot_can_be_taken_first_that_machine_alone_stays(owner: Ac
 def test_a_preview_says_of_which_it_cannot_be_with_what_is_asked(owner: Actor, demo: Cloud) -> None:
     on = with_volume(2)
     ids = [one.pk for one in on]
-    assert jobs.preview(owner, Machine, "destroy", ids=ids)["able"] == 2
-    found = jobs.preview(owner, Machine, "destroy", {"snapshot_first": True}, ids=ids)
+    assert bulks.preview(owner, Machine, "destroy", ids=ids)["able"] == 2
+    found = bulks.preview(owner, Machine, "destroy", {"snapshot_first": True}, ids=ids)
     assert (found["count"], found["able"]) == (2, 0)
     assert all("Its cloud keeps no snapshots" in why for why in found["reasons"])
     able = member(owner, "machine.*", "volume.read")
-    assert jobs.preview(able, Machine, "destroy", VOLUMES, ids=ids)["able"] == 0
-    assert jobs.preview(owner, Machine, "destroy", VOLUMES, ids=ids)["able"] == 2
+    assert bulks.preview(able, Machine, "destroy", VOLUMES, ids=ids)["able"] == 0
+    assert bulks.preview(owner, Machine, "destroy", VOLUMES, ids=ids)["able"] == 2
     assert not Job.objects.filter(action="machine.destroy").exists()

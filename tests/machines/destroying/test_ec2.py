@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clouds.models import Cloud
-from core import jobs
+from core import bulks, jobs
 from core.actions import perform
 from core.actor import Actor
 from machines.models import Machine
@@ -50,11 +50,11 @@ def test_on_ec2_there_is_a_snapshot_of_each_volume_and_the_kept_ones_are_gone(ow
     on = list(Machine.objects.filter(cloud=aws).order_by("external_id"))
     assert sizes(boto) == [5, 5, 8, 8]
     before = {one["SnapshotId"] for one in boto.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
-    job = jobs.bulk(owner, Machine, "destroy", BOTH, ids=[one.pk for one in on])
+    job = bulks.bulk(owner, Machine, "destroy", BOTH, ids=[one.pk for one in on])
     run_jobs()
     due(*job.children.all())
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     job.refresh_from_db()
     assert (job.state, job.error_code, job.result) == ("succeeded", "", {"succeeded": 2})
     taken = [one for one in boto.describe_snapshots(OwnerIds=["self"])["Snapshots"] if one["SnapshotId"] not in before]

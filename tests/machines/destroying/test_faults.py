@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from clouds.models import Cloud
 from clouds.providers.demo import Demo
-from core import actions, jobs
+from core import actions, bulks, jobs
 from core.actions import perform
 from core.actor import Actor
 from core.errors import Already, Rejected, Unavailable
@@ -58,11 +58,11 @@ def test_a_bulk_says_that_some_left_volumes_and_tries_those_again(owner: Actor, 
     monkeypatch.setattr(
         Demo, "delete_volume", lambda self, external_id: (refuse if external_id == stuck.external_id else deleting)(self, external_id)
     )
-    job = jobs.bulk(owner, Machine, "destroy", VOLUMES, ids=[one.pk for one in on])
+    job = bulks.bulk(owner, Machine, "destroy", VOLUMES, ids=[one.pk for one in on])
     run_jobs()
     due(*job.children.all())
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     job.refresh_from_db()
     assert (job.state, job.error_code, job.error_detail) == ("succeeded", "some_left", "1 of 2 left something undone.")
     monkeypatch.setattr(Demo, "delete_volume", deleting)
@@ -70,7 +70,7 @@ def test_a_bulk_says_that_some_left_volumes_and_tries_those_again(owner: Actor, 
     run_jobs()
     due(*again.children.all())
     run_jobs()
-    jobs.settle_bulks()
+    bulks.settle_bulks()
     again.refresh_from_db()
     assert (again.state, again.total) == ("succeeded", 1)
     assert stuck.external_id not in in_cloud(demo)
