@@ -128,10 +128,10 @@ class Stack:
             pids += children(pid)
         return pids
 
-    def manage(self, *arguments: str, typed: str = "") -> str:
+    def manage(self, *arguments: str, typed: str = "", within_s: float = 120) -> str:
         """A command against the running installation; what it printed."""
         command = [sys.executable, "manage.py", *arguments]
-        result = subprocess.run(command, cwd=ROOT, env=self.environment, input=typed, capture_output=True, text=True, timeout=120)
+        result = subprocess.run(command, cwd=ROOT, env=self.environment, input=typed, capture_output=True, text=True, timeout=within_s)
         assert result.returncode == 0, result.stderr[-3000:]
         return result.stdout
 
