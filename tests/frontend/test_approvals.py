@@ -5,16 +5,19 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from accounts.models import Team, User
+from accounts.models import Membership, Team, User
+from core.actions import perform
+from core.errors import Asked
 from core.models import Job
 from machines.models import Machine
 from tests.frontend.browsing import AXE, IN_A_BROWSER, Person, expect
-from tests.frontend.conftest import Place, add_user, machine, run_jobs, signed_in
+from tests.frontend.conftest import Place, actor_for, add_user, machine, run_jobs, signed_in
 
 ASKS = {
     "effect": "ask",
@@ -137,6 +140,18 @@ def test_a_declined_one_says_by_whom_and_why(place: Place, asker: Client) -> Non
     assert "not today" in said and place.owner.full_name in said
     log = text(place.admin.get(f"{place.base}/log?q=outcome:declined"))
     assert web.name in log and f"Declined by {place.owner.full_name} : “not today”".replace(" :", ":") in log
+
+
+@pytest.mark.django_db
+def test_what_is_done_to_other_things_is_shown_by_name(place: Place) -> None:
+    """A member has no name of its own to sort by."""
+    asker = signed_in(asker_in(place.owner, {"effect": "ask", "verbs": ["member.remove"], "what": {}}))
+    member = Membership.objects.get(user__email="new@here.example")
+    with pytest.raises(Asked) as asked:
+        perform(replace(actor_for(place.org, User.objects.get(email="mara@here.example")), ask="has left"), member, "remove")
+    said = text(place.admin.get(f"{place.base}/jobs/{asked.value.job.pk.hex}/answer"))
+    assert "has left" in said and "new@here.example" in said
+    assert asker.get(f"{place.base}/jobs/{asked.value.job.pk.hex}").status_code == 200
 
 
 @pytest.mark.django_db
