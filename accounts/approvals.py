@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 from uuid import UUID
 
 from accounts import mail, policies
@@ -18,6 +19,12 @@ def approvers(job: Job) -> list[User]:
     """Those who may approve it, the first so many by e-mail."""
     able = (one.user for one in policies.who_can(job.org_id, job, "approve"))
     return list(itertools.islice((user for user in able if user.pk != job.user_id), TOLD))
+
+
+def would_approve(org_id: UUID, user_id: UUID | None, target: Any) -> list[User]:
+    """Those who may approve what this person would ask to do to this."""
+    about = {"target_kind": target.kind(), "target_id": target.pk, "target_tags": getattr(target, "tags", None) or {}}
+    return approvers(Job(org_id=org_id, user_id=user_id, cloud_id=target.cloud_ref, **about))
 
 
 def target_names(job: Job) -> list[str]:
@@ -36,13 +43,15 @@ def tell() -> int:
     Returns: about how many jobs.
     """
     due = list(Job.objects.filter(to_tell=True).select_related("user", "answered_by").order_by("created_at")[:50])
-    return sum(_tell(job) for job in due if Job.objects.filter(pk=job.pk, to_tell=True, state=job.state).update(to_tell=False))
+    taken = [job for job in due if Job.objects.filter(pk=job.pk, to_tell=True, state=job.state).update(to_tell=False)]
+    for job in taken:
+        _tell(job)
+    return len(taken)
 
 
-def _tell(job: Job) -> bool:
+def _tell(job: Job) -> None:
     org = Organization.objects.get(pk=job.org_id)
     if job.state == Job.State.ASKED:
         mail.send_asked(org, job, approvers(job), target_names(job))
     elif job.user is not None and job.user.is_active:
         mail.send_answered(org, job, target_names(job))
-    return True

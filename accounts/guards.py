@@ -169,7 +169,7 @@ def explain(actor: Actor, target: Any, verb: str) -> Decision:
     return replace(decided, needs=needs_of(actor, target, verb))
 
 
-def needs_of(actor: Actor, target: Any, verb: str) -> str:
-    """Why `actor` could not `verb` this without somebody else's approval; "": they could."""
+def needs_of(actor: Actor, target: Any, verb: str) -> tuple[str, ...]:
+    """Why `actor` could not `verb` this without somebody else's approval, a sentence each; none: they could."""
     action = next((one for one in actions_of(type(target)) if verb in (one.name, one.right)), None)
-    return "" if action is None else " ".join(guard.needs(Call(actor=actor, action=action, target=target)))
+    return () if action is None else tuple(guard.needs(Call(actor=actor, action=action, target=target)))

@@ -353,7 +353,7 @@ def _decided(verb: str, email: str, decision: Decision) -> dict[str, Any]:
         "verb": verb,
         "user": email,
         "allowed": decision.allowed,
-        "needs": decision.needs,
+        "needs": " ".join(decision.needs),
         "guard": decision.guard,
         "why": decision.why,
         "team": (statement.team if statement is not None else decision.team) or None,

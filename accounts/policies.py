@@ -85,7 +85,7 @@ def _validate_one(sent: Any, actor: Actor, known_ids: set[str]) -> dict[str, Any
     extra = sorted(set(sent) - {"effect", "verbs", "what", "sentence"})
     if extra:
         raise _Wrong(f"it knows no {extra[0][:60]}. It has effect, verbs and what.")
-    if sent.get("effect") not in ("allow", "deny", "ask"):
+    if sent.get("effect") not in tuple(MAY):  # whatever was sent need not hash
         raise _Wrong("its effect is allow, deny or ask.", "effect")
     verbs = _strings(sent.get("verbs"), "verbs", MAX_VERBS)
     if not verbs:

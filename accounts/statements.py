@@ -344,7 +344,7 @@ class Decision:
     why: str
     team: str = ""
     statement: Statement | None = field(default=None)
-    needs: str = ""  # why it needs somebody else's approval; "": it does not
+    needs: tuple[str, ...] = ()  # why it needs somebody else's approval, a sentence each; none: it does not
 
 
 def statements_of(teams: Iterable[Mapping[str, Any]], user_id: UUID) -> Iterator[Statement]:

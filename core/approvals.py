@@ -101,6 +101,7 @@ def _tell(actor: Actor, held: Job, outcome: str) -> None:
     live.changed(held.org_id, "job", [held.pk])
 
 
+@every(60)
 def expire(now: datetime | None = None) -> int:
     """What nobody answered in a week is called off, and who asked is told.  Returns: how many."""
     late = (now or timezone.now()) - OPEN_FOR
@@ -115,6 +116,3 @@ def expire(now: datetime | None = None) -> int:
                 actions.end(held, Job.State.CANCELLED, said, actor=Actor.system(held.org_id))
                 ended += 1
     return ended
-
-
-every(60)(expire)

@@ -194,7 +194,7 @@ def _parent(
 def _needs(actor: Actor, action: actions.Action, targets: Iterable[Any]) -> list[str]:
     """Why these need approval: the first reasons, and how many more there are."""
     rows = itertools.islice(targets, 1000)
-    found = list(dict.fromkeys(why for row in rows for why in guard.needs(actions.Call(actor=actor, action=action, target=row))))
+    found = guard.needs_of_each(actions.Call(actor=actor, action=action, target=row) for row in rows)
     return found[:REASONS_KEPT] + ([f"And {len(found) - REASONS_KEPT} more."] if len(found) > REASONS_KEPT else [])
 
 

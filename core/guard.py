@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -112,4 +112,9 @@ def needs(call: Call) -> list[str]:
     return [why for guard in guards() for why in guard.needs(call)]
 
 
-__all__ = ["Guard", "Refused", "TenantGuard", "check", "guards", "narrow", "needs", "permits", "permitted"]
+def needs_of_each(calls: Iterable[Call]) -> list[str]:
+    """The same of several calls, each reason once."""
+    return list(dict.fromkeys(why for call in calls for why in needs(call)))
+
+
+__all__ = ["Guard", "Refused", "TenantGuard", "check", "guards", "narrow", "needs", "needs_of_each", "permits", "permitted"]

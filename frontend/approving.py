@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from accounts.approvals import approvers
+from accounts.approvals import approvers, would_approve
+from accounts.models import User
 from core import actions, guard
 from core.actor import Actor
 from core.models import Job
@@ -31,17 +32,15 @@ def need(actor: Actor, action: actions.Action, rows: Sequence[Any]) -> Need | No
     if not found:
         return None
     said = list(dict.fromkeys(in_words(why) for _row, whys in found for why in whys))
-    row = found[0][0]
-    tags = getattr(row, "tags", None) or {}
-    about = {"target_kind": row.kind(), "target_id": row.pk, "target_tags": tags, "cloud_id": row.cloud_ref}
-    return _with_names(said[:WHYS], Job(org_id=actor.org_id, user_id=actor.user_id, action=action.verb, **about))
+    assert actor.org_id is not None  # who sees the form is in one
+    return _with_names(said[:WHYS], would_approve(actor.org_id, actor.user_id, found[0][0]))
 
 
-def _with_names(whys: list[str], job: Job) -> Need:
-    names = [user.full_name for user in approvers(job)]
+def _with_names(whys: list[str], people: Sequence[User]) -> Need:
+    names = [user.full_name for user in people]
     return Need(whys=whys, who=names[:NAMED], more=max(0, len(names) - NAMED))
 
 
-def asked(actor: Actor, job: Job) -> Need | None:
+def asked(job: Job) -> Need | None:
     """Of a job that waits for approval."""
-    return _with_names([in_words(line) for line in job.needs.splitlines()], job) if job.state == Job.State.ASKED else None
+    return _with_names([in_words(line) for line in job.needs.splitlines()], approvers(job)) if job.state == Job.State.ASKED else None

@@ -117,7 +117,7 @@ def with_detail(actor: Actor, job: Job, base: str) -> Job:
     extra.words = str(told.detail.get("words", "")) if told else ""
     extra.opposite = job.user_id == actor.user_id and can_take_back(job)
     extra.is_watched = actor.user_id in job.watchers
-    extra.need = approving.asked(actor, job)
+    extra.need = approving.asked(job)
     extra.open_until = approvals.open_until(job) if extra.need else None
     extra.result_rows = [(key, value) for key, value in (job.result or {}).items() if job.target_id is not None]
     return job

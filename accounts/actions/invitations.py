@@ -61,8 +61,8 @@ class Invite(Action):
                 raise Denied(f"You may not add people to {team}.", reason="no statement allows team.add_member")
 
     def needs(self, call: Call) -> list[str]:
-        calls = (Call(actor=call.actor, action=get("team.add_member"), target=team) for team in call.params["teams"])
-        return list(dict.fromkeys(why for one in calls for why in guard.needs(one)))
+        add = get("team.add_member")
+        return guard.needs_of_each(Call(actor=call.actor, action=add, target=team) for team in call.params["teams"])
 
     def run(self, call: Call) -> dict[str, Any]:
         call.target.teams.set(call.params["teams"])

@@ -15,6 +15,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.serializers import ListSerializer
 
 from core import actions
+from core.actions import approval
 from core.api.fields import EnvelopeError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,7 +35,7 @@ LIST_PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 ASK = (
     "What for, where it needs approval: then it waits, as a job in state `asked`, for somebody else to approve it. Answered with 202.",
-    {"type": "string", "maxLength": 500},
+    {"type": "string", "maxLength": approval.MOST},
 )
 OF_EVERY_ACT = ("run_async", "undo_s")
 READ_PARAMETERS = ("only", "deref", "sort", "format")

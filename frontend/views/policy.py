@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from accounts import policies
 from accounts.actions.fields import owners_only
-from accounts.approvals import approvers
+from accounts.approvals import would_approve
 from accounts.guards import explain
 from accounts.models import Team, User
 from accounts.statements import NOTHING, Decision, Statement, kinds, load_policy, policy_of
@@ -21,8 +21,8 @@ from clouds.providers.facts import Field
 from core.actions import all_actions
 from core.actor import Actor
 from core.errors import Denied, Invalid, MistError, NotFound
-from core.models import Job
 from frontend import calls, forms, policy, toasts
+from frontend.reasons import ASKS, in_words
 from frontend.views.base import ConsoleView, problem
 from frontend.views.drafts import POLICY, DraftedView
 
@@ -125,15 +125,6 @@ class PolicyView(DraftedView):
         found = policies.preview(self.actor, team, statements)
         people = {user.pk.hex: user for user in User.objects.filter(pk__in=[change["user"] for change in found])}
         return [{**change, "person": people[change["user"]]} for change in found]
-
-
-def lock_of(target: Any, decision: Decision) -> str:
-    """That it is locked, where that is why it needs approval; "" else."""
-    if getattr(target, "locked_at", None) is None or f"{target} is locked" not in decision.needs:
-        return ""
-    note = target.lock_note.rstrip(".")
-    said = _("%(name)s is locked: %(note)s.") if note else _("%(name)s is locked.")
-    return said % {"name": target, "note": note}
 
 
 def _digest(statements: list[Any]) -> str:
@@ -239,11 +230,11 @@ class TesterView(ConsoleView):
         """Why it needs approval and, for who may look, who could give it."""
         if not decision.allowed or not decision.needs:
             return None
-        found = {"source": self.source(policy_of(actor).asks(target, right)), "lock": lock_of(target, decision), "why": decision.needs}
+        source = self.source(policy_of(actor).asks(target, right))
+        whys = [in_words(why) for why in decision.needs if source is None or not ASKS.fullmatch(why)]  # the statement itself says more
+        found: dict[str, Any] = {"source": source, "whys": whys}
         if self.may_look:
-            tags = getattr(target, "tags", None) or {}
-            about = {"target_kind": target.kind(), "target_id": target.pk, "target_tags": tags, "cloud_id": target.cloud_ref}
-            found["approvers"] = approvers(Job(org_id=self.org.pk, user_id=actor.user_id, **about))
+            found["approvers"] = would_approve(self.org.pk, actor.user_id, target)
         return found
 
     def person(self, wanted: str) -> User:

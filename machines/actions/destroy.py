@@ -90,8 +90,7 @@ class Destroy(MachineAction):
 
     def needs(self, call: Call) -> list[str]:
         things = self.left(call) or (kept(call.target) if call.params["destroy_volumes"] else [])
-        calls = (Call(actor=call.actor, action=get(f"{thing.kind()}.delete"), target=thing) for thing in things)
-        return list(dict.fromkeys(why for one in calls for why in guard.needs(one)))
+        return guard.needs_of_each(Call(actor=call.actor, action=get(f"{thing.kind()}.delete"), target=thing) for thing in things)
 
     def left(self, call: Call) -> list[Resource]:
         """Of a machine that is gone already: what was to go with it and is there still."""

@@ -293,7 +293,7 @@ class RunScript(Running):
         actor, one = call.actor, get("machine.run")
         selector = call.params.get("selector") or Run.objects.get(pk=call.job.pk if call.job else None).selector
         rows = select(actor, selector).filter(Q(locked_at__isnull=False) | policy_of(actor).asks_q(Machine, one.right)).order_by("name")
-        return list(dict.fromkeys(why for row in rows[:5] for why in guard.needs(Call(actor=actor, action=one, target=row))))
+        return guard.needs_of_each(Call(actor=actor, action=one, target=row) for row in rows[:5])
 
     def retried(self, job: Job) -> dict[str, Any]:
         return retry_params(Run.objects.get(pk=job.pk))

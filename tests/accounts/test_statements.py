@@ -302,7 +302,7 @@ def test_looking_is_never_asked_about(rows: Rows, actor: Actor, member: Member) 
 
 def test_asking_neither_allows_nor_denies(rows: Rows, member: Member) -> None:
     looker = member(allow("machine.*"), asks("machine.*"))
-    assert explain(looker, rows[Machine][1], "read").needs == "", "nobody need ask to look"
+    assert explain(looker, rows[Machine][1], "read").needs == (), "nobody need ask to look"
     none, reader = member(asks("machine.stop")), member(allow("machine.read", "machine.tag"), asks("machine.tag", tags={"env": "prod"}))
     assert seen(none, Machine) == set() and not guard.permits(none, rows[Machine][1], "stop")
     assert guard.permits(reader, rows[Machine][1], "tag")
@@ -333,10 +333,10 @@ def test_asking_is_said_in_words_and_explained(rows: Rows, actor: Actor, member:
     asker = member(allow("machine.*"), asks("machine.stop", tags={"env": "prod"}))
     team = Team.objects.get(members=asker.user_id)
     found = explain(asker, rows[Machine][1], "stop")
-    assert (found.allowed, found.needs) == (True, f"Statement 2 of team {team.name} asks for approval.")
-    assert explain(asker, rows[Machine][2], "stop").needs == ""
-    assert explain(actor, rows[Machine][1], "stop").needs == "", "Owners are bound by no statement"
-    able = {one.user.email: one.decision.needs for one in policies.who_can(actor.org_id, rows[Machine][1], "stop")}
+    assert (found.allowed, found.needs) == (True, (f"Statement 2 of team {team.name} asks for approval.",))
+    assert explain(asker, rows[Machine][2], "stop").needs == ()
+    assert explain(actor, rows[Machine][1], "stop").needs == (), "Owners are bound by no statement"
+    able = {one.user.email: " ".join(one.decision.needs) for one in policies.who_can(actor.org_id, rows[Machine][1], "stop")}
     assert able == {actor.email: "", asker.email: f"Statement 2 of team {team.name} asks for approval."}
 
 
