@@ -24,26 +24,16 @@ def send_invitation(invitation: Invitation, secret: str, by: User | None) -> boo
     """Send the link. Returns: was it sent? The one who invites has the link either way."""
     context = {"invitation": invitation, "link": link_of(secret), "by": by, "public_url": settings.MIST_PUBLIC_URL}
     body = render_to_string("account/email/invitation.txt", context)
-    subject = f"Join {' '.join(invitation.org.name.split())} on Mist"
-    try:
-        return bool(send_mail(subject, body, None, [invitation.email]))
-    except (OSError, SMTPException):
-        log.exception("the invitation %s could not be mailed", invitation.pk)
-        return False
+    subject = f"Join {in_a_line(invitation.org.name)} on Mist"
+    return _sent(subject, body, invitation.email, f"invitation {invitation.pk}")
 
 
 def send_request(member: Membership, owners: list[User]) -> int:
     """Tell these owners who asks for what, each in a letter of their own.  Returns: how many could be sent."""
     context = {"member": member, "link": f"{settings.MIST_PUBLIC_URL}/o/{member.org.slug}/teams#asks"}
     body = render_to_string("account/email/access.txt", context)
-    subject = f"{' '.join(member.user.full_name.split())} asks for access to {' '.join(member.org.name.split())}"
-    sent = 0
-    for owner in owners:
-        try:
-            sent += send_mail(subject, body, None, [owner.email])
-        except (OSError, SMTPException):
-            log.exception("the request of the member %s could not be mailed to %s", member.pk, owner.pk)
-    return sent
+    subject = f"{in_a_line(member.user.full_name)} asks for access to {in_a_line(member.org.name)}"
+    return sum(_sent(subject, body, owner.email, f"request of the member {member.pk}") for owner in owners)
 
 
 def send_answer(member: Membership, reason: str, team: Team | None = None) -> bool:
@@ -51,25 +41,21 @@ def send_answer(member: Membership, reason: str, team: Team | None = None) -> bo
     context = {"member": member, "reason": reason, "team": team, "link": f"{settings.MIST_PUBLIC_URL}/o/{member.org.slug}/"}
     body = render_to_string("account/email/answer.txt", context)
     said = "have access to" if team is not None else "were not given access to"
-    try:
-        return bool(send_mail(f"You {said} {' '.join(member.org.name.split())}", body, None, [member.user.email]))
-    except (OSError, SMTPException):
-        log.exception("the answer to the member %s could not be mailed", member.pk)
-        return False
+    return _sent(f"You {said} {in_a_line(member.org.name)}", body, member.user.email, f"answer to the member {member.pk}")
 
 
 def send_asked(org: Organization, job: Job, approvers: list[User], names: list[str]) -> int:
     """Tell these that somebody asks for their approval, each in a letter of their own.  Returns: how many could be sent."""
     body = render_to_string("account/email/approval.txt", _of_approval(org, job, names))
-    subject = f"{' '.join(job.user.full_name.split()) if job.user else 'Somebody'} asks for approval: {_order(job)}"
-    return sum(_sent(subject, body, user, job) for user in approvers)
+    subject = f"{in_a_line(job.user.full_name) if job.user else 'Somebody'} asks for approval: {_order(job)}"
+    return sum(_sent(subject, body, user.email, f"letter about the job {job.pk}") for user in approvers)
 
 
 def send_answered(org: Organization, job: Job, names: list[str]) -> bool:
     """Tell who asked for approval what came of that.  Returns: was it sent?"""
     body = render_to_string("account/email/approved.txt", _of_approval(org, job, names))
     said = "Approved" if job.approved_at else "Not approved"
-    return job.user is not None and _sent(f"{said}: {_order(job)}", body, job.user, job)
+    return job.user is not None and _sent(f"{said}: {_order(job)}", body, job.user.email, f"letter about the job {job.pk}")
 
 
 def _of_approval(org: Organization, job: Job, names: list[str]) -> dict[str, object]:
@@ -99,9 +85,10 @@ def _order(job: Job) -> str:
     return f"{job.action.partition('.')[2].replace('_', ' ')} {in_a_line(job.target_name)}"
 
 
-def _sent(subject: str, body: str, to: User, job: Job) -> bool:
+def _sent(subject: str, body: str, to: str, which: str) -> bool:
+    """One letter to one address. Was it sent? Where it could not be, the log says `which`, and not to whom."""
     try:
-        return bool(send_mail(subject[:200], body, None, [to.email]))
+        return bool(send_mail(subject[:200], body, None, [to]))
     except (OSError, SMTPException):
-        log.exception("the letter about the job %s could not be sent to %s", job.pk, to.pk)
+        log.exception("the %s could not be mailed", which)
         return False

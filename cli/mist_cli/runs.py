@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mist_cli import show
-from mist_cli.commands.said import client_of, find, joined, pointed
+from mist_cli.commands.said import client_of, find, joined, pointed, what_for
 from mist_cli.errors import Away, Refused, Usage
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def run(
     one host, or 1 when any of several failed.
     """
     client = client_of(ctx)
-    if how["ask"] is not None and not how["ask"].strip():
-        raise Usage("--ask takes what for, in words: whoever approves it reads them.")
+    what_for(how["ask"])
     command: list[str] = ctx.meta.get("command", [])
     search = joined(words)
     if bool(search) == bool(machines):

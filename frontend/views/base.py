@@ -101,8 +101,12 @@ class ConsoleView(View):
         template = "components/sure.html" if self.in_dialog or self.is_htmx else "sure.html"
         context = {"question": question, "url": self.request.get_full_path(), "back": self.back()}
         response = self.page(template, context, status=422 if question.wrong_name or question.need else 200)
-        if question.need:  # the button that was pressed expected no question
-            response["HX-Retarget"], response["HX-Reswap"] = "#dialog", "innerHTML"
+        return self.to_dialog(response) if question.need else response
+
+    @staticmethod
+    def to_dialog(response: HttpResponse) -> HttpResponse:
+        """Shown in the dialog, whatever the button that was pressed expected."""
+        response["HX-Retarget"], response["HX-Reswap"] = "#dialog", "innerHTML"
         return response
 
     @property

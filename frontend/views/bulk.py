@@ -166,6 +166,4 @@ class BulkActView(ConsoleView):
             "bulk": True,
         }
         response = self.page(dialogs.template(self, offer, selection.count, needs=need is not None), context, status=status)
-        if need:
-            response["HX-Retarget"], response["HX-Reswap"] = "#dialog", "innerHTML"
-        return response
+        return self.to_dialog(response) if need else response

@@ -119,6 +119,9 @@ SEEN: dict[str, Promise] = {
     "ended": _("Shell has ended on"),
 }
 
+# Of what needs approval, around what is asked for.
+ANSWERS: dict[str, Promise] = {"asked": _("asked for approval: {}"), "approved": _("approved: {}"), "declined": _("declined: {}")}
+
 # What a cloud lists, by the kind of the list.
 LISTS: dict[str, Promise] = {
     "image": _("Images"),
@@ -150,11 +153,8 @@ def event_words(type_: str) -> tuple[str, str]:
     verb, _dot, outcome = type_.rpartition(".")
     words = act(verb.removesuffix(".bulk"))
     asked = words.order or f"{words.label} {{}}"
-    asks, yes, no = _("asked for approval: {}"), _("approved: {}"), _("declined: {}")
-    if outcome in ("asked", "approved", "declined"):
-        before, _sep, after = say({"asked": asks, "approved": yes, "declined": no}[outcome], str(asked)).partition("{}")
-        return before.strip(), after.strip()
-    pattern = {"requested": asked, "succeeded": words.did or words.done, "refused": words.undone, "failed": words.undone}.get(outcome)
+    known = {"requested": asked, "succeeded": words.did or words.done, "refused": words.undone, "failed": words.undone}
+    pattern = say(ANSWERS[outcome], str(asked)) if outcome in ANSWERS else known.get(outcome)
     if pattern is None:
         return event_label(type_), ""
     before, _sep, after = str(pattern).partition("{}")

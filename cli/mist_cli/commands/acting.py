@@ -165,14 +165,12 @@ class Act:
         """How many match, how many of them can, and why the others cannot."""
         if not self.command.get("verb"):
             raise Usage(f"{self.noun} {self.name} has no dry run.")
-        found = self._sent(
-            "POST",
-            "/bulk",
-            {"kind": self.kind, "action": self._verb(), "params": self.sent, "dry": True, **which},
-            which.get("search", ""),
-            ask=self.asked.get("ask"),
-        )
-        show.show(found, output, query)
+        show.show(self._dry(which), output, query)
+
+    def _dry(self, which: Json) -> Json:
+        body = {"kind": self.kind, "action": self._verb(), "params": self.sent, "dry": True, **which}
+        found: Json = self._sent("POST", "/bulk", body, which.get("search", ""), ask=self.asked.get("ask"))
+        return found
 
     def _ask(self, rows: list[Json], search: str) -> None:
         """The tiers of the console: what disrupts is asked about where a search chose, what destroys always, and so is a yes to it."""
@@ -181,13 +179,7 @@ class Act:
         if self.yes or self.tier < DISRUPTIVE or (self.tier < DESTRUCTIVE and not search):
             return
         if search:
-            found = self._sent(
-                "POST",
-                "/bulk",
-                {"kind": self.kind, "action": self._verb(), "params": self.sent, "dry": True, "search": search},
-                search,
-                ask=self.asked.get("ask"),
-            )
+            found = self._dry({"search": search})
             if not found["count"]:
                 raise Stop(f"No {self.noun} match.")
             some, _ = next(self.client.pages(f"/{self.noun}", {"search": search, "only": "name"}, NAMED))

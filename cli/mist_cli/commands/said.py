@@ -45,10 +45,15 @@ def queries(command: Json, taken: Sequence[str] = ()) -> list[click.Parameter]:
     return [parameter(field, taken={f"--{name}" for name in ("output", "query", "context", *taken)}) for field in command["query"]]
 
 
+def what_for(ask: str | None) -> None:
+    """Raises: Usage, where --ask says nothing."""
+    if ask is not None and not ask.strip():
+        raise Usage("--ask takes what for, in words: whoever approves it reads them.")
+
+
 def asked_of(command: Json, given: Json) -> Json:
     values: Json = {field["name"]: given.get(f"field_{field['name']}") for field in command["query"]}
-    if values.get("ask") is not None and not values["ask"].strip():
-        raise Usage("--ask takes what for, in words: whoever approves it reads them.")
+    what_for(values.get("ask"))
     return {
         name: ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
         for name, value in values.items()
