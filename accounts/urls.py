@@ -12,12 +12,12 @@ from accounts.org_api import (
     MemberViewSet,
     OrgTeamViewSet,
     OrgViewSet,
-    PolicyViewSet,
     ShareViewSet,
     TeamViewSet,
     UserViewSet,
     ViewViewSet,
 )
+from accounts.policy_api import PolicyViewSet
 from core.api import routes
 
 
