@@ -105,7 +105,7 @@ def make_world(name: str, *, machines: int = 12) -> World:
     Chunk.objects.create(run_id=job.pk, host=host, start=0, size=len(said), data=zlib.compress(said), marks=[len(said), 1, 0])
     Run.objects.filter(pk=job.pk).update(state="failed")
     with pytest.raises(Asked) as asked:
-        perform(replace(actor, ask=f"{name}-why"), running[4], "stop")
+        perform(replace(actor, ask=f"{name}-why"), running[3], "stop")
     Job.objects.filter(pk=asked.value.job.pk).update(user=None)  # somebody else's: one's own is not one's own to approve
     for model in apps.get_models():
         if hasattr(model, "kind") and hasattr(model.objects, "visible_to"):
