@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 Rows = dict[type[Any], list[Any]]
 Member = Callable[..., Actor]
-MINE = {"name": "mine", "provider": "demo", "credentials": {"machines": 1, "latency_ms": 0}}
+MINE = {"name": "mine", "provider": "demo", "credentials": {"machines": 1, "seed": 1, "latency_ms": 0}}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -160,7 +160,7 @@ def test_to_begin_from_something_else_asks_what_becomes_of_the_draft(place: Plac
     assert machine is not None
     asked = {"name": "p", "cloud": place.cloud.pk.hex, "params": {"name": "preset-1"}, "quantity": 1}
     preset = perform(place.actor, Preset, "create", asked)
-    perform(place.actor, Cloud, "create", {"name": "two", "provider": "demo", "credentials": {"machines": 1}})
+    perform(place.actor, Cloud, "create", {"name": "two", "provider": "demo", "credentials": {"machines": 1, "seed": 1}})
     two = Cloud.objects.get(name="two")
     wanted = {"preset": preset.target_id, "copy": machine.pk, "cloud": two.pk}[how]
     assert wanted is not None

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def demo(place: Place) -> Cloud:
-    perform(place.actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": 0, "latency_ms": 0}})
+    perform(place.actor, Cloud, "create", {"name": "demo", "provider": "demo", "credentials": {"machines": 0, "seed": 1, "latency_ms": 0}})
     for poll in Poll.objects.filter(cloud__name="demo"):
         poll_once(poll.pk)
     return Cloud.objects.get(name="demo")

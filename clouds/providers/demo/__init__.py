@@ -79,7 +79,7 @@ class Demo(Provider):
             maximum=3600,
             help="How long a listing takes. Above the deadline of a poll, the cloud seems to hang.",
         ),
-        Field(name="seed", label="Seed", kind="integer", default=0, help="Another seed is another fleet."),
+        Field(name="seed", label="Seed", kind="integer", help="The same seed is the same fleet. Empty: a fleet of its own."),
     )
     verb_states = MappingProxyType({"resize": frozenset({"stopped"}), "undefine": frozenset({"stopped"})})
 
@@ -89,8 +89,9 @@ class Demo(Provider):
         self._latency_s = self._number("latency_ms", 100) / 1000
         self._failure_rate = self._number("failure_rate", 0)
         self._slow_s = self._number("slow_listing_s", 0)
-        self._seed = int(self._number("seed", 0))
-        self._fleet = fleet.Fleet(f"{self.context.cloud_id}/{self._seed}", min(int(self._number("machines", 60)), fleet.MAX_MACHINES))
+        seed = self.credentials.get("seed")
+        self._seed = str(self.context.cloud_id if seed in (None, "") else int(seed))
+        self._fleet = fleet.Fleet(self._seed, min(int(self._number("machines", 60)), fleet.MAX_MACHINES))
         self._state = State(self.context.cloud_id, self.context.deadline)
 
     def check(self) -> None:

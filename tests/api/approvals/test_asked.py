@@ -179,7 +179,7 @@ def test_where_it_makes_no_sense_it_is_refused(here: World, asker: APIClient) ->
         (f"keys/{key}/actions/export", {}),
         (f"secrets/{secret}/actions/read-value", {}),
         ("keys", {"name": "n", "generate": True}),
-        ("clouds", {"name": "n", "provider": "demo", "credentials": {"machines": 1}}),
+        ("clouds", {"name": "n", "provider": "demo", "credentials": {"machines": 1, "seed": 1}}),
         (f"clouds/{here.rows['cloud'].pk.hex}/actions/rotate", {"credentials": {"machines": 424242}}),
     ):
         assert refused(asker.post(f"/api/v2/{path}?ask=x", body, format="json")) == (422, "cannot_wait"), path

@@ -42,7 +42,7 @@ def connect() -> Iterator[Callable[..., Demo]]:
     made: list[Demo] = []
 
     def _connect(deadline_s: float = 30, cloud_id: str = "c1", **knobs: Any) -> Demo:
-        made.append(Demo({"machines": 60, "latency_ms": 0} | knobs, Context(cloud_id=cloud_id, deadline=Deadline(deadline_s))))
+        made.append(Demo({"machines": 60, "seed": 1, "latency_ms": 0} | knobs, Context(cloud_id=cloud_id, deadline=Deadline(deadline_s))))
         return made[-1]
 
     yield _connect
@@ -96,7 +96,12 @@ class TestContract(ProviderContract):
 def test_the_same_seed_is_the_same_fleet_and_another_is_another(connect: Callable[..., Demo]) -> None:
     first, again, other = (list(connect(seed=seed, machines=300).list_machines()) for seed in (1, 1, 2))
     assert first == again != other
-    assert list(connect(seed=1, cloud_id="c2", machines=300).list_machines()) != first
+    assert list(connect(seed=1, cloud_id="c2", machines=300).list_machines()) == first
+
+
+def test_a_cloud_without_a_seed_has_a_fleet_of_its_own(connect: Callable[..., Demo]) -> None:
+    first, again, other = (list(connect(seed=None, cloud_id=cloud, machines=300).list_machines()) for cloud in ("c1", "c1", "c2"))
+    assert first == again != other
 
 
 def test_a_larger_fleet_begins_with_the_smaller_one(connect: Callable[..., Demo]) -> None:
