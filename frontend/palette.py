@@ -24,6 +24,7 @@ from core.actions import allowed, slug
 from core.actor import Actor
 from core.errors import BadRequest, Invalid
 from core.models import Resource
+from core.search import time_limited
 from frontend import acts, words
 from frontend.frame import Entry
 from frontend.views.bulk import BAR, BESIDE, MORE
@@ -230,21 +231,20 @@ class Palette:
         """“reboot web”: the verb on the machines that the rest names, together where the list shows some of them, or one by one."""
         if not self.verb:
             return []
-        named = f"name:{quoted(self.subject)}"
-        page = self.search(f"({self.view}) {named}") if self.view else None
-        search = f"({self.view}) {named}" if page and page.total > 1 else named
-        page = page if page and page.total > 1 else self.search(named)
-        if page is None:
-            return []
-        few = page.rows if page.total < OTHERS else [row for row in page.rows if row.name.lower() == self.subject.lower()]
+        search = named = f"name:{quoted(self.subject)}"
+        if self.view:
+            search = f"({self.view}) {named}"
+        total, few = self.found(search)
+        if total < 2 and search != named:
+            search = named
+            total, few = self.found(named)
         found = [one for machine in few for one in self.offers(machine, only=[self.verb])]
-        together = self.on_all(self.verb, search, page.total) if page.total > 1 and self.verb in MANY else None
+        together = self.on_all(self.verb, search, total) if total > 1 and self.verb in MANY else None
         return [together, *found] if together else found
 
     def on_all(self, name: str, search: str, total: int | None = None) -> Option | None:
         """The verb on everything that a search finds. None where that is nothing, or more than a bulk takes."""
-        page = self.search(search) if total is None else None
-        total = page.total if page else total
+        total = self.found(search)[0] if total is None else total
         if not total or total > bulks.BULK_CAP:
             return None
         within, _sep, rest = search.rpartition("name:")
@@ -254,13 +254,20 @@ class Palette:
         url = self.to(f"machines/bulk/{name}")
         return Option(title=title, url=url, icon=said.icon, how="bulk", verb=name, search=search, more=f"={search}", about=title)
 
-    def search(self, search: str) -> listing.Page | None:
-        """The first machines that it finds; None where it says nothing that can be found."""
-        rows = Machine.objects.select_related("cloud")
+    def found(self, search: str) -> tuple[int, list[Machine]]:
+        """(how many machines it finds, those to offer one by one: few that they are, or those called just as typed).
+
+        None where it says nothing that can be found. Many are counted and never sorted: they need not be shown.
+        """
         try:
-            return listing.page(rows, self.actor, listing.Query(search=search, sort="name", limit=OTHERS))
+            with time_limited(search):
+                rows = listing.rows(Machine.objects.select_related("cloud"), self.actor, listing.Query(search=search))
+                total, _estimated = listing.count(rows)
+                if total >= OTHERS:
+                    rows = rows.filter(name__in={self.subject, self.subject.lower(), self.subject.upper()})
+                return total, list(rows.order_by("name", "id")[:OTHERS])
         except (BadRequest, Invalid):
-            return None
+            return 0, []
 
     def to_run(self) -> list[Option]:
         """Scripts whose name has every word typed: “restart web” finds restart-web-tier."""

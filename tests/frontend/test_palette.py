@@ -74,6 +74,15 @@ def test_a_verb_is_of_what_the_list_shows_where_some_of_it_are_named_so(place: P
         assert f"<b>Stop</b> {everywhere} machines named <b>web</b>" in found(place, "stop web", view=view)
 
 
+def test_what_is_called_just_so_is_offered_by_itself_beside_all_that_are_named_so(place: Place) -> None:
+    many = list(Machine.objects.filter(name__contains="web", type="vm").order_by("name"))
+    assert len(many) >= 3
+    Machine.objects.filter(pk=many[-1].pk).update(name="web", state="running")  # not among the first by name
+    page = found(place, "stop web")
+    assert f"machines/{many[-1].pk.hex}/do/stop" in page
+    assert not any(f"machines/{other.pk.hex}/do/stop" in page for other in many[:-1])
+
+
 def test_more_is_asked_of_a_machine_of_a_search_and_of_the_selection(place: Place) -> None:
     machine = Machine.objects.filter(state="running", type="vm").first()
     assert machine is not None
