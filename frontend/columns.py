@@ -145,6 +145,10 @@ def _ends(row: Machine) -> SafeString | str:
     return times.when(row.expires_at, "{}") if row.expires_at else ""
 
 
+def _locked(row: Machine) -> SafeString | str:
+    return clip(console.lock_words(row)) if row.locked_at else ""
+
+
 def _age(row: Machine) -> SafeString | str:
     return times.age(row.machine_created_at)
 
@@ -179,6 +183,7 @@ _KNOWN = {
         Column(key="ram", title=_("Memory"), css="w-80 p3", sort="ram_mib", number=True, filed=("ram_mib",), cell=_ram),
         Column(key="disk", title=_("Disk"), css="w-80 p3", sort="disk_gib", number=True, filed=("disk_gib",), cell=_disk),
         Column(key="ends", title=_("Ends"), css="w-120 p3", sort="expiration", filed=("expires",), cell=_ends),
+        Column(key="locked", title=_("Locked"), css="w-160 p3", filed=("locked", "locked_by", "lock_note"), cell=_locked),
         Column(key="hostname", title=_("Host name"), css="w-160 p3", look=MONO, cell=lambda row: row.hostname),
         Column(key="public", title=_("Public addresses"), css="w-140 p3", filed=("public_ips",), look=MONO, cell=_public),
         Column(key="private", title=_("Private addresses"), css="w-140 p3", filed=("private_ips",), look=MONO, cell=_private),

@@ -12,9 +12,10 @@ from django.utils import timezone
 from playwright.sync_api import Route, expect
 
 from accounts.models import User
-from core import bulks
+from core import bulks, exports
 from core.actions import perform
 from core.models import Event, Job
+from frontend.columns import MACHINES
 from frontend.inverse import inverse
 from machines.models import Machine
 from tests.frontend.browsing import IN_A_BROWSER, Person, wait
@@ -48,6 +49,19 @@ def test_a_locked_machine_says_by_whom_and_what_for_wherever_it_is(place: Place)
     assert 'title="Locked"' in place.admin.get(url(place, one)).content.decode()
     changes = place.admin.get(f"{place.base}/log?q=type:machine.lock.succeeded").content.decode()
     assert "the database moves" in changes and place.owner.pk.hex not in html.unescape(changes).split("<main", 1)[1].split("</main>")[0]
+
+
+def test_a_column_says_it_too_and_so_does_the_file_of_that_list(place: Place) -> None:
+    one, other = Machine.objects.filter(type="vm").order_by("name")[:2]
+    perform(place.actor, one, "lock", {"note": "the database moves"})
+    listed = place.admin.get(f"{place.base}/machines?cols=locked").content.decode()
+    said = f"Locked by {place.owner.full_name}: the database moves"
+    assert f'<span class="ink2 clip" title="{said}">{said}</span>' in listed
+    assert listed.count('<span class="ink2 clip" title="Locked') == 1
+    assert other.name in listed
+    assert MACHINES.filed("locked") == ["id", "name", "state", "locked", "locked_by", "lock_note"]
+    filed = exports.sources()["machine"].chosen(MACHINES.filed("locked"))
+    assert filed == MACHINES.filed("locked")
 
 
 def test_what_is_locked_beyond_its_end_says_when_that_comes(place: Place) -> None:
