@@ -146,7 +146,11 @@ def _ends(row: Machine) -> SafeString | str:
 
 
 def _locked(row: Machine) -> SafeString | str:
-    return clip(console.lock_words(row)) if row.locked_at else ""
+    if not row.locked_at:
+        return ""
+    words = console.lock_words(row)
+    known = (row.locked_by.full_name if row.locked_by else "", row.lock_note)
+    return clip(": ".join(part for part in known if part) or words, words)
 
 
 def _age(row: Machine) -> SafeString | str:

@@ -56,9 +56,11 @@ def test_a_column_says_it_too_and_so_does_the_file_of_that_list(place: Place) ->
     perform(place.actor, one, "lock", {"note": "the database moves"})
     listed = place.admin.get(f"{place.base}/machines?cols=locked").content.decode()
     said = f"Locked by {place.owner.full_name}: the database moves"
-    assert f'<span class="ink2 clip" title="{said}">{said}</span>' in listed
+    assert f'<span class="ink2 clip" title="{said}">{place.owner.full_name}: the database moves</span>' in listed
     assert listed.count('<span class="ink2 clip" title="Locked') == 1
     assert other.name in listed
+    Machine.objects.filter(pk=one.pk).update(locked_by=None, lock_note="")
+    assert '<span class="ink2 clip" title="Locked">Locked</span>' in place.admin.get(f"{place.base}/machines?cols=locked").content.decode()
     assert MACHINES.filed("locked") == ["id", "name", "state", "locked", "locked_by", "lock_note"]
     filed = exports.sources()["machine"].chosen(MACHINES.filed("locked"))
     assert filed == MACHINES.filed("locked")
