@@ -234,17 +234,17 @@ class Palette:
         search = named = f"name:{quoted(self.subject)}"
         if self.view:
             search = f"({self.view}) {named}"
-        total, few = self.found(search)
+        total, few = self.named(search)
         if total < 2 and search != named:
             search = named
-            total, few = self.found(named)
+            total, few = self.named(named)
         found = [one for machine in few for one in self.offers(machine, only=[self.verb])]
         together = self.on_all(self.verb, search, total) if total > 1 and self.verb in MANY else None
         return [together, *found] if together else found
 
     def on_all(self, name: str, search: str, total: int | None = None) -> Option | None:
         """The verb on everything that a search finds. None where that is nothing, or more than a bulk takes."""
-        total = self.found(search)[0] if total is None else total
+        total = self.named(search)[0] if total is None else total
         if not total or total > bulks.BULK_CAP:
             return None
         within, _sep, rest = search.rpartition("name:")
@@ -254,17 +254,17 @@ class Palette:
         url = self.to(f"machines/bulk/{name}")
         return Option(title=title, url=url, icon=said.icon, how="bulk", verb=name, search=search, more=f"={search}", about=title)
 
-    def found(self, search: str) -> tuple[int, list[Machine]]:
-        """(how many machines it finds, those to offer one by one: few that they are, or those called just as typed).
+    def named(self, search: str) -> tuple[int, list[Machine]]:
+        """(how many machines it finds, those to offer one by one: all where they are few, else those called just so).
 
-        None where it says nothing that can be found. Many are counted and never sorted: they need not be shown.
+        (0, []) where it is no search. Many are counted and never sorted: they need not be shown.
         """
         try:
             with time_limited(search):
                 rows = listing.rows(Machine.objects.select_related("cloud"), self.actor, listing.Query(search=search))
                 total, _estimated = listing.count(rows)
                 if total >= OTHERS:
-                    rows = rows.filter(name__in={self.subject, self.subject.lower(), self.subject.upper()})
+                    rows = rows.filter(name__iregex=f"^{re.escape(self.subject)}$")  # the trigram index serves it, and not iexact
                 return total, list(rows.order_by("name", "id")[:OTHERS])
         except (BadRequest, Invalid):
             return 0, []

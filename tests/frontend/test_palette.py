@@ -78,8 +78,10 @@ def test_what_is_called_just_so_is_offered_by_itself_beside_all_that_are_named_s
     many = list(Machine.objects.filter(name__contains="web", type="vm").order_by("name"))
     assert len(many) >= 3
     Machine.objects.filter(pk=many[-1].pk).update(name="web", state="running")  # not among the first by name
+    for called, typed in (("web", "stop web"), ("Web", "stop wEB")):
+        Machine.objects.filter(pk=many[-1].pk).update(name=called)
+        assert f"machines/{many[-1].pk.hex}/do/stop" in found(place, typed)
     page = found(place, "stop web")
-    assert f"machines/{many[-1].pk.hex}/do/stop" in page
     assert not any(f"machines/{other.pk.hex}/do/stop" in page for other in many[:-1])
 
 
