@@ -149,8 +149,7 @@ def _locked(row: Machine) -> SafeString | str:
     if not row.locked_at:
         return ""
     words = console.lock_words(row)
-    known = (row.locked_by.full_name if row.locked_by else "", row.lock_note)
-    return clip(": ".join(part for part in known if part) or words, words)
+    return clip(": ".join(part for part in console.lock_parts(row) if part) or words, words)
 
 
 def _age(row: Machine) -> SafeString | str:

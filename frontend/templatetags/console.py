@@ -134,10 +134,15 @@ def state_word(state: str) -> str:
     return str(STATE_WORDS.get(state, state))
 
 
+def lock_parts(machine: Machine) -> tuple[str, str]:
+    """(who locked it, what for), "" for what is not known."""
+    return machine.locked_by.full_name if machine.locked_by else "", machine.lock_note
+
+
 @register.filter
 def lock_words(machine: Machine) -> str:
     """Who locked it and what for, as far as that is known: “Locked by Ana: the database moves”."""
-    who, note = machine.locked_by.full_name if machine.locked_by else "", machine.lock_note
+    who, note = lock_parts(machine)
     if who and note:
         return _("Locked by %(who)s: %(note)s") % {"who": who, "note": note}
     if who:
