@@ -143,7 +143,7 @@ def compile_all() -> list[Path]:
         compiled = path.with_suffix(".mo")
         if compiled.exists() and compiled.stat().st_mtime >= path.stat().st_mtime:
             continue
-        fresh = compiled.with_suffix(f".{os.getpid()}")  # others may be at it
+        fresh = compiled.with_suffix(f".{os.getpid()}.mo")  # others may be at it
         with fresh.open("wb") as file:
             write_mo(file, _whole(read(path)))
         fresh.replace(compiled)  # whole or not at all: somebody may be reading it
